@@ -1,0 +1,70 @@
+"""What the rest of the package needs of a policy, and nothing more."""
+
+from abc import ABC, abstractmethod
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+
+
+class Policy(nn.Module, ABC):
+    """A task-conditioned policy that ends in a linear layer.
+
+    Shapes: observations [N, O], contexts [N, C], actions [N, A] in [-1, 1]. Constructed as
+    `cls(observation_dim, context_dim, action_dim, **options)`, where the options are plain types: they are written
+    into the policy's file so that it can be made again without its configuration.
+    """
+
+    options: dict[str, object]
+    """Keyword arguments of the constructor beyond the three dimensions."""
+
+    @property
+    @abstractmethod
+    def output_layer(self) -> nn.Linear:
+        """The last linear layer."""
+
+    @abstractmethod
+    def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
+        """Deterministic actions, [N, A] (the mean of the action distribution, in [-1, 1])."""
+
+    @abstractmethod
+    def loss(self, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
+        """Behavioural-cloning loss of each row, [N]. Its graph passes through `output_layer`."""
+
+    @abstractmethod
+    def log_prob(self, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
+        """Log density of the actions under the policy's action distribution, [N]."""
+
+    @abstractmethod
+    def fit_normaliser(self, observations: Tensor, contexts: Tensor) -> None:
+        """Sets the input normalisation from data. Called once, before the first training of a new policy."""
+
+    @property
+    @abstractmethod
+    def is_normalised(self) -> bool:
+        """Whether `fit_normaliser` was called, now or before the policy was saved."""
+
+    def features(self, observations: Tensor, contexts: Tensor) -> Tensor:
+        """Input of `output_layer`, [N, F], read by a hook so that a subclass need not provide it."""
+        captured: list[Tensor] = []
+        handle = self.output_layer.register_forward_pre_hook(lambda _, inputs: captured.append(inputs[0]))
+        try:
+            self.act(observations, contexts)
+        finally:
+            handle.remove()
+        return captured[-1]
+
+
+def frozen_copy(policy: Policy) -> Policy:
+    """A deep copy in evaluation mode whose parameters need no gradient."""
+    copy = deepcopy(policy).eval()
+    for parameter in copy.parameters():
+        parameter.requires_grad_(False)
+    return copy
+
+
+@torch.no_grad()
+def features_with_bias(policy: Policy, observations: Tensor, contexts: Tensor) -> Tensor:
+    """`policy.features` with a 1 appended for the bias, [N, F + 1] float64."""
+    features = policy.features(observations, contexts).to(torch.float64)
+    return torch.cat([features, torch.ones_like(features[:, :1])], dim=1)

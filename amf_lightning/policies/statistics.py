@@ -1,0 +1,66 @@
+"""What is kept of the pre-training data when the data itself is gone: sums over its features."""
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from amf_lightning.errors import InputError
+from amf_lightning.policies.protocol import Policy, features_with_bias
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureStatistics:
+    """Sufficient statistics of n0 states in the last-layer features of one policy, 1 appended for the bias."""
+
+    second_moment: Tensor
+    """M0 = Σ φφᵀ over the states, [F + 1, F + 1] float64, not divided by the count or the scale."""
+    count: int
+    """n0, the number of states."""
+    largest_norm: float
+    """Largest ‖φ‖ among the states; features of states far outside may be clipped to it."""
+    backbone: str
+    """Hash of the weights below the last layer: the features in which the statistics hold."""
+    covers: dict[str, int]
+    """Demonstrations of each task that the states come from."""
+
+    @property
+    def scale(self) -> float:
+        """s = √(mean ‖φ‖²), by which features are divided (method, section 3)."""
+        return float((self.second_moment.trace() / self.count).sqrt())
+
+    def check_backbone(self, policy: Policy) -> None:
+        """Raises InputError if `policy` does not have the features that these statistics are about."""
+        if (found := backbone_hash(policy)) != self.backbone:
+            raise InputError(
+                f"The stored feature statistics belong to a policy with backbone {self.backbone}, not {found}: "
+                "its features are not the ones they were summed in. Export the policy again, or do without statistics."
+            )
+
+
+def backbone_hash(policy: Policy) -> str:
+    """A short hash of all tensors of a policy except its output layer."""
+    last = {id(parameter) for parameter in policy.output_layer.parameters()}
+    digest = hashlib.sha256()
+    for name, tensor in sorted(policy.state_dict(keep_vars=True).items()):
+        if id(tensor) not in last:
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def feature_statistics(
+    policy: Policy, observations: Tensor, contexts: Tensor, covers: dict[str, int]
+) -> FeatureStatistics:
+    """Statistics of states [N, O] with contexts [N, C] in the features of `policy`."""
+    features = features_with_bias(policy, observations, contexts)
+    if not torch.isfinite(features).all():
+        raise InputError("The policy's features are not finite on the given states: the policy has diverged.")
+    return FeatureStatistics(
+        second_moment=features.T @ features,
+        count=len(features),
+        largest_norm=float(features.norm(dim=1).max()),
+        backbone=backbone_hash(policy),
+        covers=dict(covers),
+    )

@@ -1,0 +1,96 @@
+"""What a selector is given, and what it gives back."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from amf_lightning.policies.protocol import Policy
+from amf_lightning.policies.statistics import FeatureStatistics
+from amf_lightning.tasks.actor import Actor
+from amf_lightning.tasks.seeding import Purpose, keyed_generator, keyed_seed
+from amf_lightning.tasks.task import Episode, TaskSuite
+from amf_lightning.tasks.trajectory import Trajectory
+
+
+@dataclass(frozen=True)
+class SelectionContext:
+    """Everything that may inform the choice of round `round`. A selector declares in `uses` what it reads of it."""
+
+    suite: TaskSuite
+    policy: Policy
+    """The current policy, after the rounds before this one."""
+    pretrained: Policy
+    """π0, frozen."""
+    statistics: FeatureStatistics | None
+    """What π0's file says about its pre-training states."""
+    demonstrations: Sequence[Trajectory]
+    """Collected in the rounds before this one, in order."""
+    round: int
+    seed: int
+    rollout: Callable[[Actor, Sequence[Episode]], list[Trajectory]]
+    """Runs episodes in the simulator; the steps are counted as cost of the selector."""
+    pretraining_counts: tuple[int, ...] | None = None
+    """Privileged: demonstrations of each task that π0 was trained on, [K]."""
+    scores: tuple[float, ...] | None = None
+    """Privileged: normalised score of each task at the last evaluation, [K]."""
+    available: tuple[bool, ...] | None = None
+    """Whether a demonstration of each task can still be had, [K]; None if always."""
+
+    def generator(self, *key: int) -> torch.Generator:
+        """Random numbers that depend on (seed, round, key) alone."""
+        return keyed_generator(self.seed, Purpose.SELECT, self.round, *key)
+
+    def rollout_episodes(self, per_task: int) -> list[Episode]:
+        """Episodes of every task, task by task, from initial states keyed by (seed, task): the same every round."""
+        return [
+            Episode(task, keyed_seed(self.seed, Purpose.ROLLOUT, task.index, i))
+            for task in self.suite.tasks
+            for i in range(per_task)
+        ]
+
+    @property
+    def counts(self) -> list[int]:
+        """Demonstrations of each task so far, [K]."""
+        names = [trajectory.task for trajectory in self.demonstrations]
+        return [names.count(task.name) for task in self.suite.tasks]
+
+    @property
+    def allowed(self) -> Tensor:
+        """`available` as a mask, [K] bool."""
+        available = self.available or (True,) * len(self.suite.tasks)
+        return torch.tensor(available)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Tasks to demonstrate next, in order, and why."""
+
+    picks: tuple[int, ...]
+    """Task indices, one a demonstration."""
+    scores: tuple[tuple[float, ...], ...]
+    """For each pick the score of every task at the moment of that pick, [B][K]; NaN where a task has none."""
+    diagnostics: Mapping[str, float] = field(default_factory=dict)
+    """Numbers for TensorBoard, e.g. `effective_sample_size/<task>`."""
+
+
+class Selector(ABC):
+    """Decides which tasks the expert should demonstrate next."""
+
+    uses: ClassVar[tuple[str, ...]] = ()
+    """What it needs beyond the demonstrations: of `simulator rollouts`, `pre-training statistics`,
+    `pre-training counts`, `evaluation returns`. The last two are privileged. Tables print it."""
+
+    @abstractmethod
+    def select(self, context: SelectionContext, batch_size: int) -> Selection:
+        """Chooses `batch_size` tasks, repetition allowed."""
+
+
+def argmax_keyed(scores: Tensor, allowed: Tensor, generator: torch.Generator) -> int:
+    """Index of the largest of `scores` [K] among the `allowed`; ties are broken by a draw from `generator`."""
+    masked = torch.where(allowed, scores, torch.full_like(scores, -torch.inf))
+    best = torch.nonzero(masked == masked.max()).flatten()
+    return int(best[torch.randint(len(best), (1,), generator=generator)])

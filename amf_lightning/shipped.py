@@ -1,0 +1,57 @@
+"""Finds the configurations and checkpoints that travel with the package, by name."""
+
+import hashlib
+import json
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+
+from amf_lightning.errors import InputError
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def shipped_folder(kind: str) -> Path:
+    """The folder `configs` or `checkpoints`: inside an installed wheel, beside the package in a source tree."""
+    inside = _PACKAGE / kind
+    return inside if inside.is_dir() else _PACKAGE.parent / kind
+
+
+@cache
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def manifest() -> dict[str, dict[str, str]]:
+    """`checkpoints/manifest.json`: for each shipped file (relative to `checkpoints/`) its `sha256` and `command`."""
+    path = shipped_folder("checkpoints") / "manifest.json"
+    entries: dict[str, dict[str, str]] = json.loads(path.read_text())
+    return entries
+
+
+def checkpoint_path(name: str, suffix: str = ".safetensors") -> Path:
+    """Resolves the name of shipped weights (`halfcheetah/expert`) or a path to a file of the user.
+
+    Shipped files are checked against the manifest.
+
+    Raises:
+        InputError: nothing has that name, or a shipped file differs from its manifest.
+    """
+    entries = manifest()
+    if (key := name.removesuffix(suffix) + suffix) in entries:
+        path = shipped_folder("checkpoints") / key
+        if not path.is_file():
+            raise InputError(f"The shipped file {path} is missing. Reinstall amf-lightning.")
+        if sha256(path) != entries[key]["sha256"]:
+            raise InputError(
+                f"{path} is not the file that was shipped: its SHA-256 differs from checkpoints/manifest.json. "
+                "Restore it, or give a path of your own outside the shipped folder."
+            )
+        return path
+    if (given := Path(name)).is_file():
+        return given
+    names = [entry.removesuffix(suffix) for entry in entries if entry.endswith(suffix)]
+    near = get_close_matches(name, names, n=1)
+    hint = f"Did you mean '{near[0]}'?" if near else f"Shipped names: {', '.join(sorted(names))}."
+    raise InputError(f"No file and no shipped weights are called '{name}'. {hint}")
