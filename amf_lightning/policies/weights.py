@@ -1,0 +1,149 @@
+"""Policy files: weights, feature statistics and pre-training counts in one safetensors file, no pickle."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from amf_lightning.durable import write_durably
+from amf_lightning.errors import InputError
+from amf_lightning.policies.protocol import Policy
+from amf_lightning.policies.statistics import FeatureStatistics
+from amf_lightning.shipped import checkpoint_path
+
+FORMAT = "amf-policy/1"
+
+
+@dataclass(frozen=True, eq=False)
+class PolicyFile:
+    """What a policy file holds."""
+
+    path: Path
+    tensors: Mapping[str, Tensor]
+    """`state_dict` of the policy."""
+    policy_class: str
+    """Import path of the policy's class."""
+    dims: tuple[int, int, int]
+    """Dimensions of observation, context and action."""
+    options: Mapping[str, Any]
+    """Further arguments of its constructor."""
+    suite: Mapping[str, Any]
+    """Signature of the suite it was trained for."""
+    statistics: FeatureStatistics | None
+    pretraining_counts: Mapping[str, int]
+    """Demonstrations of each task, by name, that it was trained on in all its life."""
+
+    def load_into(self, policy: Policy) -> None:
+        """Copies the weights into a policy of the same shapes; InputError names the first difference."""
+        wanted = policy.state_dict()
+        for name in sorted(wanted.keys() | self.tensors.keys()):
+            found = tuple(self.tensors[name].shape) if name in self.tensors else None
+            want = tuple(wanted[name].shape) if name in wanted else None
+            if found != want:
+                raise InputError(
+                    f"{self.path} does not fit the configured {type(policy).__name__}: tensor '{name}' is "
+                    f"{_shape(found)} in the file and {_shape(want)} in the policy. The file was made by "
+                    f"{self.policy_class} with {dict(self.options)}: give model.policy the same."
+                )
+        policy.load_state_dict(dict(self.tensors))
+
+    def check_suite(self, signature: Mapping[str, Any]) -> None:
+        """Raises InputError if the policy was trained for another suite."""
+        differing = [key for key in signature if self.suite.get(key) != signature[key]]
+        if differing:
+            parts = ", ".join(f"{key} {self.suite.get(key)!r} instead of {signature[key]!r}" for key in differing)
+            raise InputError(f"{self.path} belongs to another suite: {parts}. Choose weights of this suite.")
+
+    def make(self) -> Policy:
+        """The policy itself, made from what the file says of its class; only classes of this package are imported."""
+        module, _, name = self.policy_class.rpartition(".")
+        if not module.startswith("amf_lightning."):
+            raise InputError(f"{self.path}: {self.policy_class} is not of this package; make it and use load_into.")
+        policy: Policy = getattr(import_module(module), name)(*self.dims, **self.options)
+        self.load_into(policy)
+        return policy
+
+
+def save_policy(
+    path: Path,
+    policy: Policy,
+    suite: Mapping[str, Any],
+    statistics: FeatureStatistics | None,
+    pretraining_counts: Mapping[str, int],
+) -> None:
+    """Writes a policy file durably; see `PolicyFile` for the arguments."""
+    tensors = {f"policy.{name}": tensor.detach().cpu().contiguous() for name, tensor in policy.state_dict().items()}
+    facts: dict[str, Any] = {
+        "class": f"{type(policy).__module__}.{type(policy).__qualname__}",
+        "dims": [suite["observation_dim"], suite["context_dim"], suite["action_dim"]],
+        "options": policy.options,
+        "suite": dict(suite),
+        "pretraining_counts": dict(pretraining_counts),
+    }
+    if statistics is not None:
+        tensors["statistics.second_moment"] = statistics.second_moment.contiguous()
+        facts["statistics"] = {
+            "count": statistics.count,
+            "largest_norm": statistics.largest_norm,
+            "backbone": statistics.backbone,
+            "covers": statistics.covers,
+        }
+    write_durably(path, save(tensors, metadata={"format": FORMAT, "facts": json.dumps(facts, sort_keys=True)}))
+
+
+def load_policy(name: str) -> PolicyFile:
+    """Reads a policy file by the name of shipped weights or by path.
+
+    Raises:
+        InputError: the file is missing, truncated, or not a policy file of this package.
+    """
+    path = checkpoint_path(name)
+    tensors, metadata = read_safetensors(path)
+    if metadata.get("format") != FORMAT:
+        raise InputError(
+            f"{path} is a safetensors file but not a policy of this package (format {metadata.get('format')!r}, "
+            f"expected {FORMAT!r}). Give a policy.safetensors of a run, or shipped weights by name."
+        )
+    facts = json.loads(metadata["facts"])
+    moment = tensors.pop("statistics.second_moment", None)
+    return PolicyFile(
+        path=path,
+        tensors={key.removeprefix("policy."): tensor for key, tensor in tensors.items()},
+        policy_class=facts["class"],
+        dims=tuple(facts["dims"]),
+        options=facts["options"],
+        suite=facts["suite"],
+        statistics=None if moment is None else FeatureStatistics(second_moment=moment, **facts["statistics"]),
+        pretraining_counts=facts["pretraining_counts"],
+    )
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file; InputError if it is missing, truncated or something else."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except FileNotFoundError:
+        raise InputError(f"There is no file {path}.") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is truncated or not a safetensors file ({error}). Restore or remake it.") from None
+
+
+def build_policy(
+    factory: Callable[[int, int, int], Policy], suite: Mapping[str, Any], generator: torch.Generator
+) -> Policy:
+    """A fresh policy whose initial weights depend on `generator` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
+        return factory(suite["observation_dim"], suite["context_dim"], suite["action_dim"])
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "missing" if shape is None else str(list(shape))
