@@ -70,6 +70,11 @@ class MLPPolicy(Policy):
         actions: Tensor = self(observations, contexts)
         return actions
 
+    @torch.no_grad()
+    def sample(self, observations: Tensor, contexts: Tensor, generator: torch.Generator) -> Tensor:
+        mean = self.act(observations, contexts)
+        return mean + self.action_std * torch.randn(mean.shape, generator=generator)
+
     def loss(self, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
         return F.mse_loss(self(observations, contexts), actions, reduction="none").mean(dim=1)
 

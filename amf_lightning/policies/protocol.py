@@ -36,6 +36,10 @@ class Policy(nn.Module, ABC):
         """Log density of the actions under the policy's action distribution, [N]."""
 
     @abstractmethod
+    def sample(self, observations: Tensor, contexts: Tensor, generator: torch.Generator) -> Tensor:
+        """Actions drawn from the action distribution whose density `log_prob` gives, [N, A]."""
+
+    @abstractmethod
     def fit_normaliser(self, observations: Tensor, contexts: Tensor) -> None:
         """Sets the input normalisation from data. Called once, before the first training of a new policy."""
 

@@ -1,0 +1,133 @@
+"""Minibatches of a training round, drawn by key, cut into shards."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from amf_lightning.errors import InputError
+from amf_lightning.tasks.seeding import Purpose, keyed_generator
+from amf_lightning.tasks.task import TaskSuite
+from amf_lightning.tasks.trajectory import Trajectory
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """State-action pairs to learn from."""
+
+    observations: Tensor
+    """[N, O] float32."""
+    contexts: Tensor
+    """[N, C] float32."""
+    actions: Tensor
+    """[N, A] float32."""
+    weights: Tensor | None = None
+    """Probability of each row to be drawn, up to a factor, [N]; uniform if None."""
+    loss_weight: float = 1.0
+    """Factor of the mean loss of these rows in the objective."""
+
+    def draw(self, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
+        """Row indices with replacement, of that shape."""
+        if self.weights is None:
+            return torch.randint(len(self.observations), shape, generator=generator)
+        flat = torch.multinomial(self.weights, shape[0] * shape[1], replacement=True, generator=generator)
+        return flat.view(shape)
+
+    def take(self, index: Tensor) -> "Batch":
+        """The rows of these indices."""
+        return self.observations[index], self.contexts[index], self.actions[index]
+
+
+Batch = tuple[Tensor, Tensor, Tensor]
+
+
+def demonstration_rows(demonstrations: list[Trajectory], suite: TaskSuite, balance_tasks: bool = False) -> Rows:
+    """All state-action pairs of some demonstrations, each with the context of its task.
+
+    Args:
+        demonstrations: at least one.
+        suite: whose tasks they are of.
+        balance_tasks: draw every demonstrated task equally often, whatever its number of steps.
+    """
+    if not demonstrations:
+        raise InputError("There is no demonstration to train on yet.")
+    lengths = torch.tensor([trajectory.length for trajectory in demonstrations])
+    tasks = torch.tensor([suite.task(trajectory.task).index for trajectory in demonstrations])
+    tasks = tasks.repeat_interleave(lengths)
+    weights = None
+    if balance_tasks:
+        weights = 1.0 / torch.bincount(tasks, minlength=len(suite.tasks)).double()[tasks]
+    return Rows(
+        observations=torch.from_numpy(np.concatenate([trajectory.observations[:-1] for trajectory in demonstrations])),
+        contexts=suite.contexts[tasks],
+        actions=torch.from_numpy(np.concatenate([trajectory.actions for trajectory in demonstrations])),
+        weights=weights,
+    )
+
+
+@dataclass(frozen=True)
+class Shards:
+    """How one global minibatch is cut: `count` pieces, of which this process takes `mine`, in order."""
+
+    count: int
+    mine: tuple[int, ...]
+
+    @classmethod
+    def of(cls, rank: int, world_size: int, accumulate: int) -> "Shards":
+        """Piece m · world_size + rank is the m-th micro-batch of a rank.
+
+        So that R ranks and one process that accumulates R gradients work on the same pieces.
+        """
+        return cls(world_size * accumulate, tuple(m * world_size + rank for m in range(accumulate)))
+
+
+class RoundBatches:
+    """The micro-batches of one round: a loader of our own, which Lightning leaves alone.
+
+    What is drawn depends on (seed, round) and the rows alone. The rows are asked for at the first batch, so that a
+    round trains on what was collected at its start.
+
+    Args:
+        sources: called at the first batch of a round; gives the rows by name, of which at least one source.
+        current_round: called at the first batch of a round.
+        batch_size: rows of each source in a global minibatch.
+        steps: optimiser steps in a round.
+        shards: how a global minibatch is cut.
+        seed: of the run.
+    """
+
+    def __init__(
+        self,
+        sources: Callable[[], dict[str, Rows]],
+        current_round: Callable[[], int],
+        batch_size: int,
+        steps: int,
+        shards: Shards,
+        seed: int,
+    ) -> None:
+        if batch_size % shards.count:
+            raise InputError(
+                f"data.batch_size {batch_size} cannot be cut into {shards.count} equal shards (processes × "
+                f"accumulate_grad_batches). Make it a multiple of {shards.count}."
+            )
+        self.sources = sources
+        self.current_round = current_round
+        self.batch_size = batch_size
+        self.steps = steps
+        self.shards = shards
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return self.steps * len(self.shards.mine)
+
+    def __iter__(self) -> Iterator[dict[str, Batch]]:
+        sources = self.sources()
+        drawn = {}
+        for position, (name, rows) in enumerate(sources.items()):
+            generator = keyed_generator(self.seed, Purpose.TRAIN, self.current_round(), position)
+            drawn[name] = rows.draw((self.steps, self.batch_size), generator)
+        for step in range(self.steps):
+            for shard in self.shards.mine:
+                yield {name: sources[name].take(index[step, shard :: self.shards.count]) for name, index in drawn.items()}

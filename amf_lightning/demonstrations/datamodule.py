@@ -1,0 +1,97 @@
+"""The data of a run: demonstrations as they come in, and the episodes of the evaluation."""
+
+from collections.abc import Callable, Iterator
+
+from lightning import LightningDataModule
+
+from amf_lightning.demonstrations.batches import RoundBatches, Rows, Shards, demonstration_rows
+from amf_lightning.errors import InputError
+from amf_lightning.tasks.seeding import Purpose, keyed_seed
+from amf_lightning.tasks.task import Episode, TaskSuite
+from amf_lightning.tasks.trajectory import Trajectory
+
+EvaluationJob = tuple[int, Episode]
+"""Number of the episode within its task, and the episode."""
+
+
+class DemonstrationDataModule(LightningDataModule):
+    """Serves the demonstrations that the active-sampling callback collects.
+
+    Args:
+        suite: given by the top-level key `suite`.
+        batch_size: state-action pairs in a global minibatch, whatever the number of processes.
+        steps_per_round: optimiser steps in each round, whatever the amount of data.
+        balance_tasks: draw every demonstrated task equally often.
+        evaluation_episodes: episodes of each task in every evaluation; the same ones each time.
+        seed: given by `seed_everything`.
+    """
+
+    def __init__(
+        self,
+        suite: TaskSuite,
+        batch_size: int = 256,
+        steps_per_round: int = 400,
+        balance_tasks: bool = False,
+        evaluation_episodes: int = 3,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, value in (
+            ("batch_size", batch_size),
+            ("steps_per_round", steps_per_round),
+            ("evaluation_episodes", evaluation_episodes),
+        ):
+            if value < 1:
+                raise InputError(f"data.{name} is {value}; it must be at least 1.")
+        self.suite = suite
+        self.batch_size = batch_size
+        self.steps_per_round = steps_per_round
+        self.balance_tasks = balance_tasks
+        self.evaluation_episodes = evaluation_episodes
+        self.seed = seed
+        self.demonstrations: list[Trajectory] = []
+        """Those of the rounds so far, this one's included, in order."""
+        self.replay: Callable[[], Rows | None] = lambda: None
+        """Further rows to train on, given by the retention."""
+
+    def _sources(self) -> dict[str, Rows]:
+        sources = {"demonstrations": demonstration_rows(self.demonstrations, self.suite, self.balance_tasks)}
+        if (replay := self.replay()) is not None:
+            sources["replay"] = replay
+        return sources
+
+    def train_dataloader(self) -> RoundBatches:
+        """Micro-batches of the current round."""
+        assert self.trainer is not None
+        trainer = self.trainer
+        return RoundBatches(
+            sources=self._sources,
+            current_round=lambda: trainer.current_epoch,
+            batch_size=self.batch_size,
+            steps=self.steps_per_round,
+            shards=Shards.of(trainer.global_rank, trainer.world_size, trainer.accumulate_grad_batches),
+            seed=self.seed,
+        )
+
+    def val_dataloader(self) -> "EpisodeChunks":
+        """This rank's part of the evaluation."""
+        assert self.trainer is not None
+        jobs = [
+            (number, Episode(task, keyed_seed(self.seed, Purpose.EVALUATE, task.index, number)))
+            for task in self.suite.tasks
+            for number in range(self.evaluation_episodes)
+        ]
+        return EpisodeChunks(jobs[self.trainer.global_rank :: self.trainer.world_size])
+
+
+class EpisodeChunks:
+    """Episodes to be run side by side, in lists of at most `size`."""
+
+    def __init__(self, jobs: list[EvaluationJob], size: int = 32) -> None:
+        self.chunks = [jobs[start : start + size] for start in range(0, len(jobs), size)]
+
+    def __len__(self) -> int:
+        return len(self.chunks)
+
+    def __iter__(self) -> Iterator[list[EvaluationJob]]:
+        return iter(self.chunks)

@@ -1,0 +1,43 @@
+"""Self-distillation: π0 as the teacher of the policy that grows out of it."""
+
+from dataclasses import replace
+
+import torch
+
+from amf_lightning.policies.protocol import Policy
+from amf_lightning.retention.importance import pretrained_rows
+from amf_lightning.retention.retention import Replay, Retention, RetentionContext
+
+
+class SelfDistillation(Retention):
+    """Behavioural cloning of π0 on states of its own rollouts, of tasks not demonstrated yet (ours).
+
+    A task that has been demonstrated is the expert's from then on; what π0 does there is not held on to.
+
+    Args:
+        weight: factor of the distillation loss beside the loss on the demonstrations.
+        episodes: rollouts of π0 for each task, made once.
+    """
+
+    def __init__(self, weight: float = 1.0, episodes: int = 2) -> None:
+        self.weight = weight
+        self.episodes = episodes
+
+    def prepare(self, context: RetentionContext, policy: Policy) -> None:
+        every = list(range(len(context.suite.tasks)))
+        observations, contexts, rows = pretrained_rows(context, every, self.episodes)
+        with torch.no_grad():
+            actions = context.pretrained.act(observations, contexts)
+        self._all = Replay(observations, contexts, actions, self.weight)
+        self._task_of_row = torch.tensor(rows)
+
+    def replay(self, demonstrated: frozenset[int]) -> Replay | None:
+        keep = ~torch.isin(self._task_of_row, torch.tensor(sorted(demonstrated), dtype=torch.long))
+        if not keep.any():
+            return None
+        return replace(
+            self._all,
+            observations=self._all.observations[keep],
+            contexts=self._all.contexts[keep],
+            actions=self._all.actions[keep],
+        )

@@ -1,0 +1,96 @@
+"""Selective weight freezing: some entries are trained, the others stay as they were, bit for bit."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor
+
+from amf_lightning.errors import InputError
+from amf_lightning.policies.protocol import Policy
+from amf_lightning.retention.importance import FisherImportance, Importance
+from amf_lightning.retention.retention import Retention, RetentionContext
+
+
+class FreezeByImportance(Retention):
+    """Freezes the weights that matter most to what π0 does, entry by entry.
+
+    Args:
+        fraction: ρ, share of all weights that is frozen, in [0, 1].
+        importance: how weights are ranked.
+    """
+
+    def __init__(self, fraction: float = 0.5, importance: Importance | None = None) -> None:
+        if not 0.0 <= fraction <= 1.0:
+            raise InputError(f"FreezeByImportance.fraction is {fraction}; it is a share and lies in [0, 1].")
+        self.fraction = fraction
+        self.importance = importance or FisherImportance()
+        self._masks: dict[str, Tensor] = {}
+
+    def prepare(self, context: RetentionContext, policy: Policy) -> None:
+        self._masks = trainable_masks(self.importance.compute(context), self.fraction)
+
+    def masks(self) -> dict[str, Tensor]:
+        return self._masks
+
+
+class FreezeModules(Retention):
+    """Freezes whole parameters by name.
+
+    Args:
+        patterns: shell-style patterns of parameter names, e.g. `backbone.0.*`.
+    """
+
+    def __init__(self, patterns: list[str]) -> None:
+        self.patterns = patterns
+        self._masks: dict[str, Tensor] = {}
+
+    def prepare(self, context: RetentionContext, policy: Policy) -> None:
+        named = dict(policy.named_parameters())
+        for pattern in self.patterns:
+            if not any(fnmatchcase(name, pattern) for name in named):
+                near = get_close_matches(pattern, named, n=1, cutoff=0.3)
+                hint = f" Did you mean '{near[0]}'?" if near else ""
+                raise InputError(f"FreezeModules: no parameter is called '{pattern}'.{hint} There are: {', '.join(named)}.")
+        self._masks = {
+            name: torch.zeros_like(parameter, dtype=torch.bool)
+            for name, parameter in named.items()
+            if any(fnmatchcase(name, pattern) for pattern in self.patterns)
+        }
+
+    def masks(self) -> dict[str, Tensor]:
+        return self._masks
+
+
+def trainable_masks(importance: Mapping[str, Tensor], fraction: float) -> dict[str, Tensor]:
+    """Which entries may be trained when the `fraction` with the largest importance, over all tensors, is frozen.
+
+    Exactly round(fraction · entries) entries are frozen; among equals the earlier ones are.
+
+    >>> trainable_masks({"w": torch.tensor([3.0, 1.0, 2.0, 0.0])}, 0.5)
+    {'w': tensor([False,  True, False,  True])}
+    """
+    flat = torch.cat([tensor.flatten() for tensor in importance.values()])
+    mask = torch.ones(len(flat), dtype=torch.bool)
+    mask[torch.argsort(flat, descending=True, stable=True)[: round(fraction * len(flat))]] = False
+    pieces = mask.split([tensor.numel() for tensor in importance.values()])
+    return {name: piece.view(tensor.shape) for (name, tensor), piece in zip(importance.items(), pieces, strict=True)}
+
+
+def mask_gradients(policy: Policy, masks: Mapping[str, Tensor]) -> None:
+    """Sets the gradients of frozen entries to zero. Before clipping, so that the norm is of trained entries only."""
+    for name, parameter in policy.named_parameters():
+        if name in masks and parameter.grad is not None:
+            parameter.grad.mul_(masks[name])
+
+
+@torch.no_grad()
+def restore_frozen(policy: Policy, masks: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    """Puts frozen entries back to `values`, bit for bit.
+
+    A gradient of zero is not enough: weight decay, and momentum from before the mask, move an entry all the same.
+    """
+    for name, parameter in policy.named_parameters():
+        if name in masks:
+            parameter.copy_(torch.where(masks[name], parameter, values[name]))
