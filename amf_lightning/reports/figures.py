@@ -1,0 +1,168 @@
+"""The pictures of the reports: one function a figure, without global drawing state, in colours safe for all eyes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import cycle
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+# Okabe and Ito's palette, the yellow left out: it is too bright for a line on white.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
+_STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+_SCORE = "normalised score (0 random, 1 expert)"
+_DEMONSTRATIONS = "demonstrations asked of the expert"
+_NAMED_LINES = 12
+_THRESHOLDS = (0.8, 0.9)
+
+
+@dataclass(frozen=True)
+class Band:
+    """The curve of one strategy over seeds: mean score with an interval at each number of demonstrations, [P] each."""
+
+    demonstrations: Sequence[int]
+    mean: Sequence[float]
+    lo: Sequence[float]
+    hi: Sequence[float]
+
+
+def png(figure: Figure, dpi: int = 144) -> bytes:
+    """The figure as a PNG file."""
+    buffer = BytesIO()
+    FigureCanvasAgg(figure).print_figure(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def curve_figure(demonstrations: Sequence[int], mean: Sequence[float], tasks: Mapping[str, Sequence[float]]) -> Figure:
+    """Mean score of one run against its demonstrations, a thin line for each task.
+
+    Args:
+        demonstrations: numbers of demonstrations at which the policy was evaluated, [P].
+        mean: mean score over tasks, [P].
+        tasks: score of each task by its name, [P] each.
+    """
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.92, max(len(tasks), 2)))
+    for (name, scores), shade in zip(tasks.items(), shades, strict=False):
+        axes.plot(demonstrations, scores, color=shade, linewidth=1, alpha=0.85, label=name)
+    axes.plot(
+        demonstrations,
+        mean,
+        color="black",
+        linewidth=2.8,
+        marker="o",
+        markersize=4,
+        label="mean of all tasks",
+        zorder=5,
+    )
+    _score_axes(axes, max(demonstrations))
+    handles, labels = axes.get_legend_handles_labels()
+    shown = slice(None, None, -1) if len(tasks) <= _NAMED_LINES else slice(-1, -3, -1)
+    if len(tasks) > _NAMED_LINES:
+        labels[-2] = f"each of {len(tasks)} tasks"
+    figure.legend(handles[shown], labels[shown], loc="outside right upper", frameon=False, fontsize=9)
+    axes.set_title("What the demonstrations gained", loc="left", fontsize=11)
+    return figure
+
+
+def allocation_figure(
+    picks: Sequence[int], rounds: Sequence[int], task_names: Sequence[str], pretrained: frozenset[str] = frozenset()
+) -> Figure:
+    """Which task was asked when: task against demonstration number, with counts.
+
+    Args:
+        picks: task index of each demonstration in order, [N].
+        rounds: the round of each demonstration, [N]; every other round is shaded where a round has several.
+        task_names: [K].
+        pretrained: names of the tasks that the pre-trained policy was trained on.
+    """
+    count = len(task_names)
+    figure = Figure(figsize=(8, min(14, 1.7 + 0.27 * count)), layout="constrained")
+    strip, bars = figure.subplots(1, 2, sharey=True, width_ratios=[4, 1])
+    for row, name in enumerate(task_names):
+        if name in pretrained:
+            for axes in (strip, bars):
+                axes.axhspan(row - 0.5, row + 0.5, color="#E8E8E8", linewidth=0, zorder=0)
+    if len(set(rounds)) < len(rounds):
+        for boundary in np.flatnonzero(np.diff(rounds)):
+            strip.axvline(boundary + 1.5, color="0.7", linewidth=0.8, zorder=1)
+    numbers = np.arange(1, len(picks) + 1)
+    size = float(np.clip(2400 / max(len(picks), 1), 12, 90))
+    strip.scatter(numbers, picks, marker="s", s=size, color=_COLOURS[0], zorder=3)
+    strip.set_xlim(0.4, max(len(picks), 1) + 0.6)
+    strip.set_ylim(-0.6, count - 0.4)
+    strip.set_yticks(range(count), task_names, fontsize=9 if count <= 30 else 6)
+    strip.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    strip.grid(axis="y", color="0.92", zorder=0)
+    strip.set_axisbelow(True)
+    strip.set_xlabel("number of the demonstration" + (" (lines: rounds)" if len(set(rounds)) < len(rounds) else ""))
+    strip.set_ylabel("task")
+    totals = np.bincount(np.asarray(picks, dtype=int), minlength=count)
+    bars.barh(range(count), totals, color=_COLOURS[0], height=0.7, zorder=3)
+    for row, total in enumerate(totals):
+        bars.annotate(str(total), (total, row), (3, 0), textcoords="offset points", va="center", fontsize=9)
+    bars.set_xlim(0, max(1, totals.max()) * 1.3)
+    bars.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
+    bars.tick_params(left=False)
+    bars.set_xlabel("demonstrations")
+    note = "   (grey: π0 was pre-trained on these)" if pretrained & set(task_names) else ""
+    strip.set_title(f"What was asked when{note}", loc="left", fontsize=11)
+    for axes in (strip, bars):
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def bands_figure(bands: Mapping[str, Band]) -> Figure:
+    """Mean score of several strategies against demonstrations, each with its interval over seeds as a band."""
+    figure = Figure(figsize=(8, 4.8), layout="constrained")
+    axes = figure.add_subplot()
+    for (label, band), colour, style in zip(bands.items(), cycle(_COLOURS), cycle(_STYLES), strict=False):
+        axes.plot(band.demonstrations, band.mean, color=colour, linestyle=style, linewidth=2.2, label=label)
+        axes.fill_between(band.demonstrations, band.lo, band.hi, color=colour, alpha=0.16, linewidth=0)
+    _score_axes(axes, max(max(band.demonstrations) for band in bands.values()))
+    axes.legend(loc="lower right", frameon=True, framealpha=0.9, edgecolor="none", fontsize=9)
+    axes.set_title("Mean score over tasks; bands: 90 % intervals over seeds", loc="left", fontsize=11)
+    return figure
+
+
+def counts_figure(counts: Mapping[str, Sequence[float]], task_names: Sequence[str]) -> Figure:
+    """Mean demonstrations of each task in a run, strategy against task, [K] numbers a strategy."""
+    table = np.array([list(row) for row in counts.values()])
+    width = min(20, 3.5 + 0.55 * len(task_names))
+    figure = Figure(figsize=(width, 1.8 + 0.42 * len(counts)), layout="constrained")
+    axes = figure.add_subplot()
+    picture = axes.imshow(table, cmap="cividis", vmin=0, vmax=max(float(table.max()), 1e-9), aspect="auto")
+    if len(task_names) <= 30:
+        for (row, column), value in np.ndenumerate(table):
+            dark = value < 0.6 * table.max()
+            axes.text(
+                column, row, f"{value:.1f}", ha="center", va="center", fontsize=8, color="white" if dark else "black"
+            )
+    axes.set_xticks(range(len(task_names)), task_names, fontsize=9)
+    if max(map(len, task_names)) > 6:
+        axes.tick_params(axis="x", rotation=60)
+    axes.set_yticks(range(len(counts)), list(counts), fontsize=9)
+    axes.set_xlabel("task")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    figure.colorbar(picture, ax=axes, label="demonstrations a run", fraction=0.05)
+    axes.set_title("How the budget was spent, mean over seeds", loc="left", fontsize=11)
+    return figure
+
+
+def _score_axes(axes: Axes, last: int) -> None:
+    for threshold in _THRESHOLDS:
+        axes.axhline(threshold, color="0.75", linewidth=0.8, linestyle=(0, (2, 3)), zorder=0)
+    axes.set_ylim(-0.03, 1.05)
+    axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0])
+    axes.set_xlim(-0.02 * max(last, 1), 1.02 * max(last, 1))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    axes.set_xlabel(_DEMONSTRATIONS)
+    axes.set_ylabel(_SCORE)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,74 @@
+"""Tables and phrases of the reports, in markdown."""
+
+import math
+from collections.abc import Sequence
+
+PRIVILEGED = frozenset({"pre-training counts", "evaluation returns"})
+"""What a selector may use although nobody has it for free: the reports mark it."""
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """A markdown table whose first `left` columns are aligned left and the others right.
+
+    >>> print(markdown_table(["task", "score"], [["run", "0.50"], ["a|b", "1.00"]]))
+    | task | score |
+    |:-----|------:|
+    | run  |  0.50 |
+    | a\\|b |  1.00 |
+    """
+    cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in [header, *rows]]
+    widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(header))]
+
+    def line(row: Sequence[str]) -> str:
+        padded = [
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rule = "|".join(":" + "-" * (width + 1) if i < left else "-" * (width + 1) + ":" for i, width in enumerate(widths))
+    return "\n".join([line(cells[0]), f"|{rule}|", *(line(row) for row in cells[1:])])
+
+
+def number(value: float | None, digits: int = 2, signed: bool = False) -> str:
+    """A number of a table; an en dash for None and NaN.
+
+    >>> number(0.126), number(0.126, signed=True), number(None), number(-0.0001), number(1234567.0, 0)
+    ('0.13', '+0.13', '–', '0.00', '1,234,567')
+    """
+    if value is None or math.isnan(value):
+        return "–"
+    rounded = round(value, digits) + 0.0  # adding zero turns -0.0 into 0.0
+    return f"{rounded:{'+' if signed and rounded else ''},.{digits}f}"
+
+
+def interval(mean: float | None, lo: float | None, hi: float | None, digits: int = 2, signed: bool = False) -> str:
+    """A mean with its interval.
+
+    >>> interval(0.5, 0.41, 0.58), interval(None, None, None)
+    ('0.50 [0.41, 0.58]', '–')
+    """
+    if mean is None:
+        return "–"
+    low, high = number(lo, digits, signed), number(hi, digits, signed)
+    return f"{number(mean, digits, signed)} [{low}, {high}]"
+
+
+def uses_phrase(uses: Sequence[str]) -> str:
+    """What a selector uses beyond the demonstrations, privileged information marked.
+
+    >>> uses_phrase([])
+    'nothing'
+    >>> uses_phrase(["simulator rollouts", "pre-training counts"])
+    'simulator rollouts, pre-training counts (privileged)'
+    """
+    return ", ".join(f"{use} (privileged)" if use in PRIVILEGED else use for use in uses) or "nothing"
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun.
+
+    >>> plural(1, "round"), plural(2, "round")
+    ('1 round', '2 rounds')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
