@@ -1,0 +1,156 @@
+"""Demonstrations as files: one safetensors file each, on the disk before anybody counts it."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from amf_lightning.errors import InputError
+from amf_lightning.tasks.trajectory import Trajectory
+
+_FORMAT = "amf-demonstration/1"
+_ARRAYS = {"observations": np.float32, "actions": np.float32, "rewards": np.float64}
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Writes a file that is, after a power cut or a kill at any moment, the old one or the new one as a whole.
+
+    When it returns, the new one is on the disk. The temporary file lies beside it, hidden, under a name that depends
+    on `path` alone: what a killed process left is overwritten by the next one.
+    """
+    _make_folder(path.parent)
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    _sync_folder(path.parent)
+
+
+def _make_folder(folder: Path) -> None:
+    """Like `mkdir(parents=True, exist_ok=True)`, with every new folder's name on the disk."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Puts the names in a folder on the disk: without it a file can vanish although its bytes are there."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class DemonstrationStore:
+    """A folder of demonstrations, `000000.safetensors`, `000001.safetensors`, …
+
+    Which of them exist is the ledger's business, not that of a listing of the folder: a file that is not recorded
+    there does not count, and is replaced when its demonstration is collected again.
+
+    Args:
+        folder: created at the first write.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, index: int) -> Path:
+        """Where demonstration `index` lies."""
+        return self.folder / f"{index:06d}.safetensors"
+
+    def write(self, index: int, trajectory: Trajectory) -> str:
+        """Writes a demonstration durably and returns the SHA-256 of its file, the same for the same trajectory.
+
+        A demonstration of that index that is there already is replaced: a killed process repeats what it had not
+        recorded. Anything else under that name is left alone.
+
+        Raises:
+            InputError: the file that is there is not demonstration `index`.
+        """
+        path = self.path(index)
+        if path.exists():
+            try:
+                self.read(index)
+            except InputError as error:
+                raise InputError(f"{error} If it is not needed, move it away and run again.") from error
+        content = _encode(index, trajectory)
+        write_atomically(path, content)
+        return hashlib.sha256(content).hexdigest()
+
+    def read(self, index: int, sha256: str | None = None, task: str | None = None) -> Trajectory:
+        """Demonstration `index`, bit for bit as it was written.
+
+        Args:
+            index: its number.
+            sha256: hash that the ledger has recorded for it, compared if given.
+            task: name of the task that it should show, compared if given.
+
+        Raises:
+            InputError: the file is missing, truncated, of another format, index or task, or has another hash.
+        """
+        path = self.path(index)
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise _refused(path, f"cannot be read ({error.strerror})") from error
+        if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+            raise _refused(path, "was changed or damaged after it was recorded: its SHA-256 is not the ledger's")
+        trajectory = _decode(path, content, index)
+        if task is not None and trajectory.task != task:
+            raise _refused(path, f"shows task '{trajectory.task}', not '{task}'")
+        return trajectory
+
+
+def _refused(path: Path, reason: str) -> InputError:
+    return InputError(f"Demonstration {path} {reason}. Restore the file from a copy, or start a new run folder.")
+
+
+def _encode(index: int, trajectory: Trajectory) -> bytes:
+    about = {
+        "format": _FORMAT,
+        "index": index,
+        "task": trajectory.task,
+        "seed": int(trajectory.seed),
+        "success": bool(trajectory.success),
+        "metrics": {name: float(value) for name, value in trajectory.metrics.items()},
+    }
+    arrays = {name: np.ascontiguousarray(getattr(trajectory, name), dtype) for name, dtype in _ARRAYS.items()}
+    # One metadata entry only: safetensors writes several in an arbitrary order, and the hash would not be reproducible.
+    return save(arrays, {"demonstration": json.dumps(about, sort_keys=True)})
+
+
+def _decode(path: Path, content: bytes, index: int) -> Trajectory:
+    try:
+        arrays = {name: array.copy() for name, array in load(content).items()}
+        about = _metadata(content)
+        if about["format"] != _FORMAT:
+            raise _refused(path, f"has format '{about['format']}', not '{_FORMAT}'")
+        if about["index"] != index:
+            raise _refused(path, f"is demonstration {about['index']} under another name")
+        if {name: array.dtype for name, array in arrays.items()} != _ARRAYS:
+            found = ", ".join(f"{name} ({array.dtype})" for name, array in sorted(arrays.items())) or "nothing"
+            raise _refused(path, f"holds {found} instead of {', '.join(_ARRAYS)}")
+        about = {name: about[name] for name in ("task", "seed", "success", "metrics")}
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise _refused(path, f"is truncated or not a demonstration ({type(error).__name__}: {error})") from error
+    try:
+        return Trajectory(**arrays, **about)
+    except InputError as error:
+        raise _refused(path, f"is not a valid demonstration ({error})") from error
+
+
+def _metadata(content: bytes) -> dict[str, Any]:
+    """The header of a safetensors file: 8 bytes of its length, then JSON, whose `__metadata__` maps str to str."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    about: dict[str, Any] = json.loads(header["__metadata__"]["demonstration"])
+    return about
