@@ -99,6 +99,11 @@ class TaskSuite(ABC):
         """Contexts of all tasks, [K, C] float32."""
         return torch.tensor([task.context for task in self.tasks], dtype=torch.float32)
 
+    @property
+    def goals(self) -> Tensor:
+        """What an expert is told about each task, [K, G] float32: the contexts, unless a suite says otherwise."""
+        return self.contexts
+
     def task(self, name: str) -> Task:
         """The task of that name.
 
@@ -121,4 +126,3 @@ class TaskSuite(ABC):
             "action_dim": self.action_dim,
             "context_dim": self.context_dim,
         }
-
