@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -80,7 +79,7 @@ class Selection:
 class Selector(ABC):
     """Decides which tasks the expert should demonstrate next."""
 
-    uses: ClassVar[tuple[str, ...]] = ()
+    uses: tuple[str, ...] = ()
     """What it needs beyond the demonstrations: of `simulator rollouts`, `pre-training statistics`,
     `pre-training counts`, `evaluation returns`. The last two are privileged. Tables print it."""
 

@@ -1,0 +1,101 @@
+"""Selectors that need nothing but the names of the tasks and what was collected so far."""
+
+import torch
+
+from amf_lightning.errors import InputError
+from amf_lightning.selection.context import Selection, SelectionContext, Selector
+from amf_lightning.tasks.seeding import Purpose, keyed_generator
+
+
+class Uniform(Selector):
+    """Draws every task with equal probability, with replacement: the baseline of AMF (arXiv 2410.05026)."""
+
+    def select(self, context: SelectionContext, batch_size: int) -> Selection:
+        """Draws from the tasks that can still be had, keyed by (seed, round, position in the batch)."""
+        return draw_uniformly(context, batch_size)
+
+
+class RoundRobin(Selector):
+    """Asks for every task once, in a random order, before any is asked again: a stronger baseline than `Uniform`.
+
+    The order of each cycle is keyed by (seed, cycle). A task that ran out is left to the others.
+    """
+
+    def select(self, context: SelectionContext, batch_size: int) -> Selection:
+        """Picks a task with the fewest demonstrations, the one that comes first in the order of that cycle."""
+        counts, allowed = context.counts, allowed_tasks(context)
+        picks: list[int] = []
+        for _ in range(batch_size):
+            cycle = min(counts[task] for task in allowed)
+            generator = keyed_generator(context.seed, Purpose.SELECT, cycle)
+            order = torch.randperm(len(counts), generator=generator).tolist()
+            pick = next(task for task in order if task in allowed and counts[task] == cycle)
+            counts[pick] += 1
+            picks.append(pick)
+        return without_scores(picks, len(counts))
+
+
+class FixedSchedule(Selector):
+    """Asks for demonstrations in an order that was written down: pre-training, ablations, repeating a run.
+
+    Args:
+        tasks: names of tasks in the order in which they are asked, or the number of demonstrations of each
+            (`{"v=-3": 3, "v=2": 1}`), which are then asked in turn until each has its number.
+    """
+
+    def __init__(self, tasks: list[str] | dict[str, int]) -> None:
+        if isinstance(tasks, dict):
+            for name, count in tasks.items():
+                if count < 0:
+                    raise InputError(f"FixedSchedule: {count} demonstrations of task '{name}'; it cannot be negative.")
+            self.schedule = [
+                name for turn in range(max(tasks.values(), default=0)) for name, count in tasks.items() if turn < count
+            ]
+        else:
+            self.schedule = list(tasks)
+        if not self.schedule:
+            raise InputError("FixedSchedule: `tasks` names no demonstration. Give task names, or counts above 0.")
+
+    def select(self, context: SelectionContext, batch_size: int) -> Selection:
+        """Takes the entries that follow those collected so far.
+
+        Raises:
+            InputError: the schedule names a task that the suite lacks or that ran out, or it is too short.
+        """
+        schedule = [context.suite.task(name).index for name in self.schedule]
+        start = len(context.demonstrations)
+        picks = schedule[start : start + batch_size]
+        if len(picks) < batch_size:
+            raise InputError(
+                f"FixedSchedule names {len(schedule)} demonstrations, but demonstration {start + batch_size} is asked "
+                f"for. Set active.budget to {len(schedule)} or less, or write a longer schedule."
+            )
+        for pick in picks:
+            if not context.allowed[pick]:
+                name = context.suite.tasks[pick].name
+                raise InputError(f"FixedSchedule asks for task '{name}', of which no demonstration is left.")
+        return without_scores(picks, len(context.suite.tasks))
+
+
+def draw_uniformly(context: SelectionContext, batch_size: int) -> Selection:
+    """Independent draws from the tasks that can still be had, without scores."""
+    allowed = allowed_tasks(context)
+    draws = torch.randint(len(allowed), (batch_size,), generator=context.generator())
+    return without_scores([allowed[draw] for draw in draws.tolist()], len(context.suite.tasks))
+
+
+def allowed_tasks(context: SelectionContext) -> list[int]:
+    """Indices of the tasks of which a demonstration can still be had.
+
+    Raises:
+        InputError: there is none.
+    """
+    allowed: list[int] = torch.nonzero(context.allowed).flatten().tolist()
+    if not allowed:
+        raise InputError(f"Round {context.round}: no task has a demonstration left. Lower active.budget.")
+    return allowed
+
+
+def without_scores(picks: list[int], task_count: int) -> Selection:
+    """A selection whose choice rests on no number."""
+    return Selection(tuple(picks), tuple((float("nan"),) * task_count for _ in picks))
