@@ -130,7 +130,7 @@ def _encode(index: int, trajectory: Trajectory) -> bytes:
 
 def _decode(path: Path, content: bytes, index: int) -> Trajectory:
     try:
-        arrays = {name: array.copy() for name, array in load(content).items()}
+        arrays: dict[str, Any] = {name: array.copy() for name, array in load(content).items()}
         about = _metadata(content)
         if about["format"] != _FORMAT:
             raise _refused(path, f"has format '{about['format']}', not '{_FORMAT}'")

@@ -1,0 +1,57 @@
+"""Collects the outcomes of evaluation episodes, on one process or several, into one number a task."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from amf_lightning.tasks.trajectory import Trajectory
+
+
+class EpisodeMetric(Metric):
+    """Mean return and success rate of each of K tasks over E episodes.
+
+    Every episode has a slot of its own, [K, E], and processes are merged by adding zeros to it. The mean is taken
+    afterwards, in one order, so the result has the same bits however the episodes were divided.
+
+    Args:
+        task_count: K.
+        episodes: E, evaluation episodes of each task.
+    """
+
+    full_state_update = False
+    returns: Tensor
+    successes: Tensor
+    counted: Tensor
+
+    def __init__(self, task_count: int, episodes: int) -> None:
+        super().__init__()
+        shape = (task_count, episodes)
+        self.add_state("returns", torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("successes", torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("counted", torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(
+        self, trajectories: Sequence[Trajectory], task_indices: Sequence[int], episode_indices: Sequence[int]
+    ) -> None:
+        """Puts each trajectory into the slot (task, episode). A process without episodes gives empty sequences."""
+        for trajectory, *slot in zip(trajectories, task_indices, episode_indices, strict=True):
+            self.returns[tuple(slot)] += trajectory.episode_return
+            self.successes[tuple(slot)] += float(trajectory.success)
+            self.counted[tuple(slot)] += 1
+
+    def compute(self) -> tuple[Tensor, Tensor]:
+        """Mean return [K] and success rate [K], float64.
+
+        Raises:
+            RuntimeError: an episode is missing or was counted twice; names the first.
+        """
+        wrong = torch.nonzero(self.counted != 1)
+        if len(wrong):
+            task, episode = wrong[0].tolist()
+            raise RuntimeError(
+                f"episode {episode} of task {task} was counted {int(self.counted[task, episode])} times instead of "
+                f"once, and so were {len(wrong) - 1} other episodes counted wrongly"
+            )
+        return self.returns.mean(dim=1), self.successes.mean(dim=1)

@@ -1,0 +1,81 @@
+"""Intervals over seeds by the bootstrap: pure functions."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amf_lightning.errors import InputError
+
+Values = Sequence[float] | NDArray[np.float64]
+
+
+class Interval(NamedTuple):
+    """A statistic of the values, and the interval for it."""
+
+    value: float
+    lo: float
+    hi: float
+
+
+def bootstrap_interval(values: Values, level: float = 0.9, resamples: int = 10_000, seed: int = 0) -> Interval:
+    """Mean of values [S] with its percentile bootstrap interval (AMF reports 90 % ones; Efron, 1979).
+
+    Args:
+        values: one a seed.
+        level: probability mass of the interval; (1 − level)/2 is cut off at each end.
+        resamples: how often S values are drawn from the S values with replacement.
+        seed: of those draws; the same seed draws the same positions, so that equal inputs give equal intervals.
+
+    One value, or several identical ones, give an interval of width zero: it says nothing about other seeds.
+    With few seeds (S < 10) the interval is somewhat too narrow.
+
+    Raises:
+        InputError: no values, or one that is not finite.
+
+    >>> bootstrap_interval([0.5, 0.5])
+    Interval(value=0.5, lo=0.5, hi=0.5)
+    """
+    return _bootstrap(values, np.mean, level, resamples, seed)
+
+
+def median_interval(values: Values, level: float = 0.9, resamples: int = 10_000, seed: int = 0) -> Interval:
+    """Median of values [S] with its percentile bootstrap interval; otherwise like `bootstrap_interval`.
+
+    For counts with a ceiling, such as demonstrations to a score (never = N + 1), of which a mean means little.
+
+    >>> median_interval([3, 4, 21]).value
+    4.0
+    """
+    return _bootstrap(values, np.median, level, resamples, seed)
+
+
+def paired_interval(a: Values, b: Values, level: float = 0.9, resamples: int = 10_000, seed: int = 0) -> Interval:
+    """Mean of a − b, both [S] and in the same order of seeds, with the interval of `bootstrap_interval`.
+
+    Pairing takes out what a seed does to both, so it is narrower than the difference of two unpaired means.
+
+    Raises:
+        InputError: different numbers of seeds, no values, or one that is not finite.
+
+    >>> paired_interval([1.0, 2.0], [0.5, 1.5])
+    Interval(value=0.5, lo=0.5, hi=0.5)
+    """
+    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if first.shape != second.shape:
+        raise InputError(f"Differences are paired by seed, but there are {len(first)} and {len(second)} values.")
+    return _bootstrap(first - second, np.mean, level, resamples, seed)
+
+
+def _bootstrap(values: Values, statistic: Callable[..., Any], level: float, resamples: int, seed: int) -> Interval:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or not len(array):
+        raise InputError(f"An interval needs the values of at least one seed, got shape {array.shape}.")
+    if not np.isfinite(array).all():
+        raise InputError(f"An interval needs finite values, got {array.tolist()}.")
+    if not 0.0 < level < 1.0:
+        raise InputError(f"The level of an interval lies between 0 and 1, got {level}.")
+    draws = np.random.default_rng(seed).integers(len(array), size=(resamples, len(array)))
+    lo, hi = np.quantile(statistic(array[draws], axis=1), [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+    return Interval(float(statistic(array)), float(lo), float(hi))
