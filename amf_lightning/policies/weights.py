@@ -81,6 +81,7 @@ def save_policy(
     """Writes a policy file durably; see `PolicyFile` for the arguments."""
     tensors = {f"policy.{name}": tensor.detach().cpu().contiguous() for name, tensor in policy.state_dict().items()}
     facts: dict[str, Any] = {
+        "format": FORMAT,
         "class": f"{type(policy).__module__}.{type(policy).__qualname__}",
         "dims": [suite["observation_dim"], suite["context_dim"], suite["action_dim"]],
         "options": policy.options,
@@ -95,7 +96,8 @@ def save_policy(
             "backbone": statistics.backbone,
             "covers": statistics.covers,
         }
-    write_durably(path, save(tensors, metadata={"format": FORMAT, "facts": json.dumps(facts, sort_keys=True)}))
+    # One metadata entry only: safetensors writes several in an arbitrary order, and equal policies would differ.
+    write_durably(path, save(tensors, metadata={"policy": json.dumps(facts, sort_keys=True)}))
 
 
 def load_policy(name: str) -> PolicyFile:
@@ -106,12 +108,12 @@ def load_policy(name: str) -> PolicyFile:
     """
     path = checkpoint_path(name)
     tensors, metadata = read_safetensors(path)
-    if metadata.get("format") != FORMAT:
+    facts = json.loads(metadata.get("policy", "{}"))
+    if facts.get("format") != FORMAT:
         raise InputError(
-            f"{path} is a safetensors file but not a policy of this package (format {metadata.get('format')!r}, "
+            f"{path} is a safetensors file but not a policy of this package (format {facts.get('format')!r}, "
             f"expected {FORMAT!r}). Give a policy.safetensors of a run, or shipped weights by name."
         )
-    facts = json.loads(metadata["facts"])
     moment = tensors.pop("statistics.second_moment", None)
     return PolicyFile(
         path=path,

@@ -1,12 +1,11 @@
 """Self-distillation: π0 as the teacher of the policy that grows out of it."""
 
-from dataclasses import replace
-
 import torch
 
+from amf_lightning.demonstrations.batches import Rows
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.retention.importance import pretrained_rows
-from amf_lightning.retention.retention import Replay, Retention, RetentionContext
+from amf_lightning.retention.retention import Retention, RetentionContext
 
 
 class SelfDistillation(Retention):
@@ -28,16 +27,11 @@ class SelfDistillation(Retention):
         observations, contexts, rows = pretrained_rows(context, every, self.episodes)
         with torch.no_grad():
             actions = context.pretrained.act(observations, contexts)
-        self._all = Replay(observations, contexts, actions, self.weight)
+        self._all = Rows(observations, contexts, actions, loss_weight=self.weight)
         self._task_of_row = torch.tensor(rows)
 
-    def replay(self, demonstrated: frozenset[int]) -> Replay | None:
+    def replay(self, demonstrated: frozenset[int]) -> Rows | None:
         keep = ~torch.isin(self._task_of_row, torch.tensor(sorted(demonstrated), dtype=torch.long))
         if not keep.any():
             return None
-        return replace(
-            self._all,
-            observations=self._all.observations[keep],
-            contexts=self._all.contexts[keep],
-            actions=self._all.actions[keep],
-        )
+        return Rows(*self._all.take(keep), loss_weight=self.weight)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from amf_lightning.demonstrations.batches import Rows
 from amf_lightning.errors import InputError
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.tasks.actor import Actor
@@ -26,20 +27,6 @@ class RetentionContext:
     """Demonstrations of each task that π0 was trained on, [K], if its file says so."""
 
 
-@dataclass(frozen=True, eq=False)
-class Replay:
-    """Rows that are trained on beside the demonstrations."""
-
-    observations: Tensor
-    """[N, O] float32."""
-    contexts: Tensor
-    """[N, C] float32."""
-    actions: Tensor
-    """Targets, [N, A] float32."""
-    weight: float
-    """Factor of their mean loss in the objective."""
-
-
 class Retention:
     """Keeps nothing by itself; a subclass overrides what it can give. All of it is a function of π0 and the seed."""
 
@@ -54,7 +41,7 @@ class Retention:
         """A scalar added to the loss, differentiable in the policy's parameters."""
         return None
 
-    def replay(self, demonstrated: frozenset[int]) -> Replay | None:
+    def replay(self, demonstrated: frozenset[int]) -> Rows | None:
         """Rows to replay in a round after which the tasks of these indices have been demonstrated."""
         return None
 
@@ -88,7 +75,7 @@ class CombinedRetention(Retention):
         penalties = [penalty for part in self.parts if (penalty := part.penalty(policy)) is not None]
         return sum(penalties[1:], penalties[0]) if penalties else None
 
-    def replay(self, demonstrated: frozenset[int]) -> Replay | None:
+    def replay(self, demonstrated: frozenset[int]) -> Rows | None:
         replays = [replay for part in self.parts if (replay := part.replay(demonstrated)) is not None]
         if len(replays) > 1:
             raise InputError("Two parts of a CombinedRetention replay; only one can. Remove one of them.")

@@ -1,0 +1,42 @@
+# Everything runs in .venv, which is made on the first call. PYTHON may name another interpreter (3.11 or newer).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+JOBS ?= 2
+
+.PHONY: help install demo test slow check format clean
+
+help: ## List the targets.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11") if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+install: $(STAMP) ## Make .venv and install the package with what its tests need.
+
+demo: $(STAMP) ## One active fine-tuning run on HalfCheetah; prints where its report is.
+	rm -rf runs/demo
+	$(BIN)/amf fit --config configs/halfcheetah.yaml --trainer.default_root_dir runs/demo
+
+test: $(STAMP) ## The test suite.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+
+slow: $(STAMP) ## The tests that take minutes each.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
+
+check: $(STAMP) ## Lint, format and types.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP) ## Format, and mend what can be mended.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove .venv and caches; runs stay.
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,194 @@
+"""The command line: `amf fit`, `amf validate`, `amf compare`."""
+
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from lightning import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
+
+# Imported so that their classes can be named in a configuration without a path.
+import amf_lightning.experts.trained
+import amf_lightning.retention.distillation
+import amf_lightning.retention.frozen
+import amf_lightning.selection.baselines
+import amf_lightning.selection.informed
+import amf_lightning.selection.privileged
+import amf_lightning.tasks.halfcheetah  # noqa: F401
+from amf_lightning.config_errors import ArgumentParser
+from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
+from amf_lightning.errors import InputError
+from amf_lightning.evaluation.run_folder import RunFolder
+from amf_lightning.experts.expert import Expert
+from amf_lightning.fine_tuning.active_sampling_callback import ActiveSampling, rounds_of
+from amf_lightning.fine_tuning.checkpoint_io import DurableCheckpointIO
+from amf_lightning.fine_tuning.module import BehaviouralCloning
+from amf_lightning.reports.report_callback import RunReports
+from amf_lightning.retention.retention import Retention
+from amf_lightning.selection.context import Selector
+from amf_lightning.shipped import shipped_folder
+from amf_lightning.studies.compare import add_compare_arguments, run_compare
+from amf_lightning.tasks.task import TaskSuite
+
+
+class CommandLine(LightningCLI):
+    """LightningCLI with this package's parts as top-level keys and `compare` as one more subcommand."""
+
+    def __init__(self, args: list[str]) -> None:
+        super().__init__(
+            BehaviouralCloning,
+            DemonstrationDataModule,
+            save_config_callback=None,
+            seed_everything_default=0,
+            parser_class=ArgumentParser,
+            # Lightning takes `--trainer.max_epoch` silently for max_epochs if abbreviations are allowed.
+            parser_kwargs={"allow_abbrev": False, **{name: {"allow_abbrev": False} for name in self.subcommands()}},
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            args=args,
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        return {
+            "fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule", "weights_only"},
+            "validate": {"model", "dataloaders", "datamodule", "verbose", "weights_only"},
+        }
+
+    def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
+        super()._add_subcommands(parser, **kwargs)
+        compare = ArgumentParser(allow_abbrev=False, description="Compare strategies over seeds.")
+        add_compare_arguments(compare)
+        parser._subcommands_action.add_subcommand("compare", compare, help="Compare strategies over seeds.")
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--threads", type=int, default=1, help="Threads of torch. Results depend on it.")
+        for base, key in ((TaskSuite, "suite"), (Expert, "expert"), (Selector, "selector"), (Retention, "retention")):
+            parser.add_subclass_arguments(base, key)
+        parser.add_lightning_class_args(ActiveSampling, "active")
+        parser.add_lightning_class_args(RunReports, "reports")
+        for target in ("model.suite", "data.suite", "active.suite", "reports.suite"):
+            parser.link_arguments("suite", target, apply_on="instantiate")
+        parser.link_arguments("expert", "active.expert", apply_on="instantiate")
+        parser.link_arguments("selector", "active.selector", apply_on="instantiate")
+        parser.link_arguments("retention", "model.retention", apply_on="instantiate")
+        parser.link_arguments("active", "reports.active", apply_on="instantiate")
+        for target in ("model.seed", "data.seed", "active.seed"):
+            parser.link_arguments("seed_everything", target, compute_fn=_seed)
+        parser.link_arguments(("active.budget", "active.batch_size"), "trainer.max_epochs", compute_fn=rounds_of)
+
+    def _parse_ckpt_path(self) -> None:
+        """Lightning would let a checkpoint's hyper-parameters override the command line."""
+
+    def _set_seed(self) -> None:
+        if self.subcommand != "compare":
+            super()._set_seed()
+
+    def before_instantiate_classes(self) -> None:
+        if self.subcommand == "compare":
+            return
+        config = self.config[self.subcommand]
+        torch.set_num_threads(config.threads)
+        if config.trainer.default_root_dir is None:
+            config.trainer.default_root_dir = str(_default_folder(config))
+        self.folder = RunFolder(Path(config.trainer.default_root_dir))
+        resolved = yaml.safe_load(self._parser(self.subcommand).dump(config, skip_none=False, format="yaml"))
+        self.resolved = {key: value for key, value in resolved.items() if key not in ("config", "ckpt_path")}
+        if self.subcommand == "fit":
+            self.folder.check_identity(self.resolved)
+
+    def instantiate_classes(self) -> None:
+        if self.subcommand != "compare":
+            super().instantiate_classes()
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        given = self.config_init[self.subcommand].trainer
+        folder = given.default_root_dir
+        callbacks = list(given.callbacks or [])
+        if given.enable_checkpointing is not False:
+            # One file, replaced in one step: the state at the end of the last finished round.
+            path = self.folder.checkpoint
+            callbacks.append(
+                ModelCheckpoint(
+                    path.parent, path.stem, save_top_k=1, save_on_train_epoch_end=True, enable_version_counter=False
+                )
+            )
+        if given.enable_progress_bar is not False:
+            callbacks.append(TQDMProgressBar(refresh_rate=50))
+        if given.logger in (None, True):
+            kwargs["logger"] = TensorBoardLogger(folder, name="", version="")
+        kwargs["plugins"] = [*(given.plugins or []), DurableCheckpointIO()]
+        return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+
+    def fit(self, **kwargs: Any) -> None:
+        """Starts or, if the folder holds a checkpoint, goes on."""
+        last = self.folder.checkpoint
+        if kwargs.get("ckpt_path") is None and last.is_file():
+            kwargs["ckpt_path"] = str(last)
+        if kwargs.get("ckpt_path") is not None:
+            self.model.check_checkpoint(Path(kwargs["ckpt_path"]))
+        # Nothing is written before every part has been made: bad input leaves the folder as it was.
+        if self.trainer.is_global_zero:
+            self.folder.write_config(yaml.safe_dump(self.resolved, sort_keys=False))
+        self.trainer.fit(self.model, datamodule=self.datamodule, **kwargs)
+        if self.trainer.is_global_zero:
+            print(f"\nThe run is in {self.folder.path}: open {self.folder.report}")
+
+    def validate(self, **kwargs: Any) -> None:
+        """Evaluates the policy of a checkpoint or of a policy file; writes evaluation.json into the run folder."""
+        path = kwargs.pop("ckpt_path") or str(self.folder.checkpoint)
+        if path.endswith(".ckpt"):
+            self.model.check_checkpoint(Path(path))
+            kwargs["ckpt_path"] = path
+        else:
+            self.model.start_from(path)
+        self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False, **kwargs)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        if subcommand == "compare":
+            raise SystemExit(run_compare(self.config.compare))
+        super()._run_subcommand(subcommand)
+
+
+def _seed(value: bool | int) -> int:
+    if isinstance(value, bool) or value < 0:
+        raise InputError(f"seed_everything is {value}; give a number, 0 or larger, so that the run can be repeated.")
+    return value
+
+
+def _default_folder(config: Any) -> Path:
+    """`runs/<config>/<selector>-seed<k>`, named after the last configuration file."""
+    files = [str(path) for path in config.config or []]
+    name = Path(files[-1]).stem if files else "command-line"
+    return Path("runs") / name / f"{config.selector.class_path.rpartition('.')[2]}-seed{config.seed_everything}"
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Entry point of `amf` and `python -m amf_lightning`."""
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")  # rows are drawn in this process, by design
+    warnings.filterwarnings("ignore", ".*ckpt_path.*")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # so that a class of the user's own in this folder can be named
+    try:
+        CommandLine(_with_shipped_configs(sys.argv[1:] if args is None else args))
+    except InputError as error:
+        sys.stderr.write(f"amf: {error}\n")
+        raise SystemExit(2) from None
+
+
+def _with_shipped_configs(args: Sequence[str]) -> list[str]:
+    """Lets `--config configs/halfcheetah.yaml` work in any folder: shipped files are found where they were installed."""
+    resolved = list(args)
+    for position, argument in enumerate(resolved[:-1]):
+        if argument in ("--config", "-c"):
+            name = resolved[position + 1]
+            shipped = shipped_folder("configs") / name.removeprefix("configs/")
+            if not Path(name).is_file() and shipped.is_file():
+                resolved[position + 1] = str(shipped)
+    return resolved

@@ -1,0 +1,240 @@
+"""Active fine-tuning, round by round: AMF (arXiv 2410.05026), algorithm 1."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from tqdm import tqdm
+
+from amf_lightning.demonstrations.batches import demonstration_rows
+from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
+from amf_lightning.demonstrations.ledger import Job, Ledger
+from amf_lightning.demonstrations.store import DemonstrationStore
+from amf_lightning.errors import InputError
+from amf_lightning.evaluation.run_folder import RunFolder
+from amf_lightning.evaluation.scores import Evaluation
+from amf_lightning.experts.expert import Expert
+from amf_lightning.fine_tuning.module import BehaviouralCloning
+from amf_lightning.selection.context import SelectionContext, Selector
+from amf_lightning.tasks.rollout import rollout
+from amf_lightning.tasks.seeding import Purpose, keyed_seed
+from amf_lightning.tasks.task import Episode, TaskSuite
+from amf_lightning.tasks.trajectory import Trajectory
+
+
+class ActiveSampling(Callback):
+    """At the start of each epoch: choose tasks, have them demonstrated, hand the demonstrations to the data module.
+
+    The ledger is the truth. A round whose picks are in it is completed, never chosen again; a demonstration counts
+    once it is on the disk and recorded there.
+
+    Args:
+        suite: given by the top-level key `suite`.
+        expert: given by the top-level key `expert`.
+        selector: given by the top-level key `selector`.
+        budget: N, demonstrations in all (not in addition to those of a resumed run).
+        batch_size: B, demonstrations a round. The last round may be smaller.
+        seed: given by `seed_everything`.
+    """
+
+    def __init__(
+        self,
+        suite: TaskSuite,
+        expert: Expert,
+        selector: Selector,
+        budget: int = 20,
+        batch_size: int = 1,
+        seed: int = 0,
+    ) -> None:
+        rounds_of(budget, batch_size)
+        self.suite = suite
+        self.expert = expert
+        self.selector = selector
+        self.budget = budget
+        self.batch_size = batch_size
+        self.seed = seed
+        self.evaluations: list[Evaluation] = []
+        """After 0 demonstrations and after each evaluated round."""
+        self.jobs: list[Job] = []
+        """Of the rounds so far, this one's included."""
+        self.diagnostics: dict[str, float] = {}
+        """What the selector reported this round."""
+
+    # -- Lightning's hooks, in the order in which they are called ---------------------------------------------------
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        folder = RunFolder(Path(trainer.default_root_dir))
+        self._store = DemonstrationStore(folder.demonstrations)
+        self._ledger = Ledger(folder.ledger, read_only=not trainer.is_global_zero)
+        self._restored = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._restore(trainer)
+        if not self.evaluations:
+            module = _module(pl_module)
+            module.on_validation_epoch_start()
+            for index, batch in enumerate(_data(trainer).val_dataloader()):
+                module.validation_step(batch, index)
+            module.on_validation_epoch_end()
+            self.on_validation_end(trainer, pl_module)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        module, data = _module(pl_module), _data(trainer)
+        jobs = self._choose(trainer, module, data)
+        self.jobs += jobs
+        data.demonstrations += self._collect(trainer, jobs)
+        if not module.policy.is_normalised:
+            rows = demonstration_rows(data.demonstrations, self.suite)
+            module.policy.fit_normaliser(rows.observations.to(module.device), rows.contexts.to(module.device))
+        demonstrated = frozenset(job.task_index for job in self.jobs)
+        data.replay = lambda: module.replay(demonstrated)
+        if trainer.max_epochs == trainer.current_epoch + 1:
+            trainer.check_val_every_n_epoch = 1  # the last round is always evaluated
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        evaluation = _module(pl_module).evaluation
+        if trainer.training and evaluation is not None:
+            self.evaluations.append(evaluation)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._restore(trainer)  # if the run was complete before it began
+        if trainer.is_global_zero:
+            demonstrations = _data(trainer).demonstrations
+            folder = RunFolder(Path(trainer.default_root_dir))
+            _module(pl_module).export(folder.policy, demonstrations)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"evaluations": [evaluation.to_dict() for evaluation in self.evaluations]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.evaluations = [Evaluation.from_dict(evaluation) for evaluation in state_dict["evaluations"]]
+
+    @property
+    def environment_steps(self) -> int:
+        """Simulator steps that the selector took beyond the demonstrations, over all rounds; on rank 0."""
+        rounds = {job.round for job in self.jobs}
+        return int(sum(self._ledger.diagnostics(number)["environment_steps"] for number in rounds))
+
+    # -- one round ----------------------------------------------------------------------------------------------------
+
+    def _choose(self, trainer: Trainer, module: BehaviouralCloning, data: DemonstrationDataModule) -> list[Job]:
+        """The jobs of this round: those in the ledger, else the selector's choice, written there first."""
+        number = trainer.current_epoch
+        jobs: list[Job] | None = None
+        if trainer.is_global_zero:
+            jobs = self._ledger.round(number)
+            if jobs is None:
+                jobs, diagnostics = self._select(number, module, data)
+                self._ledger.open_round(jobs, diagnostics)
+            self.diagnostics = self._ledger.diagnostics(number)
+        return cast(list[Job], trainer.strategy.broadcast(jobs))
+
+    def _select(
+        self, number: int, module: BehaviouralCloning, data: DemonstrationDataModule
+    ) -> tuple[list[Job], dict[str, float]]:
+        first = len(self.jobs)
+        steps: list[int] = [0]
+
+        def counted_rollout(actor: Any, episodes: Sequence[Episode]) -> list[Trajectory]:
+            return rollout(actor, self.suite, episodes, on_step=lambda count: steps.append(count))
+
+        context = SelectionContext(
+            suite=self.suite,
+            policy=module.acting_policy(),
+            pretrained=module.pretrained,
+            statistics=module.statistics,
+            demonstrations=list(data.demonstrations),
+            round=number,
+            seed=self.seed,
+            rollout=counted_rollout,
+            pretraining_counts=module.pretraining_counts,
+            scores=self.evaluations[-1].scores if self.evaluations else None,
+        )
+        selection = self.selector.select(context, min(self.batch_size, self.budget - first))
+        jobs = [
+            Job(
+                demonstration=first + position,
+                round=number,
+                task=self.suite.tasks[task].name,
+                task_index=task,
+                selector=type(self.selector).__name__,
+                scores=scores,
+                seed=keyed_seed(self.seed, Purpose.DEMONSTRATE, first + position),
+            )
+            for position, (task, scores) in enumerate(zip(selection.picks, selection.scores, strict=True))
+        ]
+        return jobs, {**selection.diagnostics, "environment_steps": float(sum(steps))}
+
+    def _collect(self, trainer: Trainer, jobs: Sequence[Job]) -> list[Trajectory]:
+        """Has the jobs demonstrated, split between the ranks; returns once all are on the disk and recorded."""
+        recorded = trainer.strategy.broadcast(self._ledger.recorded() if trainer.is_global_zero else {})
+        mine = [
+            job
+            for position, job in enumerate(jobs)
+            if position % trainer.world_size == trainer.global_rank and job.demonstration not in recorded
+        ]
+        written = {}
+        if mine:
+            episodes = [Episode(self.suite.tasks[job.task_index], job.seed) for job in mine]
+            trajectories = self.expert.demonstrate(self.suite, episodes)
+            bar = tqdm(mine, "storing", leave=False, disable=_quiet(trainer))
+            for job, trajectory in zip(bar, trajectories, strict=True):
+                written[job.demonstration] = self._store.write(job.demonstration, trajectory)
+        for part in _gather(trainer, written):
+            for demonstration, sha256 in sorted(part.items()):
+                recorded[demonstration] = sha256
+                if trainer.is_global_zero:
+                    self._ledger.record(demonstration, sha256)
+        return [self._store.read(job.demonstration, recorded[job.demonstration], job.task) for job in jobs]
+
+    def _restore(self, trainer: Trainer) -> None:
+        """Reads back what the finished rounds collected; a round after them is not trained on yet."""
+        if self._restored:
+            return
+        jobs = recorded = None
+        if trainer.is_global_zero:
+            jobs, recorded = self._ledger.jobs(before_round=trainer.current_epoch), self._ledger.recorded()
+        self.jobs, recorded = trainer.strategy.broadcast((jobs, recorded))
+        _data(trainer).demonstrations = [
+            self._store.read(job.demonstration, recorded[job.demonstration], job.task) for job in self.jobs
+        ]
+        self._restored = True
+
+
+def rounds_of(budget: int, batch_size: int) -> int:
+    """Rounds that it takes to collect `budget` demonstrations, `batch_size` a round: ⌈N / B⌉.
+
+    Raises:
+        InputError: the budget is not positive, or the batch is not positive or larger than the budget.
+    """
+    if budget < 1:
+        raise InputError(f"active.budget is {budget}; it is the number of demonstrations in all, at least 1.")
+    if not 1 <= batch_size <= budget:
+        raise InputError(
+            f"active.batch_size is {batch_size}; it must lie between 1 and the budget, which is {budget}."
+        )
+    return -(-budget // batch_size)
+
+
+def _gather(trainer: Trainer, item: dict[int, str]) -> list[dict[int, str]]:
+    """The items of all ranks, in order of rank."""
+    if trainer.world_size == 1:
+        return [item]
+    items: list[Any] = [None] * trainer.world_size
+    torch.distributed.all_gather_object(items, item)
+    return items
+
+
+def _quiet(trainer: Trainer) -> bool:
+    return trainer.progress_bar_callback is None or not trainer.is_global_zero
+
+
+def _module(module: LightningModule) -> BehaviouralCloning:
+    return cast(BehaviouralCloning, module)
+
+
+def _data(trainer: Trainer) -> DemonstrationDataModule:
+    return cast(DemonstrationDataModule, trainer.datamodule)  # type: ignore[attr-defined]

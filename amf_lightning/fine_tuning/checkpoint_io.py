@@ -1,0 +1,41 @@
+"""Checkpoints that are whole or not there: Lightning's own may be torn when a process dies while it writes."""
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+
+from amf_lightning.durable import write_durably
+from amf_lightning.errors import InputError
+
+
+class DurableCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint through a temporary file in the same folder."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        write_durably(Path(path), buffer.getvalue())
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint of a run, read without running any code that is in it.
+
+    Raises:
+        InputError: it is missing, truncated, or something else.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"There is no checkpoint {path}. A run keeps its own in checkpoints/last.ckpt.") from None
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0][:150] if str(error) else type(error).__name__
+        raise InputError(
+            f"{path} is truncated or not a checkpoint ({reason}). Restore it, or start in a new run folder."
+        ) from None
+    if not isinstance(checkpoint, dict) or "suite" not in checkpoint or "state_dict" not in checkpoint:
+        raise InputError(f"{path} is not a checkpoint of this package. Give a run's checkpoints/last.ckpt.")
+    return checkpoint

@@ -1,0 +1,219 @@
+"""The LightningModule: behavioural cloning of a pre-trained policy, some of whose weights are protected."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor
+from torch.optim import AdamW, Optimizer
+
+from amf_lightning.demonstrations.batches import Batch, Rows, demonstration_rows
+from amf_lightning.demonstrations.datamodule import EvaluationJob
+from amf_lightning.errors import InputError
+from amf_lightning.evaluation.metric import EpisodeMetric
+from amf_lightning.evaluation.scores import Evaluation, evaluate_returns
+from amf_lightning.fine_tuning.checkpoint_io import read_checkpoint
+from amf_lightning.policies.mlp import MLPPolicy
+from amf_lightning.policies.protocol import Policy, frozen_copy
+from amf_lightning.policies.statistics import FeatureStatistics, feature_statistics
+from amf_lightning.policies.weights import PolicyFile, build_policy, load_policy, save_policy
+from amf_lightning.retention.frozen import mask_gradients, restore_frozen
+from amf_lightning.retention.retention import NoRetention, Retention, RetentionContext
+from amf_lightning.tasks.rollout import rollout
+from amf_lightning.tasks.seeding import Purpose, keyed_generator
+from amf_lightning.tasks.task import TaskSuite
+from amf_lightning.tasks.trajectory import Trajectory
+
+PolicyFactory = Callable[[int, int, int], Policy]
+
+
+class BehaviouralCloning(LightningModule):
+    """Fine-tunes a policy on demonstrations, with a retention that protects what it could do.
+
+    Args:
+        suite: given by the top-level key `suite`.
+        policy: class of the policy and its options.
+        pretrained: name of shipped weights or path of a policy file to start from; None for a fresh policy.
+        retention: given by the top-level key `retention`.
+        optimizer: class of the optimiser and its options.
+        reset_optimizer: forget the optimiser's state (momentum) at the start of each round.
+        seed: given by `seed_everything`.
+    """
+
+    def __init__(
+        self,
+        suite: TaskSuite,
+        policy: PolicyFactory = MLPPolicy,
+        pretrained: str | None = None,
+        retention: Retention | None = None,
+        optimizer: OptimizerCallable = lambda p: AdamW(p, lr=1e-3, weight_decay=0.0, fused=True),
+        reset_optimizer: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.suite = suite
+        self.retention = retention or NoRetention()
+        self.optimizer = optimizer
+        self.reset_optimizer = reset_optimizer
+        self.seed = seed
+        self.file: PolicyFile | None = None
+        self.policy = build_policy(policy, suite.signature(), keyed_generator(seed, Purpose.INITIALISE))
+        # Behind a tuple, so that Lightning neither trains nor saves π0: it is read from its file each time.
+        self._pretrained = (frozen_copy(self.policy),)
+        if pretrained is not None:
+            self.start_from(pretrained)
+        self.masks: dict[str, Tensor] = {}
+        self.metric: EpisodeMetric | None = None
+        self.evaluation: Evaluation | None = None
+        """The last evaluation."""
+
+    def start_from(self, pretrained: str) -> None:
+        """Takes the weights of a policy file; InputError if it belongs to another suite or has other shapes."""
+        self.file = load_policy(pretrained)
+        self.file.check_suite(self.suite.signature())
+        self.file.load_into(self.policy)
+        self._pretrained = (frozen_copy(self.policy),)
+
+    @property
+    def pretrained(self) -> Policy:
+        """π0, frozen."""
+        return self._pretrained[0]
+
+    @property
+    def statistics(self) -> FeatureStatistics | None:
+        """What π0's file says about its pre-training states."""
+        return self.file.statistics if self.file else None
+
+    @property
+    def pretraining_counts(self) -> tuple[int, ...] | None:
+        """Demonstrations of each task that π0 was trained on, [K]; None if π0 is a fresh policy."""
+        if self.file is None:
+            return None
+        return tuple(self.file.pretraining_counts.get(task.name, 0) for task in self.suite.tasks)
+
+    def acting_policy(self) -> Policy:
+        """A frozen copy of the current policy on the CPU, for rollouts and selection."""
+        return frozen_copy(self.policy).cpu()
+
+    # -- training ------------------------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        """Measures what is to be protected, before the optimiser and the strategy look at the parameters."""
+        if stage != "fit":
+            return
+        context = RetentionContext(
+            suite=self.suite,
+            pretrained=self.pretrained,
+            seed=self.seed,
+            rollout=lambda actor, episodes: rollout(actor, self.suite, episodes),
+            pretraining_counts=self.pretraining_counts,
+        )
+        self.retention.prepare(context, self.policy)
+        self.masks = self.retention.masks()
+        for name, parameter in self.policy.named_parameters():
+            if name in self.masks and not self.masks[name].any():
+                parameter.requires_grad_(False)  # frozen whole: no gradient need be computed
+        if not any(parameter.requires_grad for parameter in self.policy.parameters()):
+            raise InputError("The retention freezes every weight of the policy: nothing is left to train.")
+
+    def configure_optimizers(self) -> Optimizer:
+        optimizer = self.optimizer(parameter for parameter in self.policy.parameters() if parameter.requires_grad)
+        if self.masks:
+            frozen = {name: tensor.detach().clone() for name, tensor in self.pretrained.named_parameters()}
+            frozen = {name: frozen[name].to(self.device) for name in self.masks}
+            self.masks = {name: mask.to(self.device) for name, mask in self.masks.items()}
+            optimizer.register_step_post_hook(lambda *_: restore_frozen(self.policy, self.masks, frozen))
+        return optimizer
+
+    def replay(self, demonstrated: frozenset[int]) -> Rows | None:
+        """What the retention wants replayed once the tasks of these indices have been demonstrated."""
+        return self.retention.replay(demonstrated)
+
+    def training_step(self, batch: dict[str, Batch], batch_idx: int) -> Tensor:
+        demonstrations = self.policy.loss(*batch["demonstrations"]).mean()
+        losses = {"demonstrations": demonstrations}
+        if "replay" in batch:
+            losses["replay"] = self.policy.loss(*batch["replay"]).mean()
+        if (penalty := self.retention.penalty(self.policy)) is not None:
+            losses["penalty"] = penalty
+        total = sum((self._factor(name) * loss for name, loss in losses.items()), torch.zeros_like(demonstrations))
+        if (batch_idx + 1) % self.trainer.log_every_n_steps == 0:  # logging each step would cost a fifth of it
+            self.log_dict({f"loss/{name}": loss.detach() for name, loss in losses.items()})
+        return total
+
+    def _factor(self, name: str) -> float:
+        return self.replay_weight if name == "replay" else 1.0
+
+    replay_weight: float = 1.0
+    """Factor of the replayed rows' loss; set each round by the active-sampling callback."""
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        mask_gradients(self.policy, self.masks)
+
+    def on_train_epoch_start(self) -> None:
+        if self.reset_optimizer:
+            for optimizer in self.trainer.optimizers:
+                optimizer.state.clear()
+
+    # -- evaluation ----------------------------------------------------------------------------------------------
+
+    def on_validation_epoch_start(self) -> None:
+        episodes = self.trainer.datamodule.evaluation_episodes  # type: ignore[attr-defined]
+        self.metric = EpisodeMetric(len(self.suite.tasks), episodes)
+        self._acting = (self.acting_policy(),)
+
+    def validation_step(self, batch: list[EvaluationJob], batch_idx: int) -> None:
+        assert self.metric is not None
+        trajectories = rollout(self._acting[0], self.suite, [episode for _, episode in batch])
+        tasks = [episode.task.index for _, episode in batch]
+        self.metric.update(trajectories, tasks, [number for number, _ in batch])
+
+    def on_validation_epoch_end(self) -> None:
+        """Gathers the episodes of all ranks into `evaluation`."""
+        assert self.metric is not None
+        returns, successes = self.metric.compute()
+        count = len(self.trainer.datamodule.demonstrations)  # type: ignore[attr-defined]
+        self.evaluation = evaluate_returns(count, returns, successes, self.suite)
+
+    # -- export --------------------------------------------------------------------------------------------------
+
+    def export(self, path: Path, demonstrations: list[Trajectory]) -> None:
+        """Writes the policy with the statistics of its own final features over the demonstrations of this run."""
+        policy = self.acting_policy()
+        counts = {task.name: 0 for task in self.suite.tasks}
+        for trajectory in demonstrations:
+            counts[trajectory.task] += 1
+        rows = demonstration_rows(demonstrations, self.suite)
+        covers = {name: count for name, count in counts.items() if count}
+        statistics = feature_statistics(policy, rows.observations, rows.contexts, covers)
+        before = self.file.pretraining_counts if self.file else {}
+        total = {name: count + before.get(name, 0) for name, count in counts.items()}
+        save_policy(path, policy, self.suite.signature(), statistics, total)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["suite"] = self.suite.signature()
+
+    def check_checkpoint(self, path: Path) -> None:
+        """Raises InputError, naming the first difference, if a checkpoint is not one of this suite and policy."""
+        checkpoint = read_checkpoint(path)
+        if checkpoint["suite"] != self.suite.signature():
+            raise InputError(
+                f"{path} belongs to another suite: {checkpoint['suite']} instead of {self.suite.signature()}."
+            )
+        mine = {name: tuple(tensor.shape) for name, tensor in self.state_dict().items()}
+        theirs = {name: tuple(tensor.shape) for name, tensor in checkpoint["state_dict"].items()}
+        for name in sorted(mine.keys() | theirs.keys()):
+            if mine.get(name) != theirs.get(name):
+                raise InputError(
+                    f"{path} does not fit the configured policy: '{name}' has shape {theirs.get(name)} in the "
+                    f"checkpoint and {mine.get(name)} here. Give model.policy the options of that run."
+                )
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Episodes stay where they are: they are run on the CPU."""
+        if isinstance(batch, list):
+            return batch
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)

@@ -1,0 +1,135 @@
+"""Writes what a person reads of a run: files in its folder, and TensorBoard."""
+
+import math
+from pathlib import Path
+from typing import cast
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from amf_lightning.demonstrations.ledger import Job
+from amf_lightning.evaluation.run_folder import RunFolder
+from amf_lightning.evaluation.scores import Evaluation
+from amf_lightning.fine_tuning.active_sampling_callback import ActiveSampling
+from amf_lightning.fine_tuning.module import BehaviouralCloning
+from amf_lightning.reports.animation import write_animation
+from amf_lightning.reports.run_report import write_report
+from amf_lightning.tasks.task import TaskSuite
+
+
+class RunReports(Callback):
+    """Keeps the run folder's tables and TensorBoard up to date, and writes the report at the end.
+
+    Everything is written anew from the ledger and the checkpointed evaluations, nothing is appended.
+
+    Args:
+        suite: given by the top-level key `suite`.
+        active: given by the key `active`.
+        animation: render `policy.gif` at the end.
+    """
+
+    def __init__(self, suite: TaskSuite, active: ActiveSampling, animation: bool = True) -> None:
+        self.suite = suite
+        self.active = active
+        self.animation = animation
+
+    # -- Lightning's hooks; the active-sampling callback's run before them -------------------------------------------
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero and trainer.current_epoch == 0:
+            self._write_tables(trainer)
+            log_evaluation(trainer, self.active.evaluations[-1], self.suite, rounds=0)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            log_choices(trainer, self.active, self.suite)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        self._write_tables(trainer)
+        latest = self.active.evaluations[-1]
+        if latest.demonstrations == len(self.active.jobs):
+            log_evaluation(trainer, latest, self.suite, rounds=trainer.current_epoch + 1)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        self._write_tables(trainer)
+        folder, module = RunFolder(Path(trainer.default_root_dir)), cast(BehaviouralCloning, pl_module)
+        counts = module.pretraining_counts or ()
+        facts = {
+            "selector": type(self.active.selector).__name__,
+            "uses": list(self.active.selector.uses),
+            "environment_steps": self.active.environment_steps,
+            "pretraining_tasks": [task.name for task, count in zip(self.suite.tasks, counts, strict=False) if count],
+            "budget": self.active.budget,
+            "seed": self.active.seed,
+        }
+        names = [task.name for task in self.suite.tasks]
+        folder.write_evaluation(self.active.evaluations[-1], names, self.suite.weights, **facts)
+        if self.animation and not folder.animation.is_file():
+            tasks = shown_tasks(self.active.evaluations, self.suite)
+            write_animation(
+                folder.animation, self.suite, module.pretrained, module.acting_policy(), tasks, self.active.seed
+            )
+        write_report(folder, self.suite)
+
+    def _write_tables(self, trainer: Trainer) -> None:
+        folder = RunFolder(Path(trainer.default_root_dir))
+        folder.write_selections(self.active.jobs)
+        names = [task.name for task in self.suite.tasks]
+        folder.write_curve(self.active.evaluations, names, self.suite.weights)
+
+
+def shown_tasks(evaluations: list[Evaluation], suite: TaskSuite) -> list[int]:
+    """Up to three tasks worth watching: the largest gain, the smallest, and the one in the middle."""
+    first, last = evaluations[0].scores, evaluations[-1].scores
+    order = sorted(range(len(suite.tasks)), key=lambda index: last[index] - first[index], reverse=True)
+    return sorted({order[0], order[len(order) // 2], order[-1]})
+
+
+def log_evaluation(trainer: Trainer, evaluation: Evaluation, suite: TaskSuite, rounds: int) -> None:
+    """Scores, returns and successes, each against the number of demonstrations and against rounds."""
+    metrics = {"score/mean": evaluation.mean_score}
+    for task, score, value, success in zip(
+        suite.tasks, evaluation.scores, evaluation.returns, evaluation.successes, strict=True
+    ):
+        metrics |= {
+            f"score/{task.name}": score,
+            f"return/{task.name}": value,
+            f"success/{task.name}": success,
+        }
+    for logger in trainer.loggers:
+        logger.log_metrics({f"by_demonstrations/{name}": v for name, v in metrics.items()}, evaluation.demonstrations)
+        logger.log_metrics({f"by_round/{name}": value for name, value in metrics.items()}, rounds)
+
+
+def log_choices(trainer: Trainer, active: ActiveSampling, suite: TaskSuite) -> None:
+    """Selection scores, counts and the selector's diagnostics of this round, and a sentence for each choice."""
+    jobs = [job for job in active.jobs if job.round == trainer.current_epoch]
+    metrics = {f"selection/{name}": value for name, value in active.diagnostics.items()}
+    for task in suite.tasks:
+        metrics[f"selection/count/{task.name}"] = float(sum(job.task_index == task.index for job in active.jobs))
+        if not math.isnan(jobs[0].scores[task.index]):
+            metrics[f"selection/score/{task.name}"] = jobs[0].scores[task.index]
+    for logger in trainer.loggers:
+        logger.log_metrics(metrics, trainer.current_epoch)
+        if isinstance(logger, TensorBoardLogger):
+            for job in jobs:
+                logger.experiment.add_text("selection/choice", explanation(job, suite), job.demonstration)
+
+
+def explanation(job: Job, suite: TaskSuite) -> str:
+    """One sentence on a choice, with its score and the runner-up's."""
+    text = f"Demonstration {job.demonstration} (round {job.round}): {job.task}, chosen by {job.selector}"
+    others = [
+        (score, task.name)
+        for score, task in zip(job.scores, suite.tasks, strict=True)
+        if task.index != job.task_index and not math.isnan(score)
+    ]
+    if math.isnan(job.scores[job.task_index]) or not others:
+        return f"{text}."
+    score, name = max(others)
+    return f"{text} with score {job.scores[job.task_index]:.4g}; runner-up {name} with {score:.4g}."
