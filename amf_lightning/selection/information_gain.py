@@ -1,0 +1,172 @@
+"""The criterion: what a demonstration of each task would tell about the expert on all tasks. Pure tensors."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from amf_lightning.errors import InputError
+from amf_lightning.uncertainty.posterior import Posterior
+
+_CHUNK = 2**22
+"""Entries of the largest intermediate tensor; 32 MiB in float64, about the size of a last-level cache."""
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """Trajectories that stand for demonstrations not yet seen, each thinned to S states."""
+
+    points: Tensor
+    """Points of the posterior, [M, S, P]."""
+    tasks: Tensor
+    """Index of each trajectory's task, [M] int64."""
+    weights: Tensor
+    """Probability of each trajectory among those of its task, [M] float64; sums to one over a task."""
+    horizons: Tensor
+    """Horizon H_c of each trajectory's task in steps, [M] float64."""
+
+    @property
+    def noise(self) -> Tensor:
+        """S/H_c, [M]: the noise of a kept state, which stands for H_c/S states, in units of σ²."""
+        return self.points.shape[1] / self.horizons
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Everything a criterion looks at: what may be observed, where it counts, and how much each task counts."""
+
+    candidates: Blocks
+    targets: Blocks
+    distribution: Tensor
+    """μ, [K] float64."""
+
+    @property
+    def block_weights(self) -> Tensor:
+        """μ(c)·p_i of each target trajectory, [M]."""
+        return self.distribution[self.targets.tasks] * self.targets.weights
+
+    @property
+    def state_weights(self) -> Tensor:
+        """w_x = μ(c)·p_i·H_c/S of each target state, [M, S]."""
+        weights = self.block_weights / self.targets.noise
+        return weights[:, None].expand(self.targets.points.shape[:2])
+
+
+class Aggregate(ABC):
+    """How the uncertainty that a candidate removes is summed over the target states."""
+
+    @abstractmethod
+    def gains(self, posterior: Posterior, problem: Problem) -> Tensor:
+        """Gain of observing each candidate trajectory, [M] float64, none negative."""
+
+
+class Marginal(Aggregate):
+    """Σ_x w_x ½ log((v + κ)/(v' + κ)): AMF's criterion (arXiv 2410.05026), nats.
+
+    Args:
+        kappa: κ > 0 in units of the observation noise. 1 is the strict model, in which targets are observed with fresh
+            noise; smaller values count what happens at small variances for more.
+    """
+
+    def __init__(self, kappa: float = 0.1) -> None:
+        if kappa <= 0:
+            raise InputError(f"Marginal: kappa is {kappa}; it must be positive (1 is the strict model).")
+        self.kappa = kappa
+
+    def gains(self, posterior: Posterior, problem: Problem) -> Tensor:
+        """See the class."""
+        return marginal_gains(posterior, problem, self.kappa)
+
+
+class Variance(Aggregate):
+    """Σ_x w_x (v − v'): the variance removed (VTL). Unbounded: states far outside the data can rule it."""
+
+    def gains(self, posterior: Posterior, problem: Problem) -> Tensor:
+        """See the class."""
+        return variance_gains(posterior, problem)
+
+
+class Joint(Aggregate):
+    """Σ_i μ(c_i)p_i ½ log det(T_i)/det(T_i'): information about each target trajectory as a whole (ITL), nats.
+
+    Args:
+        kappa: κ > 0, noise of each target state in units of σ² per state of the trajectory; 0 would be the noise-free
+            policy itself, whose covariance can be singular.
+    """
+
+    def __init__(self, kappa: float = 0.1) -> None:
+        if kappa <= 0:
+            raise InputError(f"Joint: kappa is {kappa}; it must be positive.")
+        self.kappa = kappa
+
+    def gains(self, posterior: Posterior, problem: Problem) -> Tensor:
+        """See the class."""
+        return joint_gains(posterior, problem, self.kappa)
+
+
+def marginal_gains(posterior: Posterior, problem: Problem, kappa: float) -> Tensor:
+    """Σ_x w_x ½ log((v + κ)/(v' + κ)) for each candidate trajectory, [M] float64."""
+    targets = posterior.prepare(problem.targets.points.flatten(0, 1))
+    before = posterior.variance(targets)
+    weights = problem.state_weights.flatten().to(before.dtype)
+    return torch.cat(
+        [
+            # log((v + κ)/(v' + κ)) = −log(1 − (v − v')/(v + κ)), exact also where the gain is tiny.
+            torch.log1p(-torch.minimum(explained, before) / (before + kappa)).to(before.dtype) @ weights * -0.5
+            for explained in _explained(posterior, problem, targets)
+        ]
+    ).to(torch.float64)
+
+
+def variance_gains(posterior: Posterior, problem: Problem) -> Tensor:
+    """Σ_x w_x (v − v') for each candidate trajectory, [M] float64."""
+    targets = posterior.prepare(problem.targets.points.flatten(0, 1))
+    weights = problem.state_weights.flatten().to(targets.dtype)
+    return torch.cat([explained @ weights for explained in _explained(posterior, problem, targets)]).to(torch.float64)
+
+
+def joint_gains(posterior: Posterior, problem: Problem, kappa: float) -> Tensor:
+    """Σ_i μ(c_i)p_i ½ log det(T_i before)/det(T_i after), T = K_D + κ(S/H)I, for each candidate trajectory, [M]."""
+    candidates, targets = problem.candidates, problem.targets
+    blocks = posterior.prepare(targets.points)
+    factors = posterior.block_factor(blocks, kappa * targets.noise)
+    inner = torch.eye(candidates.points.shape[1], dtype=torch.float64, device=blocks.device)
+    gains = []
+    for chunk, noise in _chunks(posterior, candidates, blocks.shape[0] * blocks.shape[1]):
+        removed = posterior.whitened_covariance(blocks.flatten(0, 1), chunk, noise).to(torch.float64)
+        # [m, S, N] -> [m, targets, S_t, S]; det(T − ZᵀZ)/det T = det(I − WᵀW) with W = L_T⁻¹Zᵀ.
+        cross = removed.reshape(*removed.shape[:2], *blocks.shape[:2]).permute(0, 2, 3, 1)
+        white = torch.linalg.solve_triangular(factors, cross, upper=False)
+        gains.append(-0.5 * torch.linalg.slogdet(inner - white.mT @ white).logabsdet @ problem.block_weights)
+    return torch.cat(gains)
+
+
+def task_scores(gains: Tensor, candidates: Blocks, task_count: int) -> Tensor:
+    """Σ_i p_i · gain(τ_i) for each task, [K] float64: the expectation over demonstrations, outside the log.
+
+    NaN for a task without a candidate.
+    """
+    scores = gains.new_zeros(task_count).index_add(0, candidates.tasks, candidates.weights * gains)
+    covered = torch.zeros(task_count, dtype=torch.bool, device=gains.device)
+    covered[candidates.tasks] = True
+    return torch.where(covered, scores, torch.full_like(scores, torch.nan))
+
+
+def task_variances(posterior: Posterior, targets: Blocks, task_count: int) -> Tensor:
+    """Mean of v_D over the target states of each task, [K] float64; NaN for a task without any."""
+    variances = posterior.variance(posterior.prepare(targets.points)).to(torch.float64).mean(1)
+    return task_scores(variances, targets, task_count)
+
+
+def _explained(posterior: Posterior, problem: Problem, targets: Tensor) -> Iterator[Tensor]:
+    """`posterior.explained` in chunks of candidates, so that memory does not grow with their number."""
+    for chunk, noise in _chunks(posterior, problem.candidates, len(targets)):
+        yield posterior.explained(targets, chunk, noise)
+
+
+def _chunks(posterior: Posterior, candidates: Blocks, targets: int) -> Iterator[tuple[Tensor, Tensor]]:
+    size = max(1, _CHUNK // (targets * candidates.points.shape[1]))
+    for points, noise in zip(torch.split(candidates.points, size), torch.split(candidates.noise, size), strict=True):
+        yield posterior.prepare(points), noise
