@@ -52,7 +52,7 @@ class VelocitySuite(TaskSuite):
             raise InputError(f"{self.name}: targets must be at least one velocity and all different, got {targets}.")
         if horizon < 1 or tolerance <= 0:
             raise InputError(f"{self.name}: horizon {horizon} and tolerance {tolerance} must be positive.")
-        self.tolerance = tolerance
+        self.targets, self.scale, self.tolerance = tuple(targets), scale, tolerance
         self._goals = torch.tensor([[target / scale] for target in targets], dtype=torch.float32)
         contexts = torch.eye(len(targets)) if one_hot else self._goals
         self.tasks = tuple(

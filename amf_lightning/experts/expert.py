@@ -1,0 +1,102 @@
+"""Who can be asked for demonstrations."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from amf_lightning.errors import InputError
+from amf_lightning.tasks.actor import Actor
+from amf_lightning.tasks.rollout import rollout
+from amf_lightning.tasks.seeding import Purpose, keyed_seed
+from amf_lightning.tasks.task import Episode, TaskSuite
+from amf_lightning.tasks.trajectory import Trajectory
+
+
+class Expert(ABC):
+    """Demonstrates tasks on request."""
+
+    @abstractmethod
+    def demonstrate(
+        self, suite: TaskSuite, episodes: Sequence[Episode], on_step: Callable[[int], None] | None = None
+    ) -> list[Trajectory]:
+        """One demonstration for each requested episode, in the same order.
+
+        Args:
+            suite: where the tasks come from.
+            episodes: task and seed of each demonstration; equal requests get equal demonstrations.
+            on_step: called with the number of environment steps just taken, if there is an environment.
+
+        Raises:
+            InputError: a demonstration cannot be had; the message says of which task, why, and what to do.
+        """
+
+
+class ActingExpert(Expert):
+    """An expert that is a policy itself and demonstrates by acting in the suite's environments.
+
+    Args:
+        noise: standard deviation of Gaussian noise on the executed actions while the clean ones are recorded, so that
+            demonstrations show how to recover (the idea of DART, arXiv 1703.09327).
+        successes_only: try again, from another initial state, until the suite calls the episode a success.
+        max_attempts: tries for each demonstration if only successes count.
+
+    Raises:
+        InputError: noise is negative or no attempt is allowed.
+    """
+
+    def __init__(self, noise: float = 0.0, successes_only: bool = True, max_attempts: int = 5) -> None:
+        if noise < 0 or max_attempts < 1:
+            raise InputError(f"An expert needs noise >= 0 and max_attempts >= 1, got {noise} and {max_attempts}.")
+        self.noise, self.successes_only, self.max_attempts = noise, successes_only, max_attempts
+
+    @abstractmethod
+    def actor(self, suite: TaskSuite) -> Actor:
+        """What acts: it is given the suite's `goals` as contexts."""
+
+    def demonstrate(
+        self, suite: TaskSuite, episodes: Sequence[Episode], on_step: Callable[[int], None] | None = None
+    ) -> list[Trajectory]:
+        """Runs all episodes side by side; those that fail are tried again with seeds keyed by (seed, attempt)."""
+        actor = _OnGoals(self.actor(suite), suite)
+        wanted = dict(enumerate(episodes))
+        found: dict[int, Trajectory] = {}
+        for attempt in range(self.max_attempts):
+            if not wanted:
+                break
+            tries = [_retry(episode, attempt) for episode in wanted.values()]
+            ran = rollout(actor, suite, tries, noise=self.noise, on_step=on_step)
+            kept = {
+                index: trajectory
+                for index, trajectory in zip(wanted, ran, strict=True)
+                if trajectory.success or not self.successes_only
+            }
+            found |= kept
+            wanted = {index: episode for index, episode in wanted.items() if index not in kept}
+        if wanted:
+            episode = next(iter(wanted.values()))
+            raise InputError(
+                f"{type(self).__name__} did not succeed at task '{episode.task.name}' of suite '{suite.name}' in "
+                f"{self.max_attempts} attempts (first seed {episode.seed}). Raise expert.max_attempts, lower "
+                "expert.noise, set expert.successes_only to false, or leave the task out of the suite."
+            )
+        return [found[index] for index in range(len(episodes))]
+
+
+class _OnGoals:
+    """Translates the contexts that policies get, e.g. one-hot, into the goals that experts get."""
+
+    def __init__(self, actor: Actor, suite: TaskSuite) -> None:
+        self._actor, self._contexts, self._goals = actor, suite.contexts, suite.goals
+
+    def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
+        matches = (contexts[:, None] == self._contexts.to(contexts.device)).all(dim=2)
+        # Padding rows match no task and get the first one's goal; nobody looks at their actions.
+        goals = self._goals.to(contexts.device)[matches.int().argmax(dim=1)]
+        return self._actor.act(observations, goals)
+
+
+def _retry(episode: Episode, attempt: int) -> Episode:
+    if attempt == 0:
+        return episode
+    return Episode(episode.task, keyed_seed(episode.seed, Purpose.DEMONSTRATE, attempt))

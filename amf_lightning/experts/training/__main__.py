@@ -1,0 +1,60 @@
+"""`python -m amf_lightning.experts.training`: trains a goal-conditioned expert; the identical command goes on."""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+
+from amf_lightning.durable import write_durably
+from amf_lightning.errors import InputError
+from amf_lightning.experts.training.recipe import Recipe
+from amf_lightning.tasks.halfcheetah import HalfCheetahVelocity  # noqa: F401 - a suite to choose by its short name
+from amf_lightning.tasks.velocity import VelocitySuite
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parses the command line and trains."""
+    parser = ArgumentParser(prog="python -m amf_lightning.experts.training", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--config", action="config", help="YAML file with the options below.")
+    parser.add_subclass_arguments(VelocitySuite, "suite", required=True)
+    parser.add_class_arguments(Recipe, "recipe")
+    parser.add_argument("--output", type=Path, required=True, help="Folder of everything; resumed if it exists.")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--evaluate_every", type=int, default=25_000, help="Environment steps between evaluations.")
+    parser.add_argument("--save_every", type=int, default=100_000, help="Environment steps between checkpoints.")
+    parser.add_argument("--episodes", type=int, default=4, help="Episodes of each task in an evaluation.")
+    values = parser.parse_args(arguments)
+    made = parser.instantiate(values)
+    train = _learner()
+    recipe: Recipe = made.recipe
+    _check_same(made.output, {"recipe": asdict(recipe), "suite": values.suite.as_dict(), "seed": made.seed})
+    train(made.suite, recipe, made.output, made.seed, made.evaluate_every, made.save_every, made.episodes)
+
+
+def _learner() -> Callable[[VelocitySuite, Recipe, Path, int, int, int, int], None]:
+    try:
+        from amf_lightning.experts.training.learner import train
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"Training an expert needs '{error.name}', which is not installed: pip install 'amf-lightning[experts]'."
+        ) from error
+    return train
+
+
+def _check_same(output: Path, identity: dict[str, object]) -> None:
+    """Refuses to go on in a folder that another recipe, suite or seed began."""
+    text = json.dumps(identity, indent=1, sort_keys=True, default=str)
+    path = output / "identity.json"
+    if path.is_file() and path.read_text() != text:
+        raise InputError(f"{output} belongs to another training (see {path}). Choose another --output.")
+    write_durably(path, text)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"error: {error}")
