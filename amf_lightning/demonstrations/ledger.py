@@ -190,7 +190,8 @@ class Ledger:
 
     def _connect(self) -> sqlite3.Connection:
         if self._connection is None:
-            uri = f"{self.path.resolve().as_uri()}?mode={'ro' if self._read_only else 'rw'}"
+            # Readers open it for writing too, if they may: whoever comes first after a kill has to roll back.
+            uri = f"{self.path.resolve().as_uri()}?mode=rw"
             with self._reported():
                 connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
                 try:
@@ -202,8 +203,10 @@ class Ledger:
         return self._connection
 
     def _check(self, connection: sqlite3.Connection) -> None:
-        if self.path.stat().st_size == 0:  # SQLite takes an empty file for a new database; ours is never empty
-            raise sqlite3.DatabaseError("the file is empty")
+        if (
+            size := self.path.stat().st_size
+        ) < 100:  # shorter than SQLite's header, which SQLite may take for a new file
+            raise sqlite3.DatabaseError(f"it has only {size} bytes")
         [(identity,)] = connection.execute("PRAGMA application_id")
         if identity != _APPLICATION_ID:
             raise InputError(f"{self.path} is a database of another program. Choose another run folder.")
@@ -215,7 +218,11 @@ class Ledger:
             )
         if (found := connection.execute("PRAGMA integrity_check(1)").fetchall()) != [("ok",)]:
             raise sqlite3.DatabaseError(str(found[0][0]))
+        [(whole,)] = connection.execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
+        if (size := self.path.stat().st_size) < whole:  # SQLite reads a page that was cut off as if zeros followed
+            raise sqlite3.DatabaseError(f"it has {size} of {whole} bytes")
         connection.execute("PRAGMA synchronous = EXTRA")
+        connection.execute(f"PRAGMA query_only = {int(self._read_only)}")
 
     @contextmanager
     def _reported(self) -> Iterator[None]:
