@@ -1,6 +1,6 @@
 """Active fine-tuning, round by round: AMF (arXiv 2410.05026), algorithm 1."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -179,9 +179,10 @@ class ActiveSampling(Callback):
         written = {}
         if mine:
             episodes = [Episode(self.suite.tasks[job.task_index], job.seed) for job in mine]
-            trajectories = self.expert.demonstrate(self.suite, episodes)
-            bar = tqdm(mine, "storing", leave=False, disable=_quiet(trainer))
-            for job, trajectory in zip(bar, trajectories, strict=True):
+            steps = sum(episode.task.horizon for episode in episodes)
+            with tqdm(total=steps, desc="Collecting", unit="step", leave=False, disable=_quiet(trainer)) as bar:
+                trajectories = self.expert.demonstrate(self.suite, episodes, on_step=bar.update)
+            for job, trajectory in zip(mine, trajectories, strict=True):
                 written[job.demonstration] = self._store.write(job.demonstration, trajectory)
         for part in _gather(trainer, written):
             for demonstration, sha256 in sorted(part.items()):
