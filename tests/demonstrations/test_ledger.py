@@ -1,11 +1,7 @@
 import dataclasses
 import math
-import os
-import random
-import signal
 import sqlite3
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amf_lightning.demonstrations.ledger import Job, Ledger
-from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.errors import InputError
-from amf_lightning.tasks.trajectory import Trajectory
 
 
 def jobs_of(round: int, first: int, count: int = 2, scores: tuple[float, ...] = (0.1, 0.2)) -> list[Job]:
@@ -33,18 +27,6 @@ def ledger(path: Path) -> Iterator[Ledger]:
     ledger = Ledger(path)
     yield ledger
     ledger.close()
-
-
-def killed(work: Callable[[], object]) -> None:
-    """Runs `work` in a forked process that must die by SIGKILL (which `work` itself sends)."""
-    if (child := os.fork()) == 0:
-        try:
-            work()
-        finally:
-            os._exit(1)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status)
-    assert os.WTERMSIG(status) == signal.SIGKILL
 
 
 def test_before_the_first_write_there_is_no_file_and_nothing_in_it(ledger: Ledger, path: Path) -> None:
@@ -192,127 +174,6 @@ def test_no_write_ahead_log_and_full_durability(ledger: Ledger, path: Path) -> N
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
     connection.close()
-
-
-class KillsDuringTransaction(dict[str, float]):
-    """Diagnostics that kill the process when they are read: by then the jobs are in the open transaction."""
-
-    def items(self) -> Iterator[tuple[str, float]]:  # type: ignore[override]
-        yield "first", 1.0
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-@pytest.mark.parametrize("count", [2, 20_000], ids=["in memory", "spilled to the file"])
-@pytest.mark.parametrize("read_only", [False, True])
-def test_a_process_killed_inside_open_round_leaves_no_trace_of_the_round(
-    path: Path, count: int, read_only: bool
-) -> None:
-    with_first = Ledger(path)
-    with_first.open_round(jobs_of(0, 0), {})
-    with_first.close()
-    killed(lambda: Ledger(path).open_round(jobs_of(1, 2, count, tuple(np.arange(20.0))), KillsDuringTransaction()))
-    if count > 2:
-        assert path.with_name("ledger.sqlite-journal").stat().st_size > 0  # otherwise nothing is tested here
-
-    again = Ledger(path, read_only=read_only)
-    assert again.jobs() == jobs_of(0, 0)
-    assert (again.round(1), again.diagnostics(1)) == (None, {})
-    again.close()
-
-    writer = Ledger(path)
-    writer.open_round(jobs_of(1, 2), {"first": 2.0})
-    assert writer.round(1) == jobs_of(1, 2)
-    assert writer.diagnostics(1) == {"first": 2.0}
-
-
-def test_a_process_killed_while_the_ledger_is_created_leaves_none(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-        killed(lambda: Ledger(path).set_fact("a", "b"))
-    ledger = Ledger(path)
-    assert ledger.fact("a") is None
-    ledger.set_fact("a", "c")
-    assert ledger.fact("a") == "c"
-
-
-def test_a_process_killed_between_the_file_and_its_record_repeats_it(path: Path) -> None:
-    shown = Trajectory(
-        observations=np.ones((3, 2), np.float32),
-        actions=np.ones((2, 1), np.float32),
-        rewards=np.ones(2),
-        task="v=0",
-        seed=1000,
-        success=True,
-    )
-    store = DemonstrationStore(path.parent / "demonstrations")
-
-    def work() -> None:
-        ledger = Ledger(path)
-        ledger.open_round(jobs_of(0, 0), {})
-        store.write(0, shown)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    killed(work)
-    ledger = Ledger(path)
-    assert ledger.round(0) == jobs_of(0, 0)
-    assert ledger.recorded() == {}
-    ledger.record(0, store.write(0, shown))
-    assert store.read(0, ledger.recorded()[0]).task == "v=0"
-
-
-def _work_until_killed(path: Path, acknowledge: int) -> None:
-    """Opens rounds of five and records them, writing a byte to a pipe after each call that returned."""
-    ledger = Ledger(path)
-    while True:
-        done = len(ledger.jobs()) // 5
-        ledger.open_round(jobs_of(done, 5 * done, count=5), {"round": float(done)})
-        os.write(acknowledge, b"o")
-        for demonstration in range(5 * done, 5 * done + 5):
-            ledger.record(demonstration, f"hash {demonstration}")
-            os.write(acknowledge, b"r")
-
-
-def _check_whole(ledger: Ledger, opened: int, recorded: int) -> None:
-    """Everything acknowledged is there; at most one call more; no round is there in part."""
-    jobs = ledger.jobs()
-    assert [job.demonstration for job in jobs] == list(range(len(jobs)))
-    assert len(jobs) in (5 * opened, 5 * opened + 5)
-    for round in range(len(jobs) // 5):
-        assert ledger.round(round) == jobs_of(round, 5 * round, count=5)
-        assert ledger.diagnostics(round) == {"round": float(round)}
-    assert list(ledger.recorded().items())[:recorded] == [(n, f"hash {n}") for n in range(recorded)]
-    assert len(ledger.recorded()) in (recorded, recorded + 1)
-
-
-def test_processes_killed_at_random_times_lose_nothing_acknowledged(path: Path) -> None:
-    rng = random.Random(0)
-    opened = recorded = 0
-    for _ in range(12):
-        reading, writing = os.pipe()
-        if (child := os.fork()) == 0:
-            _work_until_killed(path, writing)
-        os.close(writing)
-        os.read(reading, 1)  # it has begun: the first round of this process is open
-        opened += 1
-        time.sleep(rng.uniform(0.0, 0.05))
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        acknowledged = b"".join(iter(lambda pipe=reading: os.read(pipe, 65536), b""))  # type: ignore[misc]
-        os.close(reading)
-        opened, recorded = opened + acknowledged.count(b"o"), recorded + acknowledged.count(b"r")
-        ledger = Ledger(path)
-        _check_whole(ledger, opened, recorded)
-        opened, recorded = _complete(ledger)
-        ledger.close()
-    assert opened > 12
-
-
-def _complete(ledger: Ledger) -> tuple[int, int]:
-    """Records what the killed process left out, as a resumed run does."""
-    jobs: Sequence[Job] = ledger.jobs()
-    for job in jobs:
-        ledger.record(job.demonstration, f"hash {job.demonstration}")
-    return len(jobs) // 5, len(jobs)
 
 
 def test_jobs_cannot_be_changed() -> None:
