@@ -5,6 +5,7 @@ import torch
 from amf_lightning.errors import InputError
 from amf_lightning.selection.context import Selection, SelectionContext, Selector
 from amf_lightning.tasks.seeding import Purpose, keyed_generator
+from amf_lightning.tasks.task import TaskSuite
 
 
 class Uniform(Selector):
@@ -56,20 +57,25 @@ class FixedSchedule(Selector):
         if not self.schedule:
             raise InputError("FixedSchedule: `tasks` names no demonstration. Give task names, or counts above 0.")
 
+    def check(self, suite: TaskSuite, budget: int) -> None:
+        """Raises InputError if the suite lacks a task of the schedule, or the schedule is shorter than the budget."""
+        for name in self.schedule:
+            suite.task(name)
+        if budget > len(self.schedule):
+            raise InputError(
+                f"FixedSchedule names {len(self.schedule)} demonstrations, but {budget} are asked for. "
+                f"Set active.budget to {len(self.schedule)} or less, or write a longer schedule."
+            )
+
     def select(self, context: SelectionContext, batch_size: int) -> Selection:
         """Takes the entries that follow those collected so far.
 
         Raises:
             InputError: the schedule names a task that the suite lacks or that ran out, or it is too short.
         """
-        schedule = [context.suite.task(name).index for name in self.schedule]
         start = len(context.demonstrations)
-        picks = schedule[start : start + batch_size]
-        if len(picks) < batch_size:
-            raise InputError(
-                f"FixedSchedule names {len(schedule)} demonstrations, but demonstration {start + batch_size} is asked "
-                f"for. Set active.budget to {len(schedule)} or less, or write a longer schedule."
-            )
+        self.check(context.suite, start + batch_size)
+        picks = [context.suite.task(name).index for name in self.schedule[start : start + batch_size]]
         for pick in picks:
             if not context.allowed[pick]:
                 name = context.suite.tasks[pick].name

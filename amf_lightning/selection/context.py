@@ -83,6 +83,13 @@ class Selector(ABC):
     """What it needs beyond the demonstrations: of `simulator rollouts`, `pre-training statistics`,
     `pre-training counts`, `evaluation returns`. The last two are privileged. Tables print it."""
 
+    def check(self, suite: TaskSuite, budget: int) -> None:  # noqa: B027 (most selectors serve any suite)
+        """Called when the configuration is read, before anything is run or written.
+
+        Raises:
+            InputError: the selector cannot serve this suite, or not as many as `budget` demonstrations.
+        """
+
     @abstractmethod
     def select(self, context: SelectionContext, batch_size: int) -> Selection:
         """Chooses `batch_size` tasks, repetition allowed."""

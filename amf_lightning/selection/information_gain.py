@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -57,6 +58,11 @@ class Problem:
 class Aggregate(ABC):
     """How the uncertainty that a candidate removes is summed over the target states."""
 
+    kappa: float | None = None
+    """κ, if there is one."""
+    needs_other_targets: ClassVar[bool] = False
+    """Whether it means nothing where candidate and target states coincide."""
+
     @abstractmethod
     def gains(self, posterior: Posterior, problem: Problem) -> Tensor:
         """Gain of observing each candidate trajectory, [M] float64, none negative."""
@@ -73,7 +79,7 @@ class Marginal(Aggregate):
     def __init__(self, kappa: float = 0.1) -> None:
         if kappa <= 0:
             raise InputError(f"Marginal: kappa is {kappa}; it must be positive (1 is the strict model).")
-        self.kappa = kappa
+        self.kappa: float = kappa
 
     def gains(self, posterior: Posterior, problem: Problem) -> Tensor:
         """See the class."""
@@ -96,10 +102,12 @@ class Joint(Aggregate):
             policy itself, whose covariance can be singular.
     """
 
+    needs_other_targets = True
+
     def __init__(self, kappa: float = 0.1) -> None:
         if kappa <= 0:
             raise InputError(f"Joint: kappa is {kappa}; it must be positive.")
-        self.kappa = kappa
+        self.kappa: float = kappa
 
     def gains(self, posterior: Posterior, problem: Problem) -> Tensor:
         """See the class."""

@@ -1,0 +1,214 @@
+"""Selectors that ask where a demonstration would teach most, by a Gaussian belief about the expert."""
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from amf_lightning.errors import InputError
+from amf_lightning.policies.protocol import Policy
+from amf_lightning.selection.baselines import allowed_tasks, draw_uniformly
+from amf_lightning.selection.context import Selection, SelectionContext, Selector
+from amf_lightning.selection.greedy import choose_greedily
+from amf_lightning.selection.information_gain import (
+    Aggregate,
+    Marginal,
+    Problem,
+    Variance,
+    task_scores,
+    task_variances,
+)
+from amf_lightning.selection.occupancies import (
+    Expected,
+    Occupancy,
+    PolicyRollout,
+    all_states,
+    demonstrated_states,
+)
+from amf_lightning.uncertainty.embeddings import Embedding, Knowledge, LastLayerFeatures, States
+from amf_lightning.uncertainty.posterior import Posterior
+
+
+class InformedSelector(Selector):
+    """What `InformationGain` and `UncertaintySampling` share: the belief, the expected states, the greedy batch.
+
+    Nothing but a cache is carried from round to round, so a run that was killed goes on with the same picks.
+    """
+
+    def __init__(self, embedding: Embedding, occupancy: Occupancy, rho: float) -> None:
+        if embedding.needs_actions and not occupancy.has_actions:
+            raise InputError(
+                f"{type(self).__name__}: {type(embedding).__name__} needs the expert's actions at the expected states, "
+                f"which {type(occupancy).__name__} does not know. Use ImportanceWeighted, or LastLayerFeatures."
+            )
+        if rho <= 0:
+            raise InputError(f"{type(self).__name__}: rho is {rho}; the ridge must be positive.")
+        self.embedding = embedding
+        self.occupancy = occupancy
+        self.rho = rho
+        self.uses = tuple(dict.fromkeys((*embedding.uses, *occupancy.uses)))
+        self._reference = ReferenceRollouts()
+
+    @abstractmethod
+    def score(self, posterior: Posterior, problem: Problem) -> Tensor:
+        """How much each task deserves the next demonstration, [K]; NaN where no states are expected of it."""
+
+    def diagnose(self, posterior: Posterior, problem: Problem) -> dict[str, float]:
+        """Numbers about the belief before the first pick, beyond those that every informed selector gives."""
+        return {}
+
+    def select(self, context: SelectionContext, batch_size: int) -> Selection:
+        """Scores every task, picks the best, conditions on its expected states, and so on for the batch."""
+        allowed_tasks(context)
+        expected = self.occupancy.expected(context)
+        if expected is None:
+            return draw_uniformly(context, batch_size)
+        posterior, problem, reference_steps = self._embed(context, expected)
+        picks, scores = choose_greedily(
+            posterior,
+            problem.candidates,
+            lambda belief: self.score(belief, problem),
+            batch_size,
+            context.allowed,
+            context.generator,
+        )
+        variances = task_variances(posterior, problem.targets, len(context.suite.tasks)).tolist()
+        diagnostics = {
+            **expected.diagnostics,
+            **{f"variance/{task.name}": v for task, v in zip(context.suite.tasks, variances, strict=True)},
+            **self.diagnose(posterior, problem),
+            "environment_steps": float(expected.environment_steps + reference_steps),
+        }
+        return Selection(tuple(picks), tuple(tuple(row.tolist()) for row in scores), diagnostics)
+
+    def _embed(self, context: SelectionContext, expected: Expected) -> tuple[Posterior, Problem, int]:
+        """The belief given the history, the problem in its points, and the steps spent on π0's own rollouts."""
+        steps = 0
+
+        def reference() -> Mapping[str, States]:
+            nonlocal steps
+            states = self._reference(context)
+            # They are the same in every round: an uninterrupted run simulates them once, in the first.
+            steps = self._reference.steps if context.round == 0 else 0
+            return states
+
+        knowledge = Knowledge(
+            policy=context.policy,
+            pretrained=context.pretrained,
+            statistics=context.statistics,
+            history=demonstrated_states(context),
+            reference=reference,
+            clip=self.occupancy.extrapolates,
+        )
+        embedded = self.embedding.embed(knowledge, expected.candidates.states, expected.targets.states, self.rho)
+        problem = Problem(
+            expected.candidates.embedded(embedded.candidates),
+            expected.targets.embedded(embedded.targets),
+            context.suite.distribution.to(embedded.targets.device),
+        )
+        return embedded.posterior, problem, steps
+
+
+class InformationGain(InformedSelector):
+    """Asks for the demonstration that tells most about the expert on all tasks (AMF, arXiv 2410.05026).
+
+    argmax_c' E_{c~μ} E_{τ~ρ(·|c)} E_{τ'~p(·|c')} [ Σ_t I(π*(s_t, c); τ' | D) ], in a Gaussian model of the expert.
+    It depends on states only, never on the actions seen: failure to imitate is invisible to it.
+
+    Args:
+        embedding: what makes two states alike.
+        occupancy: which states stand for a demonstration not yet given.
+        aggregate: how information is summed over states.
+        rho: ridge ρ of the belief, in units of the observation noise.
+    """
+
+    def __init__(
+        self,
+        embedding: Embedding = LastLayerFeatures(),  # noqa: B008 (read-only; the command line shows it as the default)
+        occupancy: Occupancy = PolicyRollout(),  # noqa: B008
+        aggregate: Aggregate = Marginal(),  # noqa: B008
+        rho: float = 0.1,
+    ) -> None:
+        super().__init__(embedding, occupancy, rho)
+        if aggregate.needs_other_targets and not occupancy.separates_roles:
+            raise InputError(
+                f"InformationGain: {type(aggregate).__name__} needs target states other than the candidate's, and "
+                f"{type(occupancy).__name__} uses the same for both. Use PolicyRollout, or Marginal."
+            )
+        if isinstance(aggregate, Variance) and occupancy.extrapolates:
+            warnings.warn(
+                "Variance is unbounded: a rollout that fails far outside the data can rule the choice. "
+                "Marginal is safer with PolicyRollout.",
+                stacklevel=2,
+            )
+        self.aggregate = aggregate
+        self._warned = False
+
+    def score(self, posterior: Posterior, problem: Problem) -> Tensor:
+        """Expected information gain of each task."""
+        gains = self.aggregate.gains(posterior, problem)
+        return task_scores(gains, problem.candidates, len(problem.distribution))
+
+    def diagnose(self, posterior: Posterior, problem: Problem) -> dict[str, float]:
+        """Range of log10(v/κ) over the target states; warns once if κ drowns all variances."""
+        if (kappa := self.aggregate.kappa) is None:
+            return {}
+        ratios = posterior.variance(posterior.prepare(problem.targets.points)) / kappa
+        smallest, largest = ratios.clamp(min=1e-12).log10().aminmax()
+        if largest < -1 and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"The largest variance of the belief is {10 ** float(largest):.2g} κ: below κ/10 the gain is in effect "
+                f"the variance removed, and nearly flat. Consider a smaller kappa (now {kappa:g}) or rho.",
+                stacklevel=2,
+            )
+        return {
+            "log10_variance_over_kappa/smallest": float(smallest),
+            "log10_variance_over_kappa/largest": float(largest),
+        }
+
+
+class UncertaintySampling(InformedSelector):
+    """Asks for the task whose states have the largest mean variance v_D, without looking ahead.
+
+    The same belief as `InformationGain`; the comparison of the two says what looking ahead is worth.
+
+    Args:
+        embedding: what makes two states alike.
+        occupancy: which states stand for a demonstration not yet given.
+        rho: ridge ρ of the belief, in units of the observation noise.
+    """
+
+    def __init__(
+        self,
+        embedding: Embedding = LastLayerFeatures(),  # noqa: B008
+        occupancy: Occupancy = PolicyRollout(),  # noqa: B008
+        rho: float = 0.1,
+    ) -> None:
+        super().__init__(embedding, occupancy, rho)
+
+    def score(self, posterior: Posterior, problem: Problem) -> Tensor:
+        """Mean v_D over the expected states of each task."""
+        return task_variances(posterior, problem.targets, len(problem.distribution))
+
+
+class ReferenceRollouts:
+    """States of π0's own rollouts of each task, from the initial states of `rollout_episodes`; cached for one run."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self._states: dict[str, States] = {}
+        self._key: tuple[Policy, int] | None = None
+
+    def __call__(self, context: SelectionContext) -> Mapping[str, States]:
+        """States by name of task, [N, ·]; a function of π0, the suite and the seed alone."""
+        if self._key is None or self._key[0] is not context.pretrained or self._key[1] != context.seed:
+            rollouts = context.rollout(context.pretrained, context.rollout_episodes(2))
+            self.steps = sum(rollout.length for rollout in rollouts)
+            self._states = {
+                task.name: all_states([rollout for rollout in rollouts if rollout.task == task.name], context)
+                for task in context.suite.tasks
+            }
+            self._key = (context.pretrained, context.seed)
+        return self._states

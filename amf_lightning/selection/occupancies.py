@@ -1,0 +1,241 @@
+"""Which states stand for a demonstration that has not been given yet."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from amf_lightning.errors import InputError
+from amf_lightning.policies.protocol import Policy
+from amf_lightning.selection.context import SelectionContext
+from amf_lightning.selection.importance_weights import (
+    effective_sample_size,
+    importance_weights,
+    log_ratios,
+    smallest_temperature,
+)
+from amf_lightning.selection.information_gain import Blocks
+from amf_lightning.tasks.task import Task
+from amf_lightning.tasks.trajectory import Trajectory
+from amf_lightning.uncertainty.embeddings import States
+
+_NEGLIGIBLE = 1e-3
+"""Importance weights below this are dropped and the rest renormalised: they cost as much as the others."""
+
+
+@dataclass(frozen=True, eq=False)
+class StateBlocks:
+    """Trajectories of M tasks thinned to S states each, with their weights; `Blocks` before they are embedded."""
+
+    states: States
+    """[M, S, ·]."""
+    tasks: Tensor
+    weights: Tensor
+    horizons: Tensor
+
+    def embedded(self, points: Tensor) -> Blocks:
+        """The same trajectories as points [M, S, P]."""
+        device = points.device
+        return Blocks(points, self.tasks.to(device), self.weights.to(device), self.horizons.to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """The states expected of a demonstration of each task, in the two roles that they play."""
+
+    candidates: StateBlocks
+    """What a demonstration would show."""
+    targets: StateBlocks
+    """Where the expert has to be known."""
+    environment_steps: int = 0
+    diagnostics: dict[str, float] = field(default_factory=dict)
+
+
+class Occupancy(ABC):
+    """Estimates where the expert goes in each task."""
+
+    has_actions: ClassVar[bool] = False
+    """Whether the expert's actions are known at its states."""
+    extrapolates: ClassVar[bool] = False
+    """Whether its states may lie far from all data."""
+    separates_roles: ClassVar[bool] = False
+    """Whether candidate and target states differ."""
+    uses: tuple[str, ...] = ()
+    """What it needs beyond the demonstrations, in the words of `Selector.uses`."""
+
+    @abstractmethod
+    def expected(self, context: SelectionContext) -> Expected | None:
+        """The expected states of every task, or None while nothing is known about any."""
+
+
+class PolicyRollout(Occupancy):
+    """States of the current policy, rolled out on each task; the expert's own once the task was demonstrated (ours).
+
+    Initial states are keyed by (seed, task), the same in every round. Candidates and targets are different episodes;
+    of a task with a single demonstration they are different states of it.
+
+    Args:
+        episodes: rollouts of a task that was not demonstrated, and demonstrations (the latest) of one that was.
+        states: S, states kept of each episode.
+    """
+
+    extrapolates = True
+    separates_roles = True
+    uses = ("simulator rollouts",)
+
+    def __init__(self, episodes: int = 2, states: int = 16) -> None:
+        if episodes < 2:
+            raise InputError(
+                f"PolicyRollout: episodes is {episodes}; at least 2 are needed, one to observe and another to judge by."
+            )
+        self.episodes = episodes
+        self.states = _positive("PolicyRollout", states)
+
+    def expected(self, context: SelectionContext) -> Expected:
+        """Rolls out the tasks without a demonstration."""
+        counts = context.counts
+        wanted = [episode for episode in context.rollout_episodes(self.episodes) if counts[episode.task.index] == 0]
+        rollouts = context.rollout(context.policy, wanted) if wanted else []
+        candidates: list[_Piece] = []
+        targets: list[_Piece] = []
+        for task in context.suite.tasks:
+            source = context.demonstrations if counts[task.index] else rollouts
+            known = [trajectory for trajectory in source if trajectory.task == task.name][-self.episodes :]
+            if len(known) == 1:
+                candidates.append(_Piece(known[0], task, 1.0, phase=0.75))
+                targets.append(_Piece(known[0], task, 1.0, phase=0.25))
+                continue
+            for role, mine in ((targets, known[::2]), (candidates, known[1::2])):
+                role.extend(_Piece(trajectory, task, 1 / len(mine)) for trajectory in mine)
+        return Expected(
+            candidates=_blocks(candidates, self.states, context.policy, with_actions=False),
+            targets=_blocks(targets, self.states, context.policy, with_actions=False),
+            environment_steps=sum(rollout.length for rollout in rollouts),
+        )
+
+
+class ImportanceWeighted(Occupancy):
+    """Demonstrations collected so far, read as if they were of task c, with weights w_i(c) (AMF, arXiv 2410.05026).
+
+    log w_i(c) = (1/T) Σ_t [ log π(a_t | s_t, c) − log π(a_t | s_t, c_i) ] + const: how much better the policy explains
+    demonstration i if told c instead of its own task. For a policy that declares a fixed action deviation σ_a this is
+    −1/(2σ_a²T) Σ_t ( ‖a_t − π(s_t, c)‖² − ‖a_t − π(s_t, c_i)‖² ). It creates no state that no demonstration visited.
+    With nothing collected yet there is nothing to weigh, and the pick is uniform. If the weights of a task collapse
+    onto one demonstration, that one stands for the task; if the policy gives none of them a density, all do equally.
+
+    Args:
+        temperature: T ≥ 1; by default the number of action entries of an episode, H·A.
+        min_effective_sample_size: instead of a fixed T, the smallest T with 1/Σw² at least this, for each task.
+        states: S, states kept of each demonstration.
+    """
+
+    has_actions = True
+
+    def __init__(
+        self, temperature: float | None = None, min_effective_sample_size: float | None = None, states: int = 16
+    ) -> None:
+        if temperature is not None and min_effective_sample_size is not None:
+            raise InputError("ImportanceWeighted: give `temperature` or `min_effective_sample_size`, not both.")
+        if temperature is not None and temperature < 1:
+            raise InputError(f"ImportanceWeighted: temperature is {temperature}; it must be at least 1 (untempered).")
+        if min_effective_sample_size is not None and min_effective_sample_size < 1:
+            raise InputError(
+                f"ImportanceWeighted: min_effective_sample_size is {min_effective_sample_size}; it must be at least 1."
+            )
+        self.temperature = temperature
+        self.min_effective_sample_size = min_effective_sample_size
+        self.states = _positive("ImportanceWeighted", states)
+
+    def expected(self, context: SelectionContext) -> Expected | None:
+        """Relabels every demonstration with every task."""
+        demonstrations, tasks = context.demonstrations, context.suite.tasks
+        if not demonstrations:
+            return None
+        ratios = log_ratios(context.policy, context.suite, demonstrations)
+        if self.min_effective_sample_size is not None:
+            temperatures = smallest_temperature(ratios, self.min_effective_sample_size)
+        elif self.temperature is not None:
+            temperatures = ratios.new_full((len(tasks),), self.temperature)
+        else:
+            temperatures = ratios.new_tensor([task.horizon * context.suite.action_dim for task in tasks])
+        weights = importance_weights(ratios, temperatures)
+        sizes = effective_sample_size(weights).tolist()
+        kept = torch.where(weights < _NEGLIGIBLE, torch.zeros_like(weights), weights)
+        kept = kept / kept.sum(1, keepdim=True)
+        pieces = [_Piece(demonstrations[i], tasks[c], float(kept[c, i])) for c, i in torch.nonzero(kept).tolist()]
+        blocks = _blocks(pieces, self.states, context.policy, with_actions=True)
+        diagnostics = {f"effective_sample_size/{task.name}": size for task, size in zip(tasks, sizes, strict=True)}
+        collapsed = sum(size < 1.01 for size in sizes) if len(demonstrations) > 1 else 0
+        return Expected(blocks, blocks, diagnostics={**diagnostics, "collapsed_importance_weights": float(collapsed)})
+
+
+def demonstrated_states(context: SelectionContext) -> States | None:
+    """All states of all demonstrations, each with the context of its own task, [N, ·]; None without demonstrations."""
+    if not context.demonstrations:
+        return None
+    return all_states(context.demonstrations, context)
+
+
+def all_states(trajectories: Sequence[Trajectory], context: SelectionContext) -> States:
+    """Every state in which an action was taken, with the context of the trajectory's own task, [N, ·]."""
+    contexts = [context.suite.task(trajectory.task).context for trajectory in trajectories]
+    device = device_of(context.policy)
+    lengths = torch.tensor([trajectory.length for trajectory in trajectories])
+    return States(
+        torch.cat([torch.from_numpy(trajectory.observations[:-1]) for trajectory in trajectories]).to(device),
+        torch.tensor(contexts, dtype=torch.float32).repeat_interleave(lengths, 0).to(device),
+        torch.cat([torch.from_numpy(trajectory.actions) for trajectory in trajectories]).to(device),
+    )
+
+
+def thinned_steps(length: int, states: int, phase: float = 0.5) -> Tensor:
+    """Steps of an episode of `length` that are kept, evenly spaced, [S] int64.
+
+    An episode shorter than S repeats steps: a step that is kept twice weighs twice, so nothing else has to change.
+
+    >>> thinned_steps(200, 4).tolist(), thinned_steps(2, 4).tolist()
+    ([25, 75, 125, 175], [0, 0, 1, 1])
+    """
+    return ((torch.arange(states, dtype=torch.float64) + phase) * (length / states)).floor().to(torch.int64)
+
+
+def device_of(policy: Policy) -> torch.device:
+    """Where the policy's weights are."""
+    return policy.output_layer.weight.device
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """One trajectory in one role: read for `task`, with its probability among those of that task."""
+
+    trajectory: Trajectory
+    task: Task
+    weight: float
+    phase: float = 0.5
+
+
+def _blocks(pieces: Sequence[_Piece], states: int, policy: Policy, with_actions: bool) -> StateBlocks:
+    device = device_of(policy)
+    steps = [thinned_steps(piece.trajectory.length, states, piece.phase) for piece in pieces]
+    kept = list(zip(pieces, steps, strict=True))
+    contexts = torch.tensor([piece.task.context for piece in pieces], dtype=torch.float32)
+    actions = [torch.from_numpy(piece.trajectory.actions)[at] for piece, at in kept] if with_actions else None
+    return StateBlocks(
+        States(
+            torch.stack([torch.from_numpy(piece.trajectory.observations)[at] for piece, at in kept]).to(device),
+            contexts[:, None].expand(-1, states, -1).to(device),
+            torch.stack(actions).to(device) if actions is not None else None,
+        ),
+        torch.tensor([piece.task.index for piece in pieces]),
+        torch.tensor([piece.weight for piece in pieces], dtype=torch.float64),
+        torch.tensor([piece.task.horizon for piece in pieces], dtype=torch.float64),
+    )
+
+
+def _positive(owner: str, states: int) -> int:
+    if states < 1:
+        raise InputError(f"{owner}: states is {states}; at least one state of each episode has to be kept.")
+    return states
