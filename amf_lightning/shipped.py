@@ -1,11 +1,16 @@
-"""Finds the configurations and checkpoints that travel with the package, by name."""
+"""Finds the configurations and checkpoints that travel with the package, by name; maintainers add to them.
+
+`python -m amf_lightning.shipped FILE NAME COMMAND` publishes a file, e.g. as `halfcheetah/expert.safetensors`.
+"""
 
 import hashlib
 import json
+import sys
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
+from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -55,3 +60,34 @@ def checkpoint_path(name: str, suffix: str = ".safetensors") -> Path:
     near = get_close_matches(name, names, n=1)
     hint = f"Did you mean '{near[0]}'?" if near else f"Shipped names: {', '.join(sorted(names))}."
     raise InputError(f"No file and no shipped weights are called '{name}'. {hint}")
+
+
+def publish(file: Path, name: str, command: str) -> Path:
+    """Copies a file into `checkpoints/` of the source tree and enters it in the manifest.
+
+    Args:
+        file: what to ship.
+        name: its path below `checkpoints/`, with suffix, e.g. `halfcheetah/expert.safetensors`.
+        command: what makes the file again.
+
+    Returns:
+        Where it is now.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    if not file.is_file():
+        raise InputError(f"There is no file {file} to publish.")
+    content = file.read_bytes()
+    path = shipped_folder("checkpoints") / name
+    write_durably(path, content)
+    entries = manifest() | {name: {"sha256": hashlib.sha256(content).hexdigest(), "command": command}}
+    write_durably(shipped_folder("checkpoints") / "manifest.json", json.dumps(entries, indent=2, sort_keys=True) + "\n")
+    sha256.cache_clear()
+    return path
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
+    publish(Path(sys.argv[1]), sys.argv[2], sys.argv[3])

@@ -45,5 +45,5 @@ class HalfCheetahVelocity(VelocitySuite):
 
 
 class _HalfCheetahTracking(VelocityTracking):
-    def task_reward(self, error: float, action: NDArray[Any], info: dict[str, Any]) -> float:
+    def reward_for(self, error: float, action: NDArray[Any], info: dict[str, Any]) -> float:
         return -error - 0.05 * float(np.square(action).sum())

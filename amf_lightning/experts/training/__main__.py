@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
 from amf_lightning.experts.training.recipe import Recipe
-from amf_lightning.tasks.halfcheetah import HalfCheetahVelocity  # noqa: F401 - a suite to choose by its short name
+from amf_lightning.tasks import halfcheetah, humanoid  # noqa: F401 - suites to choose by their short names
 from amf_lightning.tasks.velocity import VelocitySuite
 
 

@@ -1,0 +1,157 @@
+"""`python -m amf_lightning.experts.measure`: returns of random actions and of an expert, task by task.
+
+With `--publish` the numbers go beside the shipped weights: `reference.json`, which scores are normalised by, and a
+card, `expert.md`, for people.
+"""
+
+import json
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from jsonargparse import ArgumentParser
+
+from amf_lightning.durable import write_durably
+from amf_lightning.errors import InputError
+from amf_lightning.experts.expert import Expert
+from amf_lightning.experts.trained import TrainedExpert
+from amf_lightning.shipped import manifest, publish, shipped_folder
+from amf_lightning.tasks import halfcheetah, humanoid  # noqa: F401 - suites to choose by their short names
+from amf_lightning.tasks.rollout import rollout
+from amf_lightning.tasks.seeding import Purpose, keyed_seed
+from amf_lightning.tasks.task import Episode, TaskSuite
+from amf_lightning.tasks.uniform import UniformActor
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One task, over some episodes."""
+
+    random: float
+    """Mean return of uniformly random actions."""
+    random_spread: float
+    """Standard deviation of it over episodes."""
+    expert: float
+    """Mean return of the expert."""
+    spread: float
+    """Standard deviation of it over episodes."""
+    success: float
+    """Share of the expert's episodes that succeed."""
+    length: float
+    """Mean length of the expert's episodes in steps."""
+    metrics: dict[str, float]
+    """Mean of each of the suite's metrics over the expert's episodes."""
+
+
+def measure(suite: TaskSuite, expert: Expert, episodes: int) -> dict[str, Measured]:
+    """Runs random actions and the expert on every task of the suite, from the same initial states.
+
+    Args:
+        suite: its tasks are measured.
+        expert: should give every demonstration at the first attempt, failed or not (`successes_only: false`).
+        episodes: for each task.
+    """
+    asked = [
+        Episode(task, keyed_seed(0, Purpose.MEASURE, task.index, i)) for task in suite.tasks for i in range(episodes)
+    ]
+    shown = expert.demonstrate(suite, asked)
+    blind = rollout(UniformActor(suite.action_dim), suite, asked)
+    measured = {}
+    for task in suite.tasks:
+        own = slice(task.index * episodes, (task.index + 1) * episodes)
+        random = [trajectory.episode_return for trajectory in blind[own]]
+        returns = [trajectory.episode_return for trajectory in shown[own]]
+        names = sorted({name for trajectory in shown[own] for name in trajectory.metrics})
+        measured[task.name] = Measured(
+            random=float(np.mean(random)),
+            random_spread=float(np.std(random)),
+            expert=float(np.mean(returns)),
+            spread=float(np.std(returns)),
+            success=float(np.mean([trajectory.success for trajectory in shown[own]])),
+            length=float(np.mean([trajectory.length for trajectory in shown[own]])),
+            metrics={
+                name: float(np.mean([t.metrics[name] for t in shown[own] if name in t.metrics])) for name in names
+            },
+        )
+    return measured
+
+
+def table(measured: dict[str, Measured]) -> str:
+    """The numbers in Markdown, a row a task."""
+    names = sorted({name for row in measured.values() for name in row.metrics})
+    head = ["task", "random return", "expert return", "success", "length", *(name.replace("_", " ") for name in names)]
+    lines = [head, ["---", *["---:"] * (len(head) - 1)]]
+    for task, row in measured.items():
+        metrics = [f"{row.metrics[name]:.3f}" if name in row.metrics else "" for name in names]
+        returns = [f"{row.random:.1f} ± {row.random_spread:.1f}", f"{row.expert:.1f} ± {row.spread:.1f}"]
+        lines.append([task, *returns, f"{100 * row.success:.0f} %", f"{row.length:.0f}", *metrics])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parses the command line, measures, prints, and publishes if asked to."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = ArgumentParser(prog="python -m amf_lightning.experts.measure", description=__doc__, allow_abbrev=False)
+    parser.add_subclass_arguments(TaskSuite, "suite", required=True)
+    parser.add_argument("--weights", type=str, required=True, help="Shipped name, e.g. halfcheetah/expert, or a path.")
+    parser.add_argument("--episodes", type=int, default=50, help="Episodes of each task.")
+    parser.add_argument("--publish", action="store_true", help="Write reference.json and expert.md beside the weights.")
+    values = parser.parse_args(arguments)
+    made = parser.instantiate(values)
+    measured = measure(made.suite, TrainedExpert(values.weights, successes_only=False), values.episodes)
+    print(table(measured), end="")
+    if values.publish:
+        kept = [argument for argument in arguments if argument != "--publish"]
+        command = f"python -m amf_lightning.experts.measure {shlex.join(kept)}"
+        _publish(made.suite, values.weights, values.episodes, measured, command)
+
+
+def _publish(suite: TaskSuite, weights: str, episodes: int, measured: dict[str, Measured], command: str) -> None:
+    entry = manifest().get(f"{weights}.safetensors")
+    if entry is None:
+        raise InputError(f"'{weights}' is not shipped: publish the weights first, python -m amf_lightning.shipped.")
+    folder = weights.rpartition("/")[0]
+    horizons = {task.horizon for task in suite.tasks}
+    content = {
+        "suite": suite.name,
+        "horizon": horizons.pop() if len(horizons) == 1 else None,
+        "episodes": episodes,
+        "command": command,
+        "tasks": {task: row.__dict__ for task, row in measured.items()},
+    }
+    with TemporaryDirectory() as temporary:
+        file = Path(temporary) / "reference.json"
+        file.write_text(json.dumps(content, indent=1) + "\n")
+        publish(file, f"{folder}/reference.json", command)
+    write_durably(
+        shipped_folder("checkpoints") / folder / "expert.md", _card(suite, weights, entry, episodes, measured)
+    )
+
+
+def _card(suite: TaskSuite, weights: str, entry: dict[str, str], episodes: int, measured: dict[str, Measured]) -> str:
+    return f"""# {weights}
+
+The expert of suite `{suite.name}`: a goal-conditioned actor (a = tanh of a ReLU network of observation and goal),
+trained by soft actor-critic at random targets, best of the training by evaluation, run deterministically. On torch
+alone: `TrainedExpert(weights="{weights}")`.
+
+Made with
+
+    {entry["command"]}
+
+File: `checkpoints/{weights}.safetensors`, SHA-256 `{entry["sha256"]}`.
+
+Over {episodes} episodes a task of {suite.tasks[0].horizon} steps (mean ± standard deviation over episodes; velocity
+error: mean |v_x − v| after the first 30 %, in m/s; success as the suite defines it):
+
+{table(measured)}"""
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"error: {error}")
