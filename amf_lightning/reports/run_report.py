@@ -1,0 +1,216 @@
+"""The report of one run: what was asked, why, what it gained, what it cost. Read from the run folder's files alone."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from amf_lightning.demonstrations.ledger import Job
+from amf_lightning.durable import write_durably
+from amf_lightning.errors import InputError
+from amf_lightning.evaluation.run_folder import MEAN, CurveRow, RunFolder
+from amf_lightning.evaluation.scores import area_under_curve, demonstrations_to, forgetting
+from amf_lightning.reports.figures import allocation_figure, curve_figure, png
+from amf_lightning.reports.tables import markdown_table, number, plural, uses_phrase
+from amf_lightning.tasks.task import TaskSuite
+
+# A table of choices longer than both together loses its middle; selections.jsonl has all of it.
+_FIRST_CHOICES, _LAST_CHOICES = 30, 10
+_NUMBERS_SHOWN = 12
+
+Curve = Mapping[int, Mapping[str, CurveRow]]
+"""Rows by number of demonstrations and name of task."""
+
+
+def write_report(folder: RunFolder, suite: TaskSuite) -> None:
+    """Writes `report.md`, `curve.png` and `allocation.png`.
+
+    Args:
+        folder: has `curve.csv` and `selections.jsonl`; of `evaluation.json`, if it is there, are read: `selector`,
+            `uses`, `environment_steps`, `pretraining_tasks` (names), `budget`, `seed`.
+        suite: the tasks.
+
+    Raises:
+        InputError: the folder holds no curve, or a damaged file.
+    """
+    curve, jobs, facts = read_by_task(folder), folder.read_selections(), read_facts(folder)
+    names = [task.name for task in suite.tasks]
+    pretrained = [name for name in facts.get("pretraining_tasks") or () if name in names]
+    selector = facts.get("selector") or ", ".join(dict.fromkeys(job.selector for job in jobs)) or "No selector"
+    _write_pictures(folder, curve, jobs, names, pretrained)
+    sections = [
+        f"# {selector} on {suite.name}: {plural(len(jobs), 'demonstration')}",
+        _summary(curve, jobs, names, facts.get("budget")),
+        f"![Mean score against demonstrations]({folder.curve_picture.name})",
+        "## What was asked, and what it gained",
+        _gain_table(curve, jobs, names),
+        f"![Which task was asked when]({folder.allocation_picture.name})",
+        *_animation(folder),
+        "## Why",
+        *_choices(jobs, names, selector),
+        *_retention(curve, pretrained),
+        "## What it cost",
+        _cost(jobs, facts),
+    ]
+    write_durably(folder.report, "\n\n".join(sections) + "\n")
+
+
+def read_by_task(folder: RunFolder) -> Curve:
+    """The rows of `curve.csv` by number of demonstrations and task.
+
+    Raises:
+        InputError: there are none.
+    """
+    curve: dict[int, dict[str, CurveRow]] = {}
+    for row in folder.read_curve():
+        curve.setdefault(row.demonstrations, {})[row.task] = row
+    if not curve:
+        raise InputError(f"{folder.curve} has no rows: nothing was evaluated yet, so there is nothing to report.")
+    return curve
+
+
+def read_facts(folder: RunFolder) -> dict[str, Any]:
+    """The contents of `evaluation.json`, empty if there is none.
+
+    Raises:
+        InputError: it is not JSON.
+    """
+    if not folder.evaluation.is_file():
+        return {}
+    try:
+        facts: dict[str, Any] = json.loads(folder.evaluation.read_text())
+    except ValueError as error:
+        raise InputError(f"{folder.evaluation} is not valid JSON ({error}). Remove it and run again.") from error
+    return facts
+
+
+def _write_pictures(
+    folder: RunFolder, curve: Curve, jobs: Sequence[Job], names: Sequence[str], pretrained: Sequence[str]
+) -> None:
+    counts = sorted(curve)
+    scores = {name: [curve[count][name].score for count in counts] for name in names}
+    means = [curve[count][MEAN].score for count in counts]
+    write_durably(folder.curve_picture, png(curve_figure(counts, means, scores)))
+    picks, rounds = [job.task_index for job in jobs], [job.round for job in jobs]
+    write_durably(folder.allocation_picture, png(allocation_figure(picks, rounds, names, frozenset(pretrained))))
+
+
+def _summary(curve: Curve, jobs: Sequence[Job], names: Sequence[str], budget: int | None) -> str:
+    counts = sorted(curve)
+    first, last = curve[counts[0]][MEAN], curve[counts[-1]][MEAN]
+    scores = [curve[count][MEAN].score for count in counts]
+    asked = {name: sum(job.task == name for job in jobs) for name in names}
+    most = sorted((name for name in names if asked[name]), key=lambda name: -asked[name])[:3]
+    never = [name for name in names if not asked[name]]
+    reached = [_reached(threshold, counts, scores) for threshold in (0.8, 0.9)]
+    lines = [
+        f"**Mean score {number(first.score)} → {number(last.score)}** over {plural(len(names), 'task')} "
+        f"(0 is random actions, 1 the expert) after {plural(last.demonstrations, 'demonstration')}; "
+        f"area under the curve {number(area_under_curve(counts, scores, counts[-1]), 3)}.",
+        f"A mean score of 0.8 {reached[0]}, 0.9 {reached[1]}.",
+    ]
+    if most:
+        lines.append(f"Asked most: {', '.join(f'{name} ({asked[name]} times)' for name in most)}.")
+    if most and never:
+        lines.append(f"Never asked: {', '.join(never)}.")
+    if budget is not None and last.demonstrations < budget:
+        lines.append(f"**Not finished:** evaluated after {last.demonstrations} of {plural(budget, 'demonstration')}.")
+    return "\n".join(lines)
+
+
+def _reached(threshold: float, counts: Sequence[int], scores: Sequence[float]) -> str:
+    needed = demonstrations_to(threshold, counts, scores, counts[-1])
+    if needed == 0:
+        return "was there from the start"
+    return "was not reached" if needed > counts[-1] else f"was reached after {plural(needed, 'demonstration')}"
+
+
+def _gain_table(curve: Curve, jobs: Sequence[Job], names: Sequence[str]) -> str:
+    before, after = curve[min(curve)], curve[max(curve)]
+    rows = []
+    for name in [*names, MEAN]:
+        old, new = before[name], after[name]
+        asked = [job.demonstration + 1 for job in jobs if name in (job.task, MEAN)]
+        row = [
+            name,
+            "" if name == MEAN else _numbers(asked),
+            str(len(asked)),
+            f"{number(old.episode_return, 1)} → {number(new.episode_return, 1)}",
+            f"{100 * old.success:.0f} → {100 * new.success:.0f} %",
+            f"{number(old.score)} → {number(new.score)}",
+            number(new.score - old.score, signed=True),
+        ]
+        rows.append([f"**{cell}**" if cell and name == MEAN else cell for cell in row])
+    header = ["task", "asked as number", "asked", "return", "success", "score", "change"]
+    return markdown_table(header, rows, left=2)
+
+
+def _numbers(asked: Sequence[int]) -> str:
+    shown = ", ".join(map(str, asked[:_NUMBERS_SHOWN]))
+    return f"{shown}, …" if len(asked) > _NUMBERS_SHOWN else shown
+
+
+def _animation(folder: RunFolder) -> list[str]:
+    if not folder.animation.exists():
+        return []
+    return [f"![Some tasks before and after]({folder.animation.name})"]
+
+
+def _choices(jobs: Sequence[Job], names: Sequence[str], selector: str) -> list[str]:
+    if all(math.isnan(score) for job in jobs for score in job.scores):
+        return [f"{selector} gives no scores to tasks."]
+    rows = [_choice(job, names) for job in jobs]
+    if len(rows) > _FIRST_CHOICES + _LAST_CHOICES:
+        rows = [*rows[:_FIRST_CHOICES], ["…"] * len(rows[0]), *rows[-_LAST_CHOICES:]]
+    return [
+        f"{selector} gives every task a score before each choice. Scores of all tasks are in `selections.jsonl`.",
+        markdown_table(["number", "round", "asked", "its score", "runner-up", "its score", "lead"], rows, left=0),
+    ]
+
+
+def _choice(job: Job, names: Sequence[str]) -> list[str]:
+    """A line of the table: the choice, and the best of the others."""
+    others = [(score, i) for i, score in enumerate(job.scores) if i != job.task_index and not math.isnan(score)]
+    score = job.scores[job.task_index]
+    second, runner_up = max(others, default=(math.nan, -1), key=lambda pair: pair[0])
+    lead = f"{100 * (score - second) / abs(score):+.0f} %" if score and math.isfinite(score - second) else "–"
+    return [
+        str(job.demonstration + 1),
+        str(job.round),
+        job.task,
+        _score(score),
+        names[runner_up] if runner_up >= 0 else "–",
+        _score(second),
+        lead,
+    ]
+
+
+def _score(score: float) -> str:
+    return "–" if math.isnan(score) else f"{score:.3g}"
+
+
+def _retention(curve: Curve, pretrained: Sequence[str]) -> list[str]:
+    if not pretrained:
+        return []
+    before, after = ([curve[count][name].score for name in pretrained] for count in (min(curve), max(curve)))
+    lost = forgetting(before, after, [True] * len(pretrained))
+    drop, name = max((old - new, name) for old, new, name in zip(before, after, pretrained, strict=True))
+    worst = f"Most was lost on {name}: {number(drop)}." if drop > 0 else "None of them got worse."
+    return [
+        "## What was kept",
+        f"On the {plural(len(pretrained), 'task')} of the pre-training ({', '.join(pretrained)}) the mean score went "
+        f"from {number(sum(before) / len(before))} to {number(sum(after) / len(after))}: forgetting "
+        f"{number(lost.signed, 3, signed=True)}, counting losses only {number(lost.positive, 3)}. {worst}",
+    ]
+
+
+def _cost(jobs: Sequence[Job], facts: Mapping[str, Any]) -> str:
+    rounds = len({job.round for job in jobs})
+    lines = [f"- demonstrations: {len(jobs):,} in {plural(rounds, 'round')}"]
+    if "uses" in facts:
+        lines.append(f"- used by the selector beyond the demonstrations: {uses_phrase(facts['uses'])}")
+    if facts.get("environment_steps") is not None:
+        lines.append(f"- environment steps beyond the demonstrations: {number(facts['environment_steps'], 0)}")
+    if "seed" in facts:
+        lines.append(f"- seed: {facts['seed']}")
+    return "\n".join(lines)
