@@ -69,7 +69,7 @@ class FeatureSpacePosterior(Posterior):
     >>> belief = FeatureSpacePosterior.prior(2, ridge=0.5)
     >>> x = torch.eye(2, dtype=torch.float64)
     >>> belief.variance(belief.prepare(x))
-    tensor([2., 2.], dtype=torch.float64)
+    tensor([2.0000, 2.0000], dtype=torch.float64)
     >>> seen = belief.condition(x[:1])
     >>> seen.variance(seen.prepare(x))
     tensor([0.6667, 2.0000], dtype=torch.float64)

@@ -1,0 +1,112 @@
+"""Selection contexts over the tests' own world, and a policy whose features are separated by task."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from tiny import TinyExpert
+from torch import Tensor, nn
+
+from amf_lightning.policies.mlp import MLPPolicy
+from amf_lightning.policies.protocol import Policy, frozen_copy
+from amf_lightning.policies.statistics import FeatureStatistics, feature_statistics
+from amf_lightning.selection.context import SelectionContext
+from amf_lightning.tasks.rollout import rollout
+from amf_lightning.tasks.task import Episode, TaskSuite
+from amf_lightning.tasks.trajectory import Trajectory
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def mlp(suite: TaskSuite, seed: int = 0, width: int = 32) -> MLPPolicy:
+    """An untrained policy; the same for the same seed."""
+    policy = MLPPolicy(suite.observation_dim, suite.context_dim, suite.action_dim, hidden=(width, width))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) / parameter.shape[-1] ** 0.5)
+    return policy
+
+
+class SeparatedPolicy(Policy):
+    """tanh of a linear map of features that are zero outside the entries of the goal's task: no task helps another."""
+
+    def __init__(self, suite: TaskSuite, width: int = 40) -> None:
+        super().__init__()
+        self.options = {}
+        generator = torch.Generator().manual_seed(1)
+        self.register_buffer("goals", suite.contexts[:, 0])
+        self.register_buffer("basis", torch.randn(3, width, generator=generator))
+        self.head = nn.Linear(width * len(suite.tasks), suite.action_dim)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    @property
+    def output_layer(self) -> nn.Linear:
+        return self.head
+
+    @property
+    def is_normalised(self) -> bool:
+        return True
+
+    def fit_normaliser(self, observations: Tensor, contexts: Tensor) -> None:
+        pass
+
+    def hidden(self, observations: Tensor, contexts: Tensor) -> Tensor:
+        rows = torch.cat([observations, torch.ones_like(observations[:, :1])], 1)
+        waves = torch.cos(rows @ self.get_buffer("basis"))
+        mine = contexts == self.get_buffer("goals")
+        return (mine[:, :, None] * waves[:, None, :]).flatten(1)
+
+    def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
+        return torch.tanh(self.head(self.hidden(observations, contexts)))
+
+    def loss(self, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
+        return (self.act(observations, contexts) - actions).square().mean(1)
+
+    def log_prob(self, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
+        return -0.5 * ((self.act(observations, contexts) - actions) / 0.1).square().sum(1)
+
+    @torch.no_grad()
+    def master(self, suite: TaskSuite, demonstrations: Sequence[Trajectory]) -> None:
+        """Fits the head to the demonstrations by ridge regression of the pre-squash outputs."""
+        observations, contexts, actions = rows_of(suite, demonstrations)
+        features = self.hidden(observations, contexts).double()
+        wanted = torch.atanh(actions.clamp(-0.99, 0.99)).double()
+        gram = features.T @ features + 1e-8 * torch.eye(features.shape[1])
+        self.head.weight.copy_(torch.linalg.solve(gram, features.T @ wanted).T)
+
+
+def rows_of(suite: TaskSuite, demonstrations: Sequence[Trajectory]) -> tuple[Tensor, Tensor, Tensor]:
+    contexts = [torch.tensor([suite.task(d.task).context]).expand(d.length, -1) for d in demonstrations]
+    return (
+        torch.cat([torch.from_numpy(d.observations[:-1]) for d in demonstrations]),
+        torch.cat(contexts),
+        torch.cat([torch.from_numpy(d.actions) for d in demonstrations]),
+    )
+
+
+def demonstrate(suite: TaskSuite, tasks: Sequence[int], seed: int = 100) -> list[Trajectory]:
+    """A demonstration of each of the tasks, from different initial states."""
+    return TinyExpert().demonstrate(suite, [Episode(suite.tasks[task], seed + i) for i, task in enumerate(tasks)])
+
+
+def statistics_of(policy: Policy, suite: TaskSuite, demonstrations: Sequence[Trajectory]) -> FeatureStatistics:
+    names = [demonstration.task for demonstration in demonstrations]
+    observations, contexts, _ = rows_of(suite, demonstrations)
+    return feature_statistics(policy, observations, contexts, {name: names.count(name) for name in names})
+
+
+def context_of(suite: TaskSuite, policy: Policy, **known: Any) -> SelectionContext:
+    """A selection context of round 0 and seed 0 in which `policy` is also π0, unless `known` says otherwise."""
+    defaults: dict[str, Any] = {
+        "pretrained": frozen_copy(policy),
+        "statistics": None,
+        "demonstrations": [],
+        "round": 0,
+        "seed": 0,
+        "rollout": lambda actor, episodes: rollout(actor, suite, episodes),
+    }
+    return SelectionContext(suite=suite, policy=policy, **{**defaults, **known})
