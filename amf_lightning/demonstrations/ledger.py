@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from amf_lightning.demonstrations.store import write_atomically
+from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
 
 _APPLICATION_ID = int.from_bytes(b"AMFL", "big")
@@ -176,7 +176,7 @@ class Ledger:
         if self._read_only:
             raise ValueError(f"{self.path} was opened for reading only")
         if not self.path.exists():
-            write_atomically(self.path, _empty_database())
+            write_durably(self.path, _empty_database())
         with self._reported():
             connection = self._connect()
             connection.execute("BEGIN IMMEDIATE")

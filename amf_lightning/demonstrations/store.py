@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,44 +9,12 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
 from amf_lightning.tasks.trajectory import Trajectory
 
 _FORMAT = "amf-demonstration/1"
 _ARRAYS = {"observations": np.float32, "actions": np.float32, "rewards": np.float64}
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Writes a file that is, after a power cut or a kill at any moment, the old one or the new one as a whole.
-
-    When it returns, the new one is on the disk. The temporary file lies beside it, hidden, under a name that depends
-    on `path` alone: what a killed process left is overwritten by the next one.
-    """
-    _make_folder(path.parent)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    _sync_folder(path.parent)
-
-
-def _make_folder(folder: Path) -> None:
-    """Like `mkdir(parents=True, exist_ok=True)`, with every new folder's name on the disk."""
-    if not folder.is_dir():
-        _make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
-        _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Puts the names in a folder on the disk: without it a file can vanish although its bytes are there."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class DemonstrationStore:
@@ -83,7 +50,7 @@ class DemonstrationStore:
             except InputError as error:
                 raise InputError(f"{error} If it is not needed, move it away and run again.") from error
         content = _encode(index, trajectory)
-        write_atomically(path, content)
+        write_durably(path, content)
         return hashlib.sha256(content).hexdigest()
 
     def read(self, index: int, sha256: str | None = None, task: str | None = None) -> Trajectory:

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from amf_lightning.demonstrations.ledger import Job, scores_from_json, scores_to_json
-from amf_lightning.demonstrations.store import write_atomically
+from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.scores import Evaluation, weighted_mean
 
@@ -59,12 +59,12 @@ class RunFolder:
 
     def write_config(self, text: str) -> None:
         """Writes the resolved configuration, as YAML. It is the first file of a run: see `check_identity`."""
-        write_atomically(self.config, text)
+        write_durably(self.config, text)
 
     def write_selections(self, jobs: Sequence[Job]) -> None:
         """Writes `selections.jsonl`, a line a job with the names of its fields; a score of NaN is null."""
         lines = [json.dumps(asdict(job) | {"scores": scores_to_json(job.scores)}, allow_nan=False) for job in jobs]
-        write_atomically(self.selections, "".join(f"{line}\n" for line in lines))
+        write_durably(self.selections, "".join(f"{line}\n" for line in lines))
 
     def read_selections(self) -> list[Job]:
         """The jobs in `selections.jsonl`; none if it does not exist.
@@ -96,7 +96,7 @@ class RunFolder:
         writer.writerows(
             (row.demonstrations, row.task, repr(row.episode_return), repr(row.success), repr(row.score)) for row in rows
         )
-        write_atomically(self.curve, text.getvalue())
+        write_durably(self.curve, text.getvalue())
 
     def read_curve(self) -> list[CurveRow]:
         """The rows of `curve.csv`; none if it does not exist.
@@ -133,9 +133,7 @@ class RunFolder:
         }
         mean = tasks.pop(MEAN)
         ours = {"demonstrations": evaluation.demonstrations, "tasks": tasks, "mean": mean}
-        write_atomically(
-            self.evaluation, json.dumps({**ours, **_plain(facts), **ours}, indent=2, allow_nan=False) + "\n"
-        )
+        write_durably(self.evaluation, json.dumps({**ours, **_plain(facts), **ours}, indent=2, allow_nan=False) + "\n")
 
     def check_identity(self, config: Mapping[str, Any]) -> None:
         """Makes sure that this folder is empty of runs, or holds the run of this configuration.

@@ -1,5 +1,4 @@
 import hashlib
-import os
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from amf_lightning.demonstrations.store import DemonstrationStore, write_atomically
+from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.errors import InputError
 from amf_lightning.tasks.trajectory import Trajectory
 
@@ -173,31 +172,3 @@ def test_a_file_with_a_value_that_is_not_finite_is_refused(store: DemonstrationS
     store.path(0).write_bytes(content.replace(value.tobytes(), np.float64(np.nan).tobytes()))
     with pytest.raises(InputError, match=r"000000\.safetensors is not a valid demonstration"):
         store.read(0)
-
-
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc to name open files")
-def test_file_and_folder_names_are_synced_in_the_order_that_makes_them_durable(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A power cut cannot be tried here, so the calls that guard against it are looked at."""
-    calls: list[tuple[str, Path]] = []
-    fsync, replace = os.fsync, Path.replace
-
-    def recorded_fsync(descriptor: int) -> None:
-        calls.append(("sync", Path(f"/proc/self/fd/{descriptor}").readlink().relative_to(tmp_path)))
-        fsync(descriptor)
-
-    def recorded_replace(self: Path, target: Path) -> Path:
-        calls.append(("replace", target.relative_to(tmp_path)))
-        return replace(self, target)
-
-    monkeypatch.setattr(os, "fsync", recorded_fsync)
-    monkeypatch.setattr(Path, "replace", recorded_replace)
-    write_atomically(tmp_path / "a" / "b" / "file", "text")
-    assert calls == [
-        ("sync", Path()),
-        ("sync", Path("a")),
-        ("sync", Path("a/b/.file.tmp")),
-        ("replace", Path("a/b/file")),
-        ("sync", Path("a/b")),
-    ]
