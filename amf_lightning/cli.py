@@ -1,5 +1,6 @@
 """The command line: `amf fit`, `amf validate`, `amf compare`."""
 
+import logging
 import sys
 import warnings
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ import amf_lightning.selection.baselines
 import amf_lightning.selection.informed
 import amf_lightning.selection.privileged
 import amf_lightning.tasks.halfcheetah  # noqa: F401
+from amf_lightning.composition import MODE
 from amf_lightning.config_errors import ArgumentParser
 from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
 from amf_lightning.errors import InputError
@@ -37,6 +39,10 @@ from amf_lightning.studies.compare import add_compare_arguments, run_compare
 from amf_lightning.tasks.task import TaskSuite
 
 
+# Lightning takes `--trainer.max_epoch` silently for max_epochs if abbreviations are allowed.
+PARSER: dict[str, Any] = {"allow_abbrev": False, "parser_mode": MODE}
+
+
 class CommandLine(LightningCLI):
     """LightningCLI with this package's parts as top-level keys and `compare` as one more subcommand."""
 
@@ -47,8 +53,7 @@ class CommandLine(LightningCLI):
             save_config_callback=None,
             seed_everything_default=0,
             parser_class=ArgumentParser,
-            # Lightning takes `--trainer.max_epoch` silently for max_epochs if abbreviations are allowed.
-            parser_kwargs={"allow_abbrev": False, **{name: {"allow_abbrev": False} for name in self.subcommands()}},
+            parser_kwargs={**PARSER, **{name: dict(PARSER) for name in self.subcommands()}},
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
             args=args,
@@ -63,7 +68,7 @@ class CommandLine(LightningCLI):
 
     def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
         super()._add_subcommands(parser, **kwargs)
-        compare = ArgumentParser(allow_abbrev=False, description="Compare strategies over seeds.")
+        compare = ArgumentParser(**PARSER, description="Compare strategies over seeds.")
         add_compare_arguments(compare)
         parser._subcommands_action.add_subcommand("compare", compare, help="Compare strategies over seeds.")
 
@@ -126,29 +131,27 @@ class CommandLine(LightningCLI):
         kwargs["plugins"] = [*(given.plugins or []), DurableCheckpointIO()]
         return super().instantiate_trainer(callbacks=callbacks, **kwargs)
 
-    def fit(self, **kwargs: Any) -> None:
+    def fit(self, model: BehaviouralCloning, ckpt_path: str | None = None, **kwargs: Any) -> None:
         """Starts or, if the folder holds a checkpoint, goes on."""
-        last = self.folder.checkpoint
-        if kwargs.get("ckpt_path") is None and last.is_file():
-            kwargs["ckpt_path"] = str(last)
-        if kwargs.get("ckpt_path") is not None:
-            self.model.check_checkpoint(Path(kwargs["ckpt_path"]))
+        if ckpt_path is None and self.folder.checkpoint.is_file():
+            ckpt_path = str(self.folder.checkpoint)
+        if ckpt_path is not None:
+            model.check_checkpoint(Path(ckpt_path))
         # Nothing is written before every part has been made: bad input leaves the folder as it was.
         if self.trainer.is_global_zero:
             self.folder.write_config(yaml.safe_dump(self.resolved, sort_keys=False))
-        self.trainer.fit(self.model, datamodule=self.datamodule, **kwargs)
+        self.trainer.fit(model, ckpt_path=ckpt_path, **kwargs)
         if self.trainer.is_global_zero:
-            print(f"\nThe run is in {self.folder.path}: open {self.folder.report}")
+            print(f"\nThe run is in {self.folder.path}; its report is {self.folder.report}")
 
-    def validate(self, **kwargs: Any) -> None:
+    def validate(self, model: BehaviouralCloning, ckpt_path: str | None = None, **kwargs: Any) -> None:
         """Evaluates the policy of a checkpoint or of a policy file; writes evaluation.json into the run folder."""
-        path = kwargs.pop("ckpt_path") or str(self.folder.checkpoint)
+        path = ckpt_path or str(self.folder.checkpoint)
         if path.endswith(".ckpt"):
-            self.model.check_checkpoint(Path(path))
-            kwargs["ckpt_path"] = path
+            model.check_checkpoint(Path(path))
         else:
-            self.model.start_from(path)
-        self.trainer.validate(self.model, datamodule=self.datamodule, verbose=False, **kwargs)
+            model.start_from(path)
+        self.trainer.validate(model, ckpt_path=path if path.endswith(".ckpt") else None, verbose=False, **kwargs)
 
     def _run_subcommand(self, subcommand: str) -> None:
         if subcommand == "compare":
@@ -171,8 +174,10 @@ def _default_folder(config: Any) -> Path:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point of `amf` and `python -m amf_lightning`."""
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")  # rows are drawn in this process, by design
-    warnings.filterwarnings("ignore", ".*ckpt_path.*")
+    warnings.filterwarnings("ignore", "LightningCLI's args parameter")  # they are those of sys.argv
+    warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*")  # lightning 2.6 with torch 2.13
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)  # devices, advertisements
+    logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
     if "" not in sys.path:
         sys.path.insert(0, "")  # so that a class of the user's own in this folder can be named
     try:

@@ -1,7 +1,9 @@
 """The data of a run: demonstrations as they come in, and the episodes of the evaluation."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
+import torch
 from lightning import LightningDataModule
 
 from amf_lightning.demonstrations.batches import RoundBatches, Rows, Shards, demonstration_rows
@@ -82,6 +84,10 @@ class DemonstrationDataModule(LightningDataModule):
             for number in range(self.evaluation_episodes)
         ]
         return EpisodeChunks(jobs[self.trainer.global_rank :: self.trainer.world_size])
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Episodes stay where they are: they are run on the CPU."""
+        return batch if isinstance(batch, list) else super().transfer_batch_to_device(batch, device, dataloader_idx)
 
 
 class EpisodeChunks:

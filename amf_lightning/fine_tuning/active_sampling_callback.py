@@ -7,6 +7,7 @@ from typing import Any, cast
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.trainer.states import TrainerFn
 from tqdm import tqdm
 
 from amf_lightning.demonstrations.batches import demonstration_rows
@@ -96,7 +97,7 @@ class ActiveSampling(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         evaluation = _module(pl_module).evaluation
-        if trainer.training and evaluation is not None:
+        if trainer.state.fn == TrainerFn.FITTING and evaluation is not None:
             self.evaluations.append(evaluation)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

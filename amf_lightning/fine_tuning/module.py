@@ -211,9 +211,3 @@ class BehaviouralCloning(LightningModule):
                     f"{path} does not fit the configured policy: '{name}' has shape {theirs.get(name)} in the "
                     f"checkpoint and {mine.get(name)} here. Give model.policy the options of that run."
                 )
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Episodes stay where they are: they are run on the CPU."""
-        if isinstance(batch, list):
-            return batch
-        return super().transfer_batch_to_device(batch, device, dataloader_idx)

@@ -1,0 +1,78 @@
+"""Configurations that are made of others: one file names its base, and parts that lie in files of their own."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import get_loader, set_loader
+
+from amf_lightning.errors import InputError
+
+MODE = "amf"
+"""Name of the parser mode in which configurations are composed."""
+
+
+def read_configuration(path: Path, including: tuple[Path, ...] = ()) -> Any:
+    """Reads a YAML file, with what it includes put in.
+
+    `config: base.yaml` (or a list, later ones winning) at the top is the base that the file's own keys are merged
+    into, key by key. Any value that names an existing `.yaml` file is replaced by its content. Both are relative to
+    the file. jsonargparse can include files too, but then `model: {pretrained: x}` would drop the rest of the
+    base's `model`.
+
+    Raises:
+        InputError: a file is missing, is not YAML, or includes itself.
+    """
+    if path.resolve() in including:
+        raise InputError(f"{path} includes itself: {' -> '.join(str(step) for step in (*including, path.resolve()))}.")
+    try:
+        content = _yaml(path.read_text())
+    except OSError as error:
+        raise InputError(f"The configuration {path} cannot be read: {error.strerror}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    return compose(content, path.parent, (*including, path.resolve()))
+
+
+def compose(content: Any, folder: Path, including: tuple[Path, ...] = ()) -> Any:
+    """Puts in what `content`, read from a file in `folder`, includes; see `read_configuration`."""
+    if isinstance(content, str) and content.endswith((".yaml", ".yml")) and (folder / content).is_file():
+        return read_configuration(folder / content, including)
+    if not isinstance(content, dict):
+        return content
+    bases = content.get("config", [])
+    own = {key: compose(value, folder, including) for key, value in content.items() if key != "config"}
+    merged: dict[str, Any] = {}
+    for base in [bases] if isinstance(bases, str) else bases or []:
+        merged = merge(merged, read_configuration(folder / base, including))
+    return merge(merged, own)
+
+
+def merge(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `own` over it, key by key; the options of a class are dropped when another class is chosen.
+
+    >>> merge({"a": {"x": 1, "y": 2}}, {"a": {"y": 3}})
+    {'a': {'x': 1, 'y': 3}}
+    >>> merge({"s": {"class_path": "A", "init_args": {"k": 1}}}, {"s": {"class_path": "B"}})
+    {'s': {'class_path': 'B'}}
+    """
+    merged = dict(base)
+    for key, value in own.items():
+        before = merged.get(key)
+        both = isinstance(before, Mapping) and isinstance(value, Mapping)
+        if both and value.get("class_path", before.get("class_path")) == before.get("class_path"):
+            merged[key] = merge(before, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _load(text: str) -> Any:
+    """What jsonargparse calls, in the folder of the file, with its text; and with every single value."""
+    content = _yaml(text)
+    return compose(content, Path.cwd()) if isinstance(content, dict) else content
+
+
+_yaml = get_loader("yaml")
+set_loader(MODE, _load, (yaml.YAMLError,))
