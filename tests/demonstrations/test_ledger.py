@@ -168,7 +168,7 @@ def test_a_ledger_of_another_version_is_refused(ledger: Ledger, path: Path) -> N
         Ledger(path)
 
 
-def test_no_write_ahead_log_and_full_durability(ledger: Ledger, path: Path) -> None:
+def test_there_is_no_write_ahead_log(ledger: Ledger, path: Path) -> None:
     ledger.open_round(jobs_of(0, 0), {})
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     with sqlite3.connect(path) as connection:
