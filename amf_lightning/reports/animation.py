@@ -1,0 +1,78 @@
+"""A moving picture of a few tasks, before and after fine-tuning, side by side."""
+
+import warnings
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from amf_lightning.durable import write_durably
+from amf_lightning.tasks.actor import Actor
+from amf_lightning.tasks.render import RenderingUnavailable, render_frames
+from amf_lightning.tasks.seeding import Purpose, keyed_seed
+from amf_lightning.tasks.task import Episode, TaskSuite
+
+Frame = NDArray[np.uint8]
+"""An image, [height, width, 3]."""
+
+_SIZE = 128
+_LABEL_HEIGHT = 16
+_GAP = 4
+_FRAMES = 50
+_MILLISECONDS = 100
+
+
+def write_animation(path: Path, suite: TaskSuite, before: Actor, after: Actor, tasks: Sequence[int], seed: int) -> bool:
+    """Writes a GIF with a row for each task, `before` on the left of `after`, from the same initial state.
+
+    Args:
+        path: the file.
+        suite: makes the environments.
+        before: the policy on the left.
+        after: the policy on the right.
+        tasks: indices of the tasks shown.
+        seed: of the run; the initial state of a task is keyed by it.
+
+    Returns:
+        Whether it was written. Where nothing can render it warns once and writes nothing.
+    """
+    rows: list[list[Frame]] = []
+    for index in tasks:
+        task = suite.tasks[index]
+        episode = Episode(task, keyed_seed(seed, Purpose.REPORT, index))
+        every = max(1, task.horizon // _FRAMES)
+        try:
+            left, right = (render_frames(actor, suite, episode, every=every, size=_SIZE) for actor in (before, after))
+        except RenderingUnavailable as reason:
+            warnings.warn(f"{path.name} is left out, because nothing can be rendered here: {reason}", stacklevel=2)
+            return False
+        rows.append(side_by_side(left, right, f"{task.name} before", f"{task.name} after"))
+    frames = [np.concatenate(row, axis=0) for row in zip(*_of_equal_length(rows), strict=True)]
+    buffer = BytesIO()
+    iio.imwrite(buffer, np.stack(frames), extension=".gif", duration=_MILLISECONDS, loop=0)
+    write_durably(path, buffer.getvalue())
+    return True
+
+
+def side_by_side(left: Sequence[Frame], right: Sequence[Frame], first: str, second: str) -> list[Frame]:
+    """Frames of two episodes next to each other with their labels; the shorter one waits in its last frame."""
+    pairs = zip(*_of_equal_length([left, right]), strict=True)
+    return [np.concatenate([_labelled(one, first), _labelled(other, second)], axis=1) for one, other in pairs]
+
+
+def _of_equal_length(episodes: Sequence[Sequence[Frame]]) -> list[list[Frame]]:
+    longest = max(map(len, episodes))
+    return [[*frames, *[frames[-1]] * (longest - len(frames))] for frames in episodes]
+
+
+def _labelled(frame: Frame, text: str) -> Frame:
+    """The frame below a strip that says what it is, with a gap around: [height + label + gap, width + gap, 3]."""
+    height, width = frame.shape[:2]
+    image = Image.new("RGB", (width + _GAP, height + _LABEL_HEIGHT + _GAP), "white")
+    image.paste(Image.fromarray(frame), (0, _LABEL_HEIGHT))
+    ImageDraw.Draw(image).text((2, 1), text, fill="black", font=ImageFont.load_default(size=12))
+    return np.asarray(image, dtype=np.uint8)
