@@ -63,6 +63,9 @@ class SeparatedPolicy(Policy):
     def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
         return torch.tanh(self.head(self.hidden(observations, contexts)))
 
+    def sample(self, observations: Tensor, contexts: Tensor, generator: torch.Generator) -> Tensor:
+        raise NotImplementedError
+
     def loss(self, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
         return (self.act(observations, contexts) - actions).square().mean(1)
 
