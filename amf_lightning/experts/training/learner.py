@@ -36,6 +36,8 @@ def train(
 
     def on_step(_locals: dict[str, Any], _globals: dict[str, Any]) -> bool:
         model.initial_qf_learning_rate = recipe.critic_learning_rate * recipe.decay(_done(model, recipe))
+        if model.num_timesteps >= recipe.env_steps:
+            return True  # the end is evaluated and saved below, after its gradient steps
         if model.num_timesteps >= due["evaluate"]:
             evaluate()
             due["evaluate"] = model.num_timesteps + evaluate_every

@@ -1,0 +1,79 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from amf_lightning import shipped
+from amf_lightning.experts import measure as module
+from amf_lightning.experts.goal_actor import GoalActor, goal_signature, save_goal_actor
+from amf_lightning.experts.measure import Measured, main, measure, table
+from amf_lightning.experts.trained import TrainedExpert
+from amf_lightning.tasks.halfcheetah import HalfCheetahVelocity
+from amf_lightning.tasks.rollout import rollout
+from amf_lightning.tasks.seeding import Purpose, keyed_seed
+from amf_lightning.tasks.task import Episode
+
+
+class Still:
+    def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
+        return torch.zeros(len(observations), 6)
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """An expert that does nothing, which is the right thing at v = 0 only."""
+    actor = GoalActor([18, 6], goal_signature(HalfCheetahVelocity(reference=None)))
+    with torch.no_grad():
+        for parameter in actor.parameters():
+            parameter.zero_()
+    save_goal_actor(tmp_path / "still.safetensors", actor, {})
+    return tmp_path / "still.safetensors"
+
+
+def test_numbers_are_means_and_spreads_over_the_episodes(weights: Path) -> None:
+    suite = HalfCheetahVelocity([0, 2], horizon=30, reference=None)
+    found = measure(suite, TrainedExpert(str(weights), successes_only=False), 3)
+    task = suite.tasks[1]
+    own = rollout(Still(), suite, [Episode(task, keyed_seed(0, Purpose.MEASURE, 1, i)) for i in range(3)])
+    returns = [trajectory.episode_return for trajectory in own]
+    row = found["v=2"]
+    assert (row.expert, row.spread) == pytest.approx((np.mean(returns), np.std(returns)))
+    assert row.metrics["velocity_error"] == pytest.approx(np.mean([t.metrics["velocity_error"] for t in own]))
+    assert (row.success, found["v=0"].success, row.length) == (0.0, 1.0, 30.0)
+    assert row.random < row.expert
+
+
+def test_the_table_has_a_row_for_each_task() -> None:
+    row = Measured(-300.25, 10.0, -20.5, 1.0, 0.5, 200.0, {"velocity_error": 0.1234})
+    lines = table({"v=1": row, "v=2": row}).splitlines()
+    assert lines[0] == "| task | random return | expert return | success | length | velocity error |"
+    assert lines[2] == "| v=1 | -300.2 ± 10.0 | -20.5 ± 1.0 | 50 % | 200 | 0.123 |"
+    assert len(lines) == 4
+
+
+def test_publishing_gives_a_reference_that_the_suite_reads(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    (folder / "manifest.json").write_text("{}")
+    monkeypatch.setattr(shipped, "shipped_folder", lambda kind: tmp_path / kind)
+    monkeypatch.setattr(module, "shipped_folder", lambda kind: tmp_path / kind)
+    shipped.publish(weights, "still/expert.safetensors", "how it was made")
+    suite_options = ["--suite.targets", "[0,2]", "--suite.horizon", "30", "--suite.reference", "null"]
+    arguments = ["--suite", "HalfCheetahVelocity", *suite_options, "--weights", "still/expert", "--episodes", "2"]
+    main([*arguments, "--publish"])
+    suite = HalfCheetahVelocity([2, 0], horizon=30, reference="still/reference")
+    assert suite.reference is not None
+    assert suite.reference.expert[0] < suite.reference.expert[1]
+    assert suite.reference.command.endswith("--suite.reference null --weights still/expert --episodes 2")
+    card = (folder / "still/expert.md").read_text()
+    assert "how it was made" in card
+    assert capsys.readouterr().out in card
+    assert set(json.loads((folder / "manifest.json").read_text())) == {
+        "still/expert.safetensors",
+        "still/reference.json",
+    }
