@@ -1,23 +1,34 @@
 """Selection contexts over the tests' own world, and a policy whose features are separated by task."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
-from tiny import TinyExpert
+from tiny import Steer, TinySuite
 from torch import Tensor, nn
 
 from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.policies.protocol import Policy, frozen_copy
 from amf_lightning.policies.statistics import FeatureStatistics, feature_statistics
 from amf_lightning.selection.context import SelectionContext
+from amf_lightning.tasks.actor import Actor
 from amf_lightning.tasks.rollout import rollout
-from amf_lightning.tasks.task import Episode, TaskSuite
+from amf_lightning.tasks.task import Episode, Task, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+class OppositeGoals(TinySuite):
+    """The two goals that are furthest apart: what is right for one is wrong for the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tasks = tuple(replace(self.tasks[old], index=new) for new, old in enumerate((0, 3)))
+        self.reference = None
 
 
 def mlp(suite: TaskSuite, seed: int = 0, width: int = 32) -> MLPPolicy:
@@ -33,12 +44,12 @@ def mlp(suite: TaskSuite, seed: int = 0, width: int = 32) -> MLPPolicy:
 class SeparatedPolicy(Policy):
     """tanh of a linear map of features that are zero outside the entries of the goal's task: no task helps another."""
 
-    def __init__(self, suite: TaskSuite, width: int = 40) -> None:
+    def __init__(self, suite: TaskSuite, width: int = 20) -> None:
         super().__init__()
-        self.options = {}
+        self.options, self.width = {}, width
         generator = torch.Generator().manual_seed(1)
         self.register_buffer("goals", suite.contexts[:, 0])
-        self.register_buffer("basis", torch.randn(3, width, generator=generator))
+        self.register_buffer("basis", torch.randn(3, width - 3, generator=generator))
         self.head = nn.Linear(width * len(suite.tasks), suite.action_dim)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -56,9 +67,9 @@ class SeparatedPolicy(Policy):
 
     def hidden(self, observations: Tensor, contexts: Tensor) -> Tensor:
         rows = torch.cat([observations, torch.ones_like(observations[:, :1])], 1)
-        waves = torch.cos(rows @ self.get_buffer("basis"))
+        features = torch.cat([rows, torch.cos(rows @ self.get_buffer("basis"))], 1)
         mine = contexts == self.get_buffer("goals")
-        return (mine[:, :, None] * waves[:, None, :]).flatten(1)
+        return (mine[:, :, None] * features[:, None, :]).flatten(1)
 
     def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
         return torch.tanh(self.head(self.hidden(observations, contexts)))
@@ -73,13 +84,17 @@ class SeparatedPolicy(Policy):
         return -0.5 * ((self.act(observations, contexts) - actions) / 0.1).square().sum(1)
 
     @torch.no_grad()
-    def master(self, suite: TaskSuite, demonstrations: Sequence[Trajectory]) -> None:
-        """Fits the head to the demonstrations by ridge regression of the pre-squash outputs."""
-        observations, contexts, actions = rows_of(suite, demonstrations)
-        features = self.hidden(observations, contexts).double()
-        wanted = torch.atanh(actions.clamp(-0.99, 0.99)).double()
-        gram = features.T @ features + 1e-8 * torch.eye(features.shape[1])
-        self.head.weight.copy_(torch.linalg.solve(gram, features.T @ wanted).T)
+    def master(self, task: Task) -> None:
+        """Makes it `SmoothSteer` on one task, exactly."""
+        block = self.head.weight[:, task.index * self.width : (task.index + 1) * self.width]
+        block[:, 0], block[:, 2] = -5.0, 5.0 * task.context[0]
+
+
+class SmoothSteer:
+    """An expert that `SeparatedPolicy` can be equal to."""
+
+    def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
+        return torch.tanh(5 * (contexts - observations[:, :1]))
 
 
 def rows_of(suite: TaskSuite, demonstrations: Sequence[Trajectory]) -> tuple[Tensor, Tensor, Tensor]:
@@ -91,9 +106,11 @@ def rows_of(suite: TaskSuite, demonstrations: Sequence[Trajectory]) -> tuple[Ten
     )
 
 
-def demonstrate(suite: TaskSuite, tasks: Sequence[int], seed: int = 100) -> list[Trajectory]:
+def demonstrate(
+    suite: TaskSuite, tasks: Sequence[int], seed: int = 100, expert: Actor | None = None
+) -> list[Trajectory]:
     """A demonstration of each of the tasks, from different initial states."""
-    return TinyExpert().demonstrate(suite, [Episode(suite.tasks[task], seed + i) for i, task in enumerate(tasks)])
+    return rollout(expert or Steer(), suite, [Episode(suite.tasks[task], seed + i) for i, task in enumerate(tasks)])
 
 
 def statistics_of(policy: Policy, suite: TaskSuite, demonstrations: Sequence[Trajectory]) -> FeatureStatistics:

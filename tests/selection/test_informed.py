@@ -1,0 +1,146 @@
+import math
+import warnings
+from dataclasses import replace
+
+import pytest
+import torch
+from selection_world import context_of, demonstrate, mlp, statistics_of
+from tiny import TinySuite
+
+from amf_lightning.errors import InputError
+from amf_lightning.selection.context import SelectionContext
+from amf_lightning.selection.information_gain import Aggregate, Joint, Marginal, Variance
+from amf_lightning.selection.informed import InformationGain, InformedSelector, UncertaintySampling
+from amf_lightning.selection.occupancies import ImportanceWeighted, Occupancy, PolicyRollout
+from amf_lightning.uncertainty.embeddings import Embedding, LastLayerFeatures, LossGradient
+
+SUITE = TinySuite()
+PAIRS = [
+    (LastLayerFeatures(), PolicyRollout()),
+    (LastLayerFeatures(statistics=False), PolicyRollout()),
+    (LastLayerFeatures(of_pretrained=False), PolicyRollout()),
+    (LastLayerFeatures(statistics=False, unit_norm=True), PolicyRollout()),
+    (LastLayerFeatures(), ImportanceWeighted()),
+    (LossGradient(), ImportanceWeighted()),
+    (LossGradient(condition_on_history=True), ImportanceWeighted(min_effective_sample_size=2.0)),
+]
+pytestmark = pytest.mark.filterwarnings("ignore:The largest variance of the belief")
+
+
+def context(suite: TinySuite = SUITE, demonstrated: tuple[int, ...] = (0, 3), number: int = 2) -> SelectionContext:
+    """π0 has seen the first two goals, and some demonstrations have come since."""
+    pretrained = mlp(suite)
+    statistics = statistics_of(pretrained, suite, demonstrate(suite, [0, 0, 1, 1], seed=50))
+    return context_of(
+        suite,
+        mlp(suite, seed=4),
+        pretrained=pretrained,
+        statistics=statistics,
+        demonstrations=demonstrate(suite, demonstrated),
+        round=number,
+    )
+
+
+@pytest.mark.parametrize(("embedding", "occupancy"), PAIRS)
+def test_every_pair_scores_every_task_and_repeats_itself_after_a_restart(
+    embedding: Embedding, occupancy: Occupancy
+) -> None:
+    for selector in (InformationGain, UncertaintySampling):
+        first = selector(embedding, occupancy).select(context(), 3)
+        again = selector(embedding, occupancy).select(context(), 3)
+        assert first == again
+        assert len(first.picks) == len(first.scores) == 3
+        assert all(math.isfinite(score) and score >= 0 for row in first.scores for score in row)
+        assert first.picks[0] == first.scores[0].index(max(first.scores[0]))
+        assert all(f"variance/{task.name}" in first.diagnostics for task in SUITE.tasks)
+
+
+def test_the_cache_of_an_earlier_round_changes_nothing() -> None:
+    selector = InformationGain()
+    early = context(demonstrated=())
+    selector.select(replace(early, round=0), 1)
+    warm = selector.select(replace(early, round=2), 1)
+    assert warm == InformationGain().select(replace(early, round=2), 1)
+
+
+def test_steps_of_the_simulator_are_those_of_an_uninterrupted_run() -> None:
+    early = context(demonstrated=())
+    first, later = (InformationGain().select(replace(early, round=number), 1).diagnostics for number in (0, 3))
+    assert first["environment_steps"] == 4 * 2 * 12 * 2  # the current policy and, once, π0
+    assert later["environment_steps"] == 4 * 2 * 12
+    paper = InformationGain(LossGradient(), ImportanceWeighted()).select(context(), 1)
+    assert paper.diagnostics["environment_steps"] == 0
+
+
+def test_nothing_collected_means_a_uniform_draw_for_the_papers_combination() -> None:
+    selector = InformationGain(LossGradient(), ImportanceWeighted())
+    picks = [selector.select(replace(context(demonstrated=()), seed=seed), 1) for seed in range(40)]
+    assert {selection.picks[0] for selection in picks} == {0, 1, 2, 3}
+    assert all(math.isnan(score) for score in picks[0].scores[0])
+
+
+@pytest.mark.parametrize(("embedding", "occupancy"), PAIRS)
+def test_tasks_that_ran_out_are_not_asked(embedding: Embedding, occupancy: Occupancy) -> None:
+    limited = replace(context(), available=(False, True, False, True))
+    assert set(InformationGain(embedding, occupancy).select(limited, 6).picks) <= {1, 3}
+
+
+@pytest.mark.parametrize(("aggregate", "tolerance"), [(Marginal(0.1), 0.03), (Joint(0.1), 0.1)])
+def test_keeping_twice_as_many_states_changes_scores_by_a_few_per_cent(aggregate: Aggregate, tolerance: float) -> None:
+    long = context(TinySuite(horizon=200), demonstrated=(2,))
+    one, two = (
+        torch.tensor(InformationGain(occupancy=PolicyRollout(states=count), aggregate=aggregate).select(long, 1).scores)
+        for count in (16, 32)
+    )
+    assert torch.allclose(one, two, rtol=tolerance)
+
+
+def test_loss_gradients_with_rollouts_are_refused() -> None:
+    for selector in (InformationGain, UncertaintySampling):
+        with pytest.raises(InputError, match="LossGradient needs the expert's actions"):
+            selector(LossGradient(), PolicyRollout())
+
+
+def test_joint_with_the_same_states_in_both_roles_is_refused() -> None:
+    with pytest.raises(InputError, match="other than the candidate's"):
+        InformationGain(LossGradient(), ImportanceWeighted(), Joint())
+
+
+@pytest.mark.parametrize("selector", [InformationGain, UncertaintySampling])
+def test_the_ridge_must_be_positive(selector: type[InformedSelector]) -> None:
+    with pytest.raises(InputError, match="ridge"):
+        selector(LastLayerFeatures(), PolicyRollout(), rho=0.0)
+
+
+def test_what_is_used_follows_the_parts() -> None:
+    assert InformationGain().uses == ("pre-training statistics", "simulator rollouts")
+    assert InformationGain(LossGradient(), ImportanceWeighted()).uses == ()
+    remade = LastLayerFeatures(of_pretrained=False)
+    assert InformationGain(remade, ImportanceWeighted()).uses == ("pre-training statistics", "simulator rollouts")
+
+
+def test_variance_warns_together_with_rollouts() -> None:
+    with pytest.warns(UserWarning, match="unbounded"):
+        InformationGain(aggregate=Variance())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        InformationGain(LossGradient(), ImportanceWeighted(), Variance())
+
+
+@pytest.mark.filterwarnings("default:The largest variance of the belief")
+def test_a_kappa_that_drowns_all_variances_warns_once() -> None:
+    selector = InformationGain(aggregate=Marginal(kappa=1e4))
+    with pytest.warns(UserWarning, match="smaller kappa") as caught:
+        first = selector.select(context(), 1)
+        selector.select(context(number=3), 1)
+    assert len([entry for entry in caught if "kappa" in str(entry.message)]) == 1
+    assert first.diagnostics["log10_variance_over_kappa/largest"] < -1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        InformationGain(aggregate=Marginal(kappa=1e-6)).select(context(), 1)
+
+
+def test_the_largest_variance_is_what_uncertainty_sampling_asks_for() -> None:
+    selection = UncertaintySampling().select(context(), 1)
+    variances = [selection.diagnostics[f"variance/{task.name}"] for task in SUITE.tasks]
+    assert selection.scores[0] == pytest.approx(tuple(variances))

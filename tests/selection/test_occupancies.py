@@ -1,0 +1,157 @@
+from collections.abc import Sequence
+
+import pytest
+import torch
+from selection_world import context_of, demonstrate, mlp, rows_of
+from tiny import TinySuite
+
+from amf_lightning.errors import InputError
+from amf_lightning.selection.occupancies import (
+    ImportanceWeighted,
+    PolicyRollout,
+    StateBlocks,
+    demonstrated_states,
+    thinned_steps,
+)
+from amf_lightning.tasks.actor import Actor
+from amf_lightning.tasks.rollout import rollout
+from amf_lightning.tasks.task import Episode
+from amf_lightning.tasks.trajectory import Trajectory
+
+SUITE = TinySuite()
+POLICY = mlp(SUITE)
+
+
+def rows(blocks: StateBlocks, task: int) -> torch.Tensor:
+    return blocks.states.observations[blocks.tasks == task].flatten(0, 1)
+
+
+def test_kept_steps_are_evenly_spaced_and_phases_interleave() -> None:
+    assert thinned_steps(12, 4).tolist() == [1, 4, 7, 10]
+    early, late = thinned_steps(200, 16, 0.25), thinned_steps(200, 16, 0.75)
+    assert ((early < late)[:-1] & (late[:-1] < early[1:])).all()
+    assert thinned_steps(3, 6).tolist() == [0, 0, 1, 1, 2, 2]
+    assert int(thinned_steps(7, 7, 0.999).max()) == 6
+
+
+def test_rollouts_are_of_the_current_policy_and_the_same_every_round() -> None:
+    expected = [PolicyRollout(states=4).expected(context_of(SUITE, POLICY, round=number)) for number in (0, 5)]
+    assert torch.equal(expected[0].targets.states.observations, expected[1].targets.states.observations)
+    episodes = context_of(SUITE, POLICY).rollout_episodes(2)
+    runs = rollout(POLICY, SUITE, [episode for episode in episodes if episode.task.index == 2])
+    for blocks, run in ((expected[0].targets, runs[0]), (expected[0].candidates, runs[1])):
+        assert torch.equal(rows(blocks, 2), torch.from_numpy(run.observations)[thinned_steps(12, 4)])
+    assert expected[0].environment_steps == 4 * 2 * 12
+
+
+def test_candidates_and_targets_are_different_states() -> None:
+    known = demonstrate(SUITE, [0, 1, 1, 1])
+    expected = PolicyRollout(states=4).expected(context_of(SUITE, POLICY, demonstrations=known))
+    for task in range(4):
+        assert not torch.equal(rows(expected.candidates, task), rows(expected.targets, task))
+    early, late = thinned_steps(12, 4, 0.25), thinned_steps(12, 4, 0.75)
+    assert torch.equal(rows(expected.targets, 0), torch.from_numpy(known[0].observations)[early])
+    assert torch.equal(rows(expected.candidates, 0), torch.from_numpy(known[0].observations)[late])
+    for blocks in (expected.candidates, expected.targets):
+        sums = torch.zeros(4, dtype=torch.float64).index_add(0, blocks.tasks, blocks.weights)
+        assert torch.allclose(sums, torch.ones(4, dtype=torch.float64))
+
+
+def test_a_demonstrated_task_is_not_rolled_out_but_read_from_its_latest_demonstrations() -> None:
+    known = demonstrate(SUITE, [1, 1, 1])
+    asked: list[int] = []
+
+    def watched(actor: Actor, episodes: Sequence[Episode]) -> list[Trajectory]:
+        asked.extend(episode.task.index for episode in episodes)
+        return rollout(actor, SUITE, episodes)
+
+    expected = PolicyRollout(states=4).expected(context_of(SUITE, POLICY, demonstrations=known, rollout=watched))
+    assert asked == [0, 0, 2, 2, 3, 3]
+    assert expected.environment_steps == 6 * 12
+    steps = thinned_steps(12, 4)
+    assert torch.equal(rows(expected.targets, 1), torch.from_numpy(known[1].observations)[steps])
+    assert torch.equal(rows(expected.candidates, 1), torch.from_numpy(known[2].observations)[steps])
+
+
+def test_without_tasks_left_to_roll_out_nothing_is_simulated() -> None:
+    known = demonstrate(SUITE, [0, 1, 2, 3])
+    context = context_of(SUITE, POLICY, demonstrations=known, rollout=None)
+    assert PolicyRollout().expected(context).environment_steps == 0
+
+
+def test_importance_weighting_reads_demonstrations_for_every_task() -> None:
+    known = demonstrate(SUITE, [0, 3])
+    expected = ImportanceWeighted(temperature=1e6, states=4).expected(context_of(SUITE, POLICY, demonstrations=known))
+    assert expected is not None and expected.candidates is expected.targets
+    blocks = expected.candidates
+    assert blocks.tasks.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert torch.allclose(blocks.weights, torch.full((8,), 0.5, dtype=torch.float64), atol=0.01)
+    assert torch.equal(blocks.states.observations[0], blocks.states.observations[2])
+    assert torch.equal(blocks.states.contexts[:, 0, 0], SUITE.contexts[blocks.tasks, 0])
+    assert blocks.states.actions is not None
+    assert torch.equal(blocks.states.actions[1], torch.from_numpy(known[1].actions)[thinned_steps(12, 4)])
+    assert all(1.9 < expected.diagnostics[f"effective_sample_size/{task.name}"] <= 2 for task in SUITE.tasks)
+
+
+def test_negligible_weights_are_dropped_and_the_rest_renormalised() -> None:
+    known = demonstrate(SUITE, [0, 1, 2, 3])
+    expected = ImportanceWeighted(temperature=1.0, states=4).expected(context_of(SUITE, POLICY, demonstrations=known))
+    assert expected is not None
+    blocks = expected.candidates
+    assert len(blocks.tasks) < 16
+    assert float(blocks.weights.min()) > 1e-3
+    sums = torch.zeros(4, dtype=torch.float64).index_add(0, blocks.tasks, blocks.weights)
+    assert torch.allclose(sums, torch.ones(4, dtype=torch.float64))
+    assert 0 <= expected.diagnostics["collapsed_importance_weights"] <= 4
+
+
+def test_collapsed_weights_are_reported() -> None:
+    # A policy that reacts to its context so strongly that only a task's own demonstration explains the actions.
+    policy = mlp(SUITE)
+    with torch.no_grad():
+        policy.get_parameter("backbone.0.weight")[:, 2] *= 20
+    policy.action_std = 1e-3
+    known = demonstrate(SUITE, [0, 3])
+    expected = ImportanceWeighted(temperature=1.0).expected(context_of(SUITE, policy, demonstrations=known))
+    assert expected is not None
+    assert expected.diagnostics["collapsed_importance_weights"] == 4
+    assert len(expected.candidates.tasks) == 4
+    tempered = ImportanceWeighted(min_effective_sample_size=1.5).expected(
+        context_of(SUITE, policy, demonstrations=known)
+    )
+    assert tempered is not None
+    assert tempered.diagnostics["collapsed_importance_weights"] == 0
+    assert tempered.diagnostics["effective_sample_size/goal=1"] == pytest.approx(1.5, abs=1e-6)
+
+
+def test_nothing_collected_gives_no_expectation() -> None:
+    assert ImportanceWeighted().expected(context_of(SUITE, POLICY)) is None
+    assert demonstrated_states(context_of(SUITE, POLICY)) is None
+
+
+def test_the_history_holds_every_state_with_the_context_of_its_own_task() -> None:
+    known = demonstrate(SUITE, [2, 0])
+    states = demonstrated_states(context_of(SUITE, POLICY, demonstrations=known))
+    assert states is not None and states.actions is not None
+    observations, contexts, actions = rows_of(SUITE, known)
+    assert torch.equal(states.observations, observations)
+    assert torch.equal(states.contexts, contexts)
+    assert torch.equal(states.actions, actions)
+    assert len(states.observations) == 24
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: PolicyRollout(episodes=1), "at least 2"),
+        (lambda: PolicyRollout(states=0), "at least one state"),
+        (lambda: ImportanceWeighted(states=0), "at least one state"),
+        (lambda: ImportanceWeighted(temperature=0.5), "at least 1"),
+        (lambda: ImportanceWeighted(min_effective_sample_size=0.5), "at least 1"),
+        (lambda: ImportanceWeighted(temperature=2.0, min_effective_sample_size=2.0), "not both"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused(make: object, message: str) -> None:
+    assert callable(make)
+    with pytest.raises(InputError, match=message):
+        make()
