@@ -1,0 +1,132 @@
+"""Writes what a comparison found: `curves.csv`, `summary.json`, `summary.md`, `curves.png`, `allocation.png`."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from amf_lightning.durable import write_durably
+from amf_lightning.evaluation.run_folder import RunFolder
+from amf_lightning.reports.figures import bands_figure, counts_figure, png
+from amf_lightning.reports.tables import interval, markdown_table, number, plural, uses_phrase
+from amf_lightning.studies.plan import Run
+from amf_lightning.studies.rows import RunFacts, RunRows, read_rows, read_run, write_rows
+from amf_lightning.studies.summary import gather_facts, score_band, summarise
+
+
+def write_from_runs(output: Path, runs: Sequence[Run], baseline: str) -> Path:
+    """Writes everything from the finished ones among `runs`; the missing ones are listed. Returns `summary.md`."""
+    rows: list[RunRows] = []
+    facts: dict[str, list[RunFacts]] = {}
+    for run in runs:
+        if run.finished():
+            curve, fact = read_run(run.label, run.seed, RunFolder(run.folder))
+            rows.append(curve)
+            facts.setdefault(run.label, []).append(fact)
+    meta = {"budget": runs[0].budget, "missing": [run.name for run in runs if not run.finished()]}
+    summary = summarise(rows, baseline, meta | gather_facts(facts, rows[0].tasks if rows else []))
+    write_rows(output / "curves.csv", rows)
+    return _write(output, rows, summary)
+
+
+def write_from_curves(output: Path, baseline: str) -> Path:
+    """Writes everything but `curves.csv` again, from it; what rows do not say comes from `summary.json` if it is there.
+
+    Returns `summary.md`.
+    """
+    rows = read_rows(output / "curves.csv")
+    path = output / "summary.json"
+    meta = json.loads(path.read_text())["meta"] if path.is_file() else {}
+    return _write(output, rows, summarise(rows, baseline, meta))
+
+
+def summary_text(summary: Mapping[str, Any]) -> str:
+    """`summary.md`."""
+    meta = summary["meta"]
+    budget, baseline = meta["budget"], meta["baseline"]
+    runs = sum(len(seeds) for seeds in meta["seeds"].values())
+    lines = [
+        "# Comparison of strategies",
+        f"{len(summary['strategies'])} strategies on {plural(len(meta['tasks']), 'task')}, "
+        f"{plural(budget, 'demonstration')} each, {plural(runs, 'run')}. "
+        "Scores are normalised: 0 is random actions, 1 the expert. "
+        f"Brackets hold {100 * meta['level']:.0f} % bootstrap intervals over seeds ({meta['resamples']:,} resamples).",
+    ]
+    if missing := meta.get("missing"):
+        lines.append(f"**{plural(len(missing), 'run')} missing:** {', '.join(missing)}.")
+    lines += [
+        "![Mean score against demonstrations](curves.png)",
+        _strategy_table(summary),
+        f"AUC: mean score over 0 … {budget} demonstrations. To 0.8 and to 0.9: demonstrations until the mean score "
+        f"reaches it, median over seeds with its interval; never counts as {budget + 1}. Forgetting: mean score lost "
+        "on the tasks of the pre-training, negative where it rose.",
+        f"## Difference to {baseline}, paired by seed",
+        _paired_table(summary),
+        "Strategy minus baseline. An interval that leaves out 0 is marked: ▲ better, ▼ worse.",
+        "## What each selector uses",
+        _uses_table(meta, list(summary["strategies"])),
+        "Beyond the demonstrations themselves. Environment steps are what the selector took in the simulator, mean "
+        "over runs. Privileged: information that one would not have, or not for free.",
+    ]
+    if meta.get("asked"):
+        lines += ["## What was asked", "![Demonstrations of each task](allocation.png)"]
+    return "\n\n".join(lines) + "\n"
+
+
+def _write(output: Path, rows: Sequence[RunRows], summary: Mapping[str, Any]) -> Path:
+    meta = summary["meta"]
+    bands = {
+        label: score_band([run for run in rows if run.strategy == label], meta["budget"]) for label in meta["seeds"]
+    }
+    write_durably(output / "curves.png", png(bands_figure(bands)))
+    if asked := meta.get("asked"):
+        write_durably(output / "allocation.png", png(counts_figure(asked, meta["tasks"])))
+    write_durably(output / "summary.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    write_durably(output / "summary.md", summary_text(summary))
+    return output / "summary.md"
+
+
+def _strategy_table(summary: Mapping[str, Any]) -> str:
+    header = ["strategy", "seeds", "AUC", "final score", "to 0.8", "to 0.9", "forgetting"]
+    rows = []
+    for label, metrics in summary["strategies"].items():
+        counts = [metrics[metric] for metric in ("demos_to_80", "demos_to_90")]
+        rows.append(
+            [
+                label,
+                str(len(summary["meta"]["seeds"][label])),
+                *(_interval(metrics[metric], 3) for metric in ("auc", "final")),
+                *(interval(count["median"], count["median_lo"], count["median_hi"], 1) for count in counts),
+                _interval(metrics["forgetting"], 3),
+            ]
+        )
+    return markdown_table(header, rows)
+
+
+def _paired_table(summary: Mapping[str, Any]) -> str:
+    more_is_better = {"auc": True, "final": True, "demos_to_80": False, "demos_to_90": False, "forgetting": False}
+    rows = []
+    for label, metrics in summary["paired"].items():
+        cells = []
+        for metric, upwards in more_is_better.items():
+            found = metrics[metric]
+            digits = 1 if metric.startswith("demos") else 3
+            text = _interval(found, digits, signed=True)
+            if found["mean"] is not None and (found["lo"] > 0 or found["hi"] < 0):
+                text += " ▲" if (found["lo"] > 0) == upwards else " ▼"
+            cells.append(text)
+        rows.append([label, *cells])
+    return markdown_table(["strategy", "AUC", "final score", "to 0.8", "to 0.9", "forgetting"], rows)
+
+
+def _uses_table(meta: Mapping[str, Any], labels: Sequence[str]) -> str:
+    uses, steps = meta.get("uses") or {}, meta.get("environment_steps") or {}
+    rows = [
+        [label, uses_phrase(uses[label]) if label in uses else "–", number(steps.get(label), digits=0)]
+        for label in labels
+    ]
+    return markdown_table(["strategy", "uses", "environment steps"], rows, left=2)
+
+
+def _interval(found: Mapping[str, float | None], digits: int, signed: bool = False) -> str:
+    return interval(found["mean"], found["lo"], found["hi"], digits, signed)

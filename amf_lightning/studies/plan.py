@@ -1,0 +1,185 @@
+"""Turns a comparison into the runs that it takes: their folders, their commands, and how to tell a stale one."""
+
+import json
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from amf_lightning.durable import write_durably
+from amf_lightning.errors import InputError
+from amf_lightning.evaluation.run_folder import NOT_IDENTITY, RunFolder
+from amf_lightning.studies.comparison import Comparison, as_arguments, read_mapping
+
+PROGRAM = (sys.executable, "-m", "amf_lightning")
+"""How the application is started."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One process of `amf fit`."""
+
+    label: str
+    seed: int
+    folder: Path
+    """Where its results are when it is finished."""
+    made_in: Path
+    """Where it runs: `folder`, or a folder that is renamed to it when it is finished."""
+    budget: int
+    """Demonstrations after which it is finished."""
+    command: tuple[str, ...]
+    settings: Mapping[str, Any] = field(repr=False, hash=False)
+    """What makes it this run, by dotted key: kept beside the folder, so that one of other settings is noticed."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return f"{self.label} seed {self.seed}"
+
+    @property
+    def log(self) -> Path:
+        """Everything that the process prints."""
+        return self.made_in.with_name(f"{self.made_in.name}.log")
+
+    @property
+    def settings_file(self) -> Path:
+        """Where its settings are kept."""
+        return self.folder.with_name(f"{self.folder.name}.settings.json")
+
+    @property
+    def shell_command(self) -> str:
+        """The command as one would type it."""
+        return shlex.join(self.command)
+
+    def finished(self) -> bool:
+        """Whether its results are all there."""
+        return RunFolder(self.folder).finished(self.budget)
+
+    def begin(self) -> None:
+        """Notes the settings of the run beside its folder."""
+        write_durably(self.settings_file, json.dumps(self.settings, indent=1, default=str) + "\n")
+
+    def publish(self) -> bool:
+        """Gives a finished run its final name; whether it is there now.
+
+        If another process was first, its folder is kept and this one is dropped.
+        """
+        if self.made_in != self.folder and RunFolder(self.made_in).finished(self.budget):
+            try:
+                self.made_in.rename(self.folder)
+            except OSError:  # not empty: another process was first
+                if self.finished():
+                    shutil.rmtree(self.made_in)
+        return self.finished()
+
+    def check_settings(self) -> None:
+        """Raises InputError if its folder was begun with other settings than this run has."""
+        if not (self.settings_file.is_file() and self.made_in.exists() | self.folder.exists()):
+            return
+        before, now = json.loads(self.settings_file.read_text()), json.loads(json.dumps(self.settings, default=str))
+        for key in sorted(before.keys() | now.keys()):
+            if before.get(key) != now.get(key):
+                raise InputError(
+                    f"{self.folder} belongs to a run with {key} = {before.get(key)!r}, now it is {now.get(key)!r}. "
+                    "Choose another --output, or delete that folder."
+                )
+
+
+def plan_pretraining(
+    comparison: Comparison, seeds: Sequence[int], output: Path, maker: str = "", program: Sequence[str] = PROGRAM
+) -> list[Run]:
+    """The runs that make the pre-trained policy of each seed, none if the comparison asks for none.
+
+    Args:
+        comparison: what is compared.
+        seeds: one run each.
+        output: folder of the comparison.
+        maker: if given, work in a folder of that maker, which is renamed when it is finished. Several processes may
+            then need the same policy and start at once without a lock; the first to finish gives it to all.
+        program: how the application is started.
+    """
+    if comparison.pretrain is None:
+        return []
+    return [
+        _run("pretrained", seed, comparison.pretrain, {}, folder, made_in, program)
+        for seed in seeds
+        for folder in [output / "pretrained" / f"seed-{seed}"]
+        for made_in in [folder.with_name(f"{folder.name}.by-{maker}") if maker else folder]
+    ]
+
+
+def plan_runs(
+    comparison: Comparison, seeds: Sequence[int], output: Path, program: Sequence[str] = PROGRAM
+) -> list[Run]:
+    """The runs of every strategy and seed, strategy by strategy.
+
+    Raises:
+        InputError: a configuration does not say its budget, or the budgets differ.
+    """
+    runs = []
+    for label, settings in comparison.strategies.items():
+        for seed in seeds:
+            folder = output / "runs" / label / f"seed-{seed}"
+            policy = output / "pretrained" / f"seed-{seed}" / "policy.safetensors"
+            given = {"model.pretrained": str(policy)} if comparison.pretrain else {}
+            runs.append(_run(label, seed, comparison.base, settings, folder, folder, program, given))
+    if len(budgets := {run.budget for run in runs}) > 1:
+        raise InputError(f"The strategies have different budgets, {sorted(budgets)}: their curves would not compare.")
+    return runs
+
+
+def composed(path: Path) -> dict[str, Any]:
+    """The mapping that a configuration stands for: the base under `config` below it, and files named by a key read."""
+    content = read_mapping(path)
+    base = content.pop("config", None)
+    merged = composed(path.parent / base) if isinstance(base, str) else {}
+    for key, value in content.items():
+        if isinstance(value, str) and value.endswith((".yaml", ".yml")):
+            value = read_mapping(path.parent / value)
+        below = merged.get(key)
+        merged[key] = {**below, **value} if isinstance(value, dict) and isinstance(below, dict) else value
+    return merged
+
+
+def _run(
+    label: str,
+    seed: int,
+    config: Path,
+    settings: Mapping[str, Any],
+    folder: Path,
+    made_in: Path,
+    program: Sequence[str],
+    given: Mapping[str, Any] | None = None,
+) -> Run:
+    """`settings` make the run what it is; `given` names files of the comparison, which may be moved as a whole."""
+    everything = {**_flat(composed(config)), **_flat(settings), "seed_everything": seed}
+    budget = everything.get("active.budget")
+    if not isinstance(budget, int):
+        raise InputError(
+            f"{config} does not say 'active.budget'. A comparison needs it, to see when a run is finished."
+        )
+    own = {"seed_everything": seed, "trainer.default_root_dir": str(made_in), "reports.animation": False}
+    arguments = as_arguments({**(given or {}), **settings, **own})
+    return Run(
+        label=label,
+        seed=seed,
+        folder=folder,
+        made_in=made_in,
+        budget=budget,
+        command=(*program, "fit", f"--config={config}", *arguments),
+        settings={key: value for key, value in everything.items() if not _is_free(key)},
+    )
+
+
+def _is_free(key: str) -> bool:
+    return any(key == free or key.startswith(f"{free}.") for free in NOT_IDENTITY)
+
+
+def _flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, value in mapping.items():
+        leaves |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return leaves

@@ -1,0 +1,107 @@
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ready_runs import PROGRAM, lay_ready
+
+from amf_lightning.studies.comparison import Comparison
+from amf_lightning.studies.plan import Run, plan_runs
+from amf_lightning.studies.runner import execute, one_thread
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ready(tmp_path_factory: pytest.TempPathFactory) -> None:
+    lay_ready(tmp_path_factory.mktemp("ready"), ["Uniform"])
+
+
+def runs(folder: Path, seeds: int = 1, **selectors: str | dict[str, Any]) -> list[Run]:
+    base = folder / "base.yaml"
+    base.write_text("active: {budget: 4}")
+    strategies = {
+        label: {"selector": selector} if isinstance(selector, str) else selector
+        for label, selector in selectors.items()
+    }
+    comparison = Comparison(base, next(iter(strategies)), strategies)
+    return plan_runs(comparison, range(seeds), folder / "out", PROGRAM)
+
+
+def calls(run: Run) -> int:
+    return len(run.folder.with_name(f"{run.folder.name}.calls").read_text().splitlines())
+
+
+def test_a_failure_is_told_with_the_end_of_its_log_and_stops_nothing(tmp_path: Path) -> None:
+    said: list[str] = []
+    planned = runs(tmp_path, bad="Fails", early="Stops", good="Uniform")
+    failures = execute(planned, jobs=1, say=said.append)
+    assert [(failure.run.label, failure.reason) for failure in failures] == [
+        ("bad", "exit code 3"),
+        ("early", "it ended before its budget was spent"),
+    ]
+    assert "no expert anywhere" in str(failures[0])
+    assert str(failures[0]) in said
+    assert [run.finished() for run in planned] == [False, False, True]
+
+
+def test_a_second_call_runs_only_what_is_not_finished(tmp_path: Path) -> None:
+    planned = runs(tmp_path, bad="Fails", good="Uniform")
+    execute(planned, say=lambda _: None)
+    said: list[str] = []
+    assert len(execute(planned, say=said.append)) == 1
+    assert [calls(run) for run in planned] == [2, 1]
+    assert said[0] == "1 of 2 runs are finished already"
+
+
+def test_logs_hold_the_command_and_processes_have_one_thread(tmp_path: Path) -> None:
+    (run,) = runs(tmp_path, good="Uniform")
+    assert execute([run], say=lambda _: None) == []
+    assert run.log.read_text().startswith(f"$ {run.shell_command}\n")
+    assert '"threads": "1"' in run.folder.with_name("seed-0.calls").read_text()
+    assert one_thread({"OMP_NUM_THREADS": "8", "OTHER": "x"}) == {**one_thread({}), "OTHER": "x"}
+
+
+def test_jobs_run_side_by_side(tmp_path: Path) -> None:
+    planned = runs(tmp_path, seeds=3, slow={"selector": "Uniform", "model.delay": 1.0})
+    execute(planned, jobs=3, say=lambda _: None)
+    began = [run.log.with_suffix(".calls").stat().st_mtime for run in planned]
+    ended = [(run.folder / "policy.safetensors").stat().st_mtime for run in planned]
+    assert max(began) < min(ended)
+
+
+def test_one_job_at_a_time_is_one_after_the_other(tmp_path: Path) -> None:
+    planned = runs(tmp_path, seeds=2, slow={"selector": "Uniform", "model.delay": 0.2})
+    execute(planned, jobs=1, say=lambda _: None)
+    first_ended = (planned[0].folder / "policy.safetensors").stat().st_mtime
+    assert planned[1].log.with_suffix(".calls").stat().st_mtime > first_ended
+
+
+def test_a_process_killed_by_a_signal_is_told_as_such(tmp_path: Path) -> None:
+    base = tmp_path / "base.yaml"
+    base.write_text("active: {budget: 4}")
+    killed = (sys.executable, "-c", f"import os; os.kill(os.getpid(), {int(signal.SIGKILL)})")
+    (run,) = plan_runs(Comparison(base, "A", {"A": {}}), [0], tmp_path, killed)
+    (failure,) = execute([run], say=lambda _: None)
+    assert failure.reason == f"ended by signal {int(signal.SIGKILL)}"
+
+
+def test_an_interrupt_ends_the_processes_that_were_started(tmp_path: Path) -> None:
+    (run,) = runs(tmp_path, slow={"selector": "Uniform", "model.delay": 60})
+    started: list[str] = []
+
+    def interrupt(message: str) -> None:
+        started.append(message)
+        mark = run.folder.with_name("seed-0.calls")
+        while not mark.exists():
+            time.sleep(0.05)
+        raise KeyboardInterrupt
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        execute([run], say=interrupt)
+    assert time.monotonic() - began < 30
+    alive = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert str(run.folder) not in alive
+    assert not run.finished() and run.log.exists()
