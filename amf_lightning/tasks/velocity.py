@@ -114,10 +114,18 @@ class VelocityTracking(gymnasium.Wrapper[NDArray[Any], NDArray[Any], NDArray[Any
 
 
 def make_mujoco(name: str, horizon: int, render_mode: str | None, **options: Any) -> Env:
-    """`gymnasium.make` with a time limit of `horizon`, without the check of every step that gymnasium adds."""
+    """`gymnasium.make` with a time limit of `horizon` and a camera that stays with the robot.
+
+    The check of every step that gymnasium adds is left out.
+    """
     with _known_deprecations_ignored():
         return gymnasium.make(
-            name, max_episode_steps=horizon, render_mode=render_mode, disable_env_checker=True, **options
+            name,
+            max_episode_steps=horizon,
+            render_mode=render_mode,
+            disable_env_checker=True,
+            camera_name="track",
+            **options,
         )
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from amf_lightning.experts.trained import TrainedExpert
 from amf_lightning.tasks.halfcheetah import HalfCheetahVelocity
@@ -38,8 +39,6 @@ def test_it_still_succeeds_with_noise_and_shows_clean_actions(suite: HalfCheetah
     expert = TrainedExpert(noise=0.1)
     actor = expert.actor(suite)
     for episode, trajectory in zip(episodes, expert.demonstrate(suite, episodes), strict=True):
-        import torch
-
         goals = suite.goals[episode.task.index].expand(trajectory.length, 1)
         clean = actor.act(torch.from_numpy(trajectory.observations[:-1]), goals).numpy()
         np.testing.assert_allclose(trajectory.actions, clean, atol=1e-4)
