@@ -134,7 +134,7 @@ def bands_figure(bands: Mapping[str, Band]) -> Figure:
 def counts_figure(counts: Mapping[str, Sequence[float]], task_names: Sequence[str]) -> Figure:
     """Mean demonstrations of each task in a run, strategy against task, [K] numbers a strategy."""
     table = np.array([list(row) for row in counts.values()])
-    width = min(20, 3.5 + 0.55 * len(task_names))
+    width = min(20, max(7.0, 3.5 + 0.55 * len(task_names)))
     figure = Figure(figsize=(width, 1.8 + 0.42 * len(counts)), layout="constrained")
     axes = figure.add_subplot()
     picture = axes.imshow(table, cmap="cividis", vmin=0, vmax=max(float(table.max()), 1e-9), aspect="auto")

@@ -112,7 +112,8 @@ def _summary(curve: Curve, jobs: Sequence[Job], names: Sequence[str], budget: in
     if most:
         lines.append(f"Asked most: {', '.join(f'{name} ({asked[name]} times)' for name in most)}.")
     if most and never:
-        lines.append(f"Never asked: {', '.join(never)}.")
+        few = len(never) <= _NUMBERS_SHOWN
+        lines.append(f"Never asked: {', '.join(never) if few else f'{len(never)} of {len(names)} tasks'}.")
     if budget is not None and last.demonstrations < budget:
         lines.append(f"**Not finished:** evaluated after {last.demonstrations} of {plural(budget, 'demonstration')}.")
     return "\n".join(lines)

@@ -8,7 +8,7 @@ from typing import Any
 from amf_lightning.durable import write_durably
 from amf_lightning.evaluation.run_folder import RunFolder
 from amf_lightning.reports.figures import bands_figure, counts_figure, png
-from amf_lightning.reports.tables import interval, markdown_table, number, plural, uses_phrase
+from amf_lightning.reports.tables import PRIVILEGED, interval, markdown_table, number, plural, uses_phrase
 from amf_lightning.studies.plan import Run
 from amf_lightning.studies.rows import RunFacts, RunRows, read_rows, read_run, write_rows
 from amf_lightning.studies.summary import gather_facts, score_band, summarise
@@ -59,7 +59,7 @@ def summary_text(summary: Mapping[str, Any]) -> str:
         _strategy_table(summary),
         f"AUC: mean score over 0 … {budget} demonstrations. To 0.8 and to 0.9: demonstrations until the mean score "
         f"reaches it, median over seeds with its interval; never counts as {budget + 1}. Forgetting: mean score lost "
-        "on the tasks of the pre-training, negative where it rose.",
+        "on the tasks of the pre-training, negative where it rose. †: uses privileged information.",
         f"## Difference to {baseline}, paired by seed",
         _paired_table(summary),
         "Strategy minus baseline. An interval that leaves out 0 is marked: ▲ better, ▼ worse.",
@@ -93,7 +93,7 @@ def _strategy_table(summary: Mapping[str, Any]) -> str:
         counts = [metrics[metric] for metric in ("demos_to_80", "demos_to_90")]
         rows.append(
             [
-                label,
+                _marked(label, summary["meta"]),
                 str(len(summary["meta"]["seeds"][label])),
                 *(_interval(metrics[metric], 3) for metric in ("auc", "final")),
                 *(interval(count["median"], count["median_lo"], count["median_hi"], 1) for count in counts),
@@ -115,7 +115,7 @@ def _paired_table(summary: Mapping[str, Any]) -> str:
             if found["mean"] is not None and (found["lo"] > 0 or found["hi"] < 0):
                 text += " ▲" if (found["lo"] > 0) == upwards else " ▼"
             cells.append(text)
-        rows.append([label, *cells])
+        rows.append([_marked(label, summary["meta"]), *cells])
     return markdown_table(["strategy", "AUC", "final score", "to 0.8", "to 0.9", "forgetting"], rows)
 
 
@@ -126,6 +126,11 @@ def _uses_table(meta: Mapping[str, Any], labels: Sequence[str]) -> str:
         for label in labels
     ]
     return markdown_table(["strategy", "uses", "environment steps"], rows, left=2)
+
+
+def _marked(label: str, meta: Mapping[str, Any]) -> str:
+    """The label, with a dagger if its selector uses privileged information."""
+    return f"{label} †" if PRIVILEGED.intersection((meta.get("uses") or {}).get(label, ())) else label
 
 
 def _interval(found: Mapping[str, float | None], digits: int, signed: bool = False) -> str:
