@@ -110,7 +110,7 @@ def _summary(curve: Curve, jobs: Sequence[Job], names: Sequence[str], budget: in
         f"A mean score of 0.8 {reached[0]}, 0.9 {reached[1]}.",
     ]
     if most:
-        lines.append(f"Asked most: {', '.join(f'{name} ({asked[name]} times)' for name in most)}.")
+        lines.append(f"Asked most: {', '.join(f'{name} ({asked[name]}×)' for name in most)}.")
     if most and never:
         few = len(never) <= _NUMBERS_SHOWN
         lines.append(f"Never asked: {', '.join(never) if few else f'{len(never)} of {len(names)} tasks'}.")

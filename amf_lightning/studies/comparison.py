@@ -1,6 +1,7 @@
 """Reads what is to be compared: a base configuration and, for each strategy, the settings that differ."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -113,7 +114,7 @@ def as_arguments(settings: Mapping[str, Any]) -> list[str]:
 
 
 def _beside(path: Path, value: object, key: str) -> Path:
-    found = path.parent / str(value)
+    found = Path(os.path.normpath(path.parent / str(value)))  # commands are read by people
     if not found.is_file():
         raise InputError(f"{path}: {key} names {value}, but there is no file {found}.")
     return found

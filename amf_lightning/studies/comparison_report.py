@@ -13,6 +13,8 @@ from amf_lightning.studies.plan import Run
 from amf_lightning.studies.rows import RunFacts, RunRows, read_rows, read_run, write_rows
 from amf_lightning.studies.summary import gather_facts, score_band, summarise
 
+_FEW_SEEDS = 5
+
 
 def write_from_runs(output: Path, runs: Sequence[Run], baseline: str) -> Path:
     """Writes everything from the finished ones among `runs`; the missing ones are listed. Returns `summary.md`."""
@@ -54,6 +56,8 @@ def summary_text(summary: Mapping[str, Any]) -> str:
     ]
     if missing := meta.get("missing"):
         lines.append(f"**{plural(len(missing), 'run')} missing:** {', '.join(missing)}.")
+    if min(map(len, meta["seeds"].values())) < _FEW_SEEDS:
+        lines.append(f"With fewer than {_FEW_SEEDS} seeds the intervals say little.")
     lines += [
         "![Mean score against demonstrations](curves.png)",
         _strategy_table(summary),
@@ -104,15 +108,17 @@ def _strategy_table(summary: Mapping[str, Any]) -> str:
 
 
 def _paired_table(summary: Mapping[str, Any]) -> str:
+    seeds = summary["meta"]["seeds"]
     more_is_better = {"auc": True, "final": True, "demos_to_80": False, "demos_to_90": False, "forgetting": False}
     rows = []
     for label, metrics in summary["paired"].items():
+        told = len({*seeds[label]} & {*seeds[summary["meta"]["baseline"]]}) > 1  # one seed has no spread to judge by
         cells = []
         for metric, upwards in more_is_better.items():
             found = metrics[metric]
             digits = 1 if metric.startswith("demos") else 3
             text = _interval(found, digits, signed=True)
-            if found["mean"] is not None and (found["lo"] > 0 or found["hi"] < 0):
+            if told and found["mean"] is not None and (found["lo"] > 0 or found["hi"] < 0):
                 text += " ▲" if (found["lo"] > 0) == upwards else " ▼"
             cells.append(text)
         rows.append([_marked(label, summary["meta"]), *cells])

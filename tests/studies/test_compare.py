@@ -77,6 +77,13 @@ def test_the_table_says_what_each_selector_uses_and_what_it_cost(tmp_path: Path)
     assert "+" in difference
 
 
+def test_one_seed_is_not_taken_for_evidence(tmp_path: Path) -> None:
+    compare(comparison(tmp_path, "Uniform", "InformationGain"), "--seeds", "0:1")
+    text = (tmp_path / "out" / "summary.md").read_text()
+    assert "fewer than 5 seeds" in text
+    assert not {"▲", "▼"} & {*text.split("## Difference")[1].split("Strategy minus")[0]}
+
+
 def test_seeds_may_stand_in_the_file_and_the_command_line_wins(tmp_path: Path) -> None:
     config = comparison(tmp_path, "Uniform", seeds="4:5")
     compare(config)
