@@ -19,7 +19,8 @@ def main(arguments: list[str]) -> int:
     folder, selector = Path(given["trainer.default_root_dir"]), given.get("selector", "FromBase")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f"{folder.name}.calls").open("a") as calls:
-        calls.write(json.dumps({"options": given, "threads": os.environ.get("OMP_NUM_THREADS")}) + "\n")
+        record = {"options": given, "threads": os.environ.get("OMP_NUM_THREADS"), "pid": os.getpid()}
+        calls.write(json.dumps(record) + "\n")
     time.sleep(float(given.get("model.delay", 0.0)))
     if selector == "Fails":
         print("the first line of a long story")
