@@ -82,6 +82,7 @@ def _processes() -> Iterator[_Running]:
                 process.wait(timeout=10)
             except subprocess.TimeoutExpired:
                 process.kill()
+                process.wait()
 
 
 def _start(run: Run) -> subprocess.Popen[bytes]:
