@@ -95,6 +95,13 @@ def test_a_folder_of_another_training_is_refused(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
+@needs_sbx
+def test_more_steps_can_be_asked_for_after_the_end(tmp_path: Path) -> None:
+    for total in ("40", "80"):
+        main([*SHORT, "--recipe.env_steps", total, "--output", str(tmp_path)])
+    assert [row["env_steps"] for row in rows(tmp_path)] == ["40", "80"]
+
+
 @pytest.mark.skipif(find_spec("sbx") is not None, reason="the extra is installed")
 def test_without_the_extra_the_message_says_what_to_install(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"pip install 'amf-lightning\[experts\]'"):
