@@ -32,12 +32,13 @@ from amf_lightning.fine_tuning.active_sampling_callback import ActiveSampling, r
 from amf_lightning.fine_tuning.checkpoint_io import DurableCheckpointIO
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.reports.report_callback import RunReports
+from amf_lightning.reports.run_report import read_facts
+from amf_lightning.reports.tables import evaluation_table
 from amf_lightning.retention.retention import Retention
 from amf_lightning.selection.context import Selector
 from amf_lightning.shipped import shipped_folder
 from amf_lightning.studies.compare import add_compare_arguments, run_compare
 from amf_lightning.tasks.task import TaskSuite
-
 
 # Lightning takes `--trainer.max_epoch` silently for max_epochs if abbreviations are allowed.
 PARSER: dict[str, Any] = {"allow_abbrev": False, "parser_mode": MODE}
@@ -99,6 +100,11 @@ class CommandLine(LightningCLI):
         if self.subcommand == "compare":
             return
         config = self.config[self.subcommand]
+        for key in ("suite", "expert", "selector", "retention"):
+            if config[key] is None:
+                raise InputError(
+                    f"The key '{key}' is missing. Start from a shipped file: --config configs/halfcheetah.yaml"
+                )
         torch.set_num_threads(config.threads)
         if config.trainer.default_root_dir is None:
             config.trainer.default_root_dir = str(_default_folder(config))
@@ -147,11 +153,18 @@ class CommandLine(LightningCLI):
     def validate(self, model: BehaviouralCloning, ckpt_path: str | None = None, **kwargs: Any) -> None:
         """Evaluates the policy of a checkpoint or of a policy file; writes evaluation.json into the run folder."""
         path = ckpt_path or str(self.folder.checkpoint)
-        if path.endswith(".ckpt"):
-            model.check_checkpoint(Path(path))
-        else:
+        checkpoint = path if path.endswith(".ckpt") else None
+        if checkpoint is None:
             model.start_from(path)
-        self.trainer.validate(model, ckpt_path=path if path.endswith(".ckpt") else None, verbose=False, **kwargs)
+        else:
+            model.check_checkpoint(Path(path))
+        self.trainer.validate(model, ckpt_path=checkpoint, verbose=False, **kwargs)
+        evaluation, suite = model.evaluation, model.suite
+        if self.trainer.is_global_zero and evaluation is not None:
+            names = [task.name for task in suite.tasks]
+            facts = read_facts(self.folder)
+            self.folder.write_evaluation(evaluation, names, suite.weights, **{**facts, "evaluated": path})
+            print(f"\n{path}\n\n{evaluation_table(evaluation, suite)}\n\nWritten: {self.folder.evaluation}")
 
     def _run_subcommand(self, subcommand: str) -> None:
         if subcommand == "compare":
@@ -182,13 +195,22 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.path.insert(0, "")  # so that a class of the user's own in this folder can be named
     try:
         CommandLine(_with_shipped_configs(sys.argv[1:] if args is None else args))
-    except InputError as error:
-        sys.stderr.write(f"amf: {error}\n")
+    except Exception as error:
+        if (cause := _input_error(error)) is None:
+            raise
+        sys.stderr.write(f"amf: {cause}\n")
         raise SystemExit(2) from None
 
 
+def _input_error(error: BaseException | None) -> InputError | None:
+    """The InputError that an exception is or comes from: jsonargparse and Lightning wrap what is raised inside."""
+    while error is not None and not isinstance(error, InputError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
 def _with_shipped_configs(args: Sequence[str]) -> list[str]:
-    """Lets `--config configs/halfcheetah.yaml` work in any folder: shipped files are found where they were installed."""
+    """Lets `--config configs/halfcheetah.yaml` work in any folder: it is found where the package was installed."""
     resolved = list(args)
     for position, argument in enumerate(resolved[:-1]):
         if argument in ("--config", "-c"):

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from secrets import token_hex
 
 
 def write_durably(path: Path, content: bytes | str) -> None:
@@ -11,7 +12,7 @@ def write_durably(path: Path, content: bytes | str) -> None:
     """
     data = content.encode() if isinstance(content, str) else content
     _make_folder(path.parent)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{token_hex(4)}.partial")
     with partial.open("wb") as file:
         file.write(data)
         file.flush()

@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from tiny import Steer, TinySuite
 from torch import Tensor, nn
 
 from amf_lightning.policies.mlp import MLPPolicy
@@ -16,6 +15,7 @@ from amf_lightning.tasks.actor import Actor
 from amf_lightning.tasks.rollout import rollout
 from amf_lightning.tasks.task import Episode, Task, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
+from tiny import Steer, TinySuite
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

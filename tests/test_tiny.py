@@ -1,8 +1,7 @@
 """The tests' own world must be what the tests take it for."""
 
-from tiny import TinyExpert, TinySuite
-
 from amf_lightning.tasks.task import Episode
+from tiny import TinyExpert, TinySuite
 
 
 def test_the_expert_reaches_every_goal() -> None:

@@ -130,4 +130,6 @@ class RoundBatches:
             drawn[name] = rows.draw((self.steps, self.batch_size), generator)
         for step in range(self.steps):
             for shard in self.shards.mine:
-                yield {name: sources[name].take(index[step, shard :: self.shards.count]) for name, index in drawn.items()}
+                yield {
+                    name: sources[name].take(index[step, shard :: self.shards.count]) for name, index in drawn.items()
+                }

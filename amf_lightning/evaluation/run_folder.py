@@ -167,9 +167,18 @@ class RunFolder:
                 "Choose another folder with --trainer.default_root_dir, or give the configuration that began the run."
             )
 
+    def remove_results(self) -> None:
+        """Removes what a run writes at its end, before it goes on with a larger budget."""
+        for path in (self.policy, self.report, self.animation):
+            path.unlink(missing_ok=True)
+
     def finished(self, budget: int) -> bool:
-        """Whether the run was evaluated after `budget` demonstrations and has written `policy`, its last file."""
-        return self.policy.exists() and any(row.demonstrations == budget for row in self.read_curve())
+        """Whether the run was evaluated after `budget` demonstrations and has written what it writes at its end."""
+        return (
+            self.policy.exists()
+            and self.report.exists()
+            and any(row.demonstrations == budget for row in self.read_curve())
+        )
 
     def _taken(self) -> list[Path]:
         """Files and folders that are there under a name of ours."""

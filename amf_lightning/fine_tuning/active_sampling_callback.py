@@ -74,6 +74,8 @@ class ActiveSampling(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._restore(trainer)
+        if trainer.is_global_zero:  # what is there from a smaller budget must not be taken for this one's
+            RunFolder(Path(trainer.default_root_dir)).remove_results()
         if not self.evaluations:
             module = _module(pl_module)
             module.on_validation_epoch_start()
@@ -87,6 +89,7 @@ class ActiveSampling(Callback):
         jobs = self._choose(trainer, module, data)
         self.jobs += jobs
         data.demonstrations += self._collect(trainer, jobs)
+        module.trained_on = len(data.demonstrations)
         if not module.policy.is_normalised:
             rows = demonstration_rows(data.demonstrations, self.suite)
             module.policy.fit_normaliser(rows.observations.to(module.device), rows.contexts.to(module.device))
@@ -182,7 +185,7 @@ class ActiveSampling(Callback):
             episodes = [Episode(self.suite.tasks[job.task_index], job.seed) for job in mine]
             steps = sum(episode.task.horizon for episode in episodes)
             with tqdm(total=steps, desc="Collecting", unit="step", leave=False, disable=_quiet(trainer)) as bar:
-                trajectories = self.expert.demonstrate(self.suite, episodes, on_step=bar.update)
+                trajectories = self.expert.demonstrate(self.suite, episodes, on_step=lambda count: bar.update(count) and None)
             for job, trajectory in zip(mine, trajectories, strict=True):
                 written[job.demonstration] = self._store.write(job.demonstration, trajectory)
         for part in _gather(trainer, written):
@@ -196,10 +199,10 @@ class ActiveSampling(Callback):
         """Reads back what the finished rounds collected; a round after them is not trained on yet."""
         if self._restored:
             return
-        jobs = recorded = None
+        known: tuple[list[Job], dict[int, str]] = ([], {})
         if trainer.is_global_zero:
-            jobs, recorded = self._ledger.jobs(before_round=trainer.current_epoch), self._ledger.recorded()
-        self.jobs, recorded = trainer.strategy.broadcast((jobs, recorded))
+            known = self._ledger.jobs(before_round=trainer.current_epoch), self._ledger.recorded()
+        self.jobs, recorded = trainer.strategy.broadcast(known)
         _data(trainer).demonstrations = [
             self._store.read(job.demonstration, recorded[job.demonstration], job.task) for job in self.jobs
         ]
@@ -215,9 +218,7 @@ def rounds_of(budget: int, batch_size: int) -> int:
     if budget < 1:
         raise InputError(f"active.budget is {budget}; it is the number of demonstrations in all, at least 1.")
     if not 1 <= batch_size <= budget:
-        raise InputError(
-            f"active.batch_size is {batch_size}; it must lie between 1 and the budget, which is {budget}."
-        )
+        raise InputError(f"active.batch_size is {batch_size}; it must lie between 1 and the budget, which is {budget}.")
     return -(-budget // batch_size)
 
 

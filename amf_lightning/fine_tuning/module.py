@@ -14,7 +14,7 @@ from amf_lightning.demonstrations.batches import Batch, Rows, demonstration_rows
 from amf_lightning.demonstrations.datamodule import EvaluationJob
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.metric import EpisodeMetric
-from amf_lightning.evaluation.scores import Evaluation, evaluate_returns
+from amf_lightning.evaluation.scores import Evaluation, check_scorable, evaluate_returns
 from amf_lightning.fine_tuning.checkpoint_io import read_checkpoint
 from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.policies.protocol import Policy, frozen_copy
@@ -66,6 +66,8 @@ class BehaviouralCloning(LightningModule):
         if pretrained is not None:
             self.start_from(pretrained)
         self.masks: dict[str, Tensor] = {}
+        self.trained_on = 0
+        """Demonstrations that the policy was fine-tuned on."""
         self.metric: EpisodeMetric | None = None
         self.evaluation: Evaluation | None = None
         """The last evaluation."""
@@ -102,6 +104,7 @@ class BehaviouralCloning(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Measures what is to be protected, before the optimiser and the strategy look at the parameters."""
+        check_scorable(self.suite)
         if stage != "fit":
             return
         context = RetentionContext(
@@ -140,7 +143,7 @@ class BehaviouralCloning(LightningModule):
         if (penalty := self.retention.penalty(self.policy)) is not None:
             losses["penalty"] = penalty
         total = sum((self._factor(name) * loss for name, loss in losses.items()), torch.zeros_like(demonstrations))
-        if (batch_idx + 1) % self.trainer.log_every_n_steps == 0:  # logging each step would cost a fifth of it
+        if (batch_idx + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # logging each step would cost a fifth of it
             self.log_dict({f"loss/{name}": loss.detach() for name, loss in losses.items()})
         return total
 
@@ -175,8 +178,7 @@ class BehaviouralCloning(LightningModule):
         """Gathers the episodes of all ranks into `evaluation`."""
         assert self.metric is not None
         returns, successes = self.metric.compute()
-        count = len(self.trainer.datamodule.demonstrations)  # type: ignore[attr-defined]
-        self.evaluation = evaluate_returns(count, returns, successes, self.suite)
+        self.evaluation = evaluate_returns(self.trained_on, returns, successes, self.suite)
 
     # -- export --------------------------------------------------------------------------------------------------
 
@@ -195,6 +197,10 @@ class BehaviouralCloning(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["suite"] = self.suite.signature()
+        checkpoint["demonstrations"] = self.trained_on
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.trained_on = checkpoint["demonstrations"]
 
     def check_checkpoint(self, path: Path) -> None:
         """Raises InputError, naming the first difference, if a checkpoint is not one of this suite and policy."""

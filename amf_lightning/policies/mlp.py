@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -38,7 +39,7 @@ class MLPPolicy(Policy):
         self.action_std = action_std
         widths = [observation_dim + context_dim, *hidden]
         layers: list[nn.Module] = []
-        for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True):
+        for fan_in, fan_out in pairwise(widths):
             layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
         self.backbone = nn.Sequential(*layers)
         self.head = nn.Linear(widths[-1], action_dim)
@@ -64,7 +65,8 @@ class MLPPolicy(Policy):
     def forward(self, observations: Tensor, contexts: Tensor) -> Tensor:
         """Mean actions, [N, A]."""
         normalised = (observations - self.mean) / self.std
-        return torch.tanh(self.head(self.backbone(torch.cat([normalised, contexts], dim=1))))
+        actions: Tensor = torch.tanh(self.head(self.backbone(torch.cat([normalised, contexts], dim=1))))
+        return actions
 
     def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
         actions: Tensor = self(observations, contexts)

@@ -3,6 +3,9 @@
 import math
 from collections.abc import Sequence
 
+from amf_lightning.evaluation.scores import Evaluation, weighted_mean
+from amf_lightning.tasks.task import TaskSuite
+
 PRIVILEGED = frozenset({"pre-training counts", "evaluation returns"})
 """What a selector may use although nobody has it for free: the reports mark it."""
 
@@ -28,6 +31,19 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: i
 
     rule = "|".join(":" + "-" * (width + 1) if i < left else "-" * (width + 1) + ":" for i, width in enumerate(widths))
     return "\n".join([line(cells[0]), f"|{rule}|", *(line(row) for row in cells[1:])])
+
+
+def evaluation_table(evaluation: Evaluation, suite: TaskSuite) -> str:
+    """Return, success and score of every task, and their mean under the suite's distribution."""
+    weights = suite.distribution.tolist()
+    columns = (evaluation.returns, evaluation.successes, evaluation.scores)
+    rows = [
+        [task.name, number(value, 1), f"{100 * success:.0f} %", number(score, 3)]
+        for task, value, success, score in zip(suite.tasks, *columns, strict=True)
+    ]
+    value, success = (weighted_mean(column, weights) for column in columns[:2])
+    rows.append(["mean", number(value, 1), f"{100 * success:.0f} %", number(evaluation.mean_score, 3)])
+    return markdown_table(["task", "return", "success", "score"], rows)
 
 
 def number(value: float | None, digits: int = 2, signed: bool = False) -> str:

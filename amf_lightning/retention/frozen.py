@@ -52,7 +52,9 @@ class FreezeModules(Retention):
             if not any(fnmatchcase(name, pattern) for name in named):
                 near = get_close_matches(pattern, named, n=1, cutoff=0.3)
                 hint = f" Did you mean '{near[0]}'?" if near else ""
-                raise InputError(f"FreezeModules: no parameter is called '{pattern}'.{hint} There are: {', '.join(named)}.")
+                raise InputError(
+                    f"FreezeModules: no parameter is called '{pattern}'.{hint} There are: {', '.join(named)}."
+                )
         self._masks = {
             name: torch.zeros_like(parameter, dtype=torch.bool)
             for name, parameter in named.items()
@@ -74,7 +76,7 @@ def trainable_masks(importance: Mapping[str, Tensor], fraction: float) -> dict[s
     flat = torch.cat([tensor.flatten() for tensor in importance.values()])
     mask = torch.ones(len(flat), dtype=torch.bool)
     mask[torch.argsort(flat, descending=True, stable=True)[: round(fraction * len(flat))]] = False
-    pieces = mask.split([tensor.numel() for tensor in importance.values()])
+    pieces = torch.split(mask, [tensor.numel() for tensor in importance.values()])
     return {name: piece.view(tensor.shape) for (name, tensor), piece in zip(importance.items(), pieces, strict=True)}
 
 

@@ -64,7 +64,7 @@ def test_normaliser_standardises_and_survives_a_constant_entry() -> None:
 def test_a_frozen_copy_neither_trains_nor_follows() -> None:
     policy = MLPPolicy(3, 2, 4, hidden=(8,))
     copy = frozen_copy(policy)
-    before = copy.head.weight.clone()  # type: ignore[union-attr]
+    before = copy.output_layer.weight.clone()
     torch.nn.init.zeros_(policy.head.weight)
-    assert torch.equal(copy.head.weight, before)  # type: ignore[union-attr]
+    assert torch.equal(copy.output_layer.weight, before)
     assert not any(parameter.requires_grad for parameter in copy.parameters())

@@ -57,7 +57,7 @@ def test_statistics_of_another_backbone_are_refused_and_the_head_does_not_matter
     statistics = feature_statistics(policy, torch.randn(20, 3), torch.randn(20, 2), {})
     torch.nn.init.zeros_(policy.head.weight)
     statistics.check_backbone(policy)
-    torch.nn.init.zeros_(policy.backbone[0].weight)
+    torch.nn.init.zeros_(policy.get_parameter("backbone.0.weight"))
     with pytest.raises(InputError, match="belong to a policy with backbone"):
         statistics.check_backbone(policy)
 

@@ -2,12 +2,12 @@ from collections import Counter
 
 import pytest
 from selection_world import context_of, demonstrate, mlp
-from tiny import TinySuite
 
 from amf_lightning.errors import InputError
 from amf_lightning.selection.baselines import FixedSchedule, RoundRobin, Uniform
 from amf_lightning.selection.context import Selector
 from amf_lightning.selection.privileged import Rebalancing
+from tiny import TinySuite
 
 SUITE = TinySuite()
 POLICY = mlp(SUITE)

@@ -9,7 +9,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from selection_world import mlp
-from tiny import TinySuite
 from torch import Tensor, nn
 
 from amf_lightning.policies.protocol import Policy
@@ -21,6 +20,7 @@ from amf_lightning.selection.importance_weights import (
 )
 from amf_lightning.tasks.task import Task, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
+from tiny import TinySuite
 
 HORIZON = 3
 QUARTERS = np.array([[[1, 3], [2, 2]], [[3, 1], [1, 3]]])

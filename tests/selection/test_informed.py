@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 import torch
 from selection_world import context_of, demonstrate, mlp, statistics_of
-from tiny import TinySuite
 
 from amf_lightning.errors import InputError
 from amf_lightning.selection.context import SelectionContext
@@ -13,6 +12,7 @@ from amf_lightning.selection.information_gain import Aggregate, Joint, Marginal,
 from amf_lightning.selection.informed import InformationGain, InformedSelector, UncertaintySampling
 from amf_lightning.selection.occupancies import ImportanceWeighted, Occupancy, PolicyRollout
 from amf_lightning.uncertainty.embeddings import Embedding, LastLayerFeatures, LossGradient
+from tiny import TinySuite
 
 SUITE = TinySuite()
 PAIRS = [

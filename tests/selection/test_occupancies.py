@@ -3,7 +3,6 @@ from collections.abc import Sequence
 import pytest
 import torch
 from selection_world import context_of, demonstrate, mlp, rows_of
-from tiny import TinySuite
 
 from amf_lightning.errors import InputError
 from amf_lightning.selection.occupancies import (
@@ -17,6 +16,7 @@ from amf_lightning.tasks.actor import Actor
 from amf_lightning.tasks.rollout import rollout
 from amf_lightning.tasks.task import Episode
 from amf_lightning.tasks.trajectory import Trajectory
+from tiny import TinySuite
 
 SUITE = TinySuite()
 POLICY = mlp(SUITE)

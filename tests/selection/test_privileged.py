@@ -1,9 +1,9 @@
 import pytest
 from selection_world import context_of, demonstrate, mlp
-from tiny import TinySuite
 
 from amf_lightning.errors import InputError
 from amf_lightning.selection.privileged import Rebalancing
+from tiny import TinySuite
 
 SUITE = TinySuite()
 POLICY = mlp(SUITE)

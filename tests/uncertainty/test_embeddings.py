@@ -3,7 +3,6 @@ from collections.abc import Mapping
 import pytest
 import torch
 from selection_world import mlp, normal
-from tiny import TinySuite
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
@@ -22,6 +21,7 @@ from amf_lightning.uncertainty.embeddings import (
     last_layer_features,
 )
 from amf_lightning.uncertainty.posterior import FunctionSpacePosterior
+from tiny import TinySuite
 
 SUITE = TinySuite()
 

@@ -1,0 +1,87 @@
+import pytest
+import torch
+from torch.func import functional_call, grad, vmap
+
+from amf_lightning.policies.mlp import MLPPolicy
+from amf_lightning.policies.protocol import frozen_copy
+from amf_lightning.retention.importance import (
+    FisherImportance,
+    Importance,
+    MagnitudeImportance,
+    RandomImportance,
+    diagonal_fisher,
+    pretrained_rows,
+)
+from amf_lightning.retention.retention import RetentionContext
+from amf_lightning.tasks.rollout import rollout
+from tiny import TinySuite
+
+SUITE = TinySuite()
+
+
+def context(counts: tuple[int, ...] | None = (1, 1, 0, 0), seed: int = 0) -> RetentionContext:
+    torch.manual_seed(5)
+    policy = frozen_copy(MLPPolicy(2, 1, 1, hidden=(6, 5)))
+    return RetentionContext(SUITE, policy, seed, lambda actor, episodes: rollout(actor, SUITE, episodes), counts)
+
+
+def rows(count: int) -> tuple[torch.Tensor, ...]:
+    generator = torch.Generator().manual_seed(1)
+    return tuple(torch.randn(count, width, generator=generator) for width in (2, 1, 1))
+
+
+def test_fisher_is_the_mean_of_squared_gradients_of_each_row() -> None:
+    policy = MLPPolicy(2, 1, 1, hidden=(6, 5))
+    observations, contexts, actions = rows(37)
+    fisher = diagonal_fisher(policy, observations, contexts, actions, chunk=10)
+    for name, parameter in policy.named_parameters():
+        squares = torch.zeros_like(parameter)
+        for index in range(37):
+            policy.zero_grad()
+            one = slice(index, index + 1)
+            policy.log_prob(observations[one], contexts[one], actions[one]).sum().backward()  # type: ignore[no-untyped-call]
+            squares += policy.get_parameter(name).grad ** 2  # type: ignore[operator]
+        assert torch.allclose(fisher[name], squares / 37, rtol=1e-4, atol=1e-6)
+
+
+def test_fisher_equals_torch_func_and_not_the_squared_batch_gradient() -> None:
+    policy = MLPPolicy(2, 1, 1, hidden=(6, 5)).double()
+    observations, contexts, actions = (tensor.double() for tensor in rows(37))
+    parameters = {name: parameter.detach() for name, parameter in policy.named_parameters()}
+    buffers = dict(policy.named_buffers())
+
+    def log_prob(weights: dict[str, torch.Tensor], *row: torch.Tensor) -> torch.Tensor:
+        mean = functional_call(policy, {**weights, **buffers}, (row[0][None], row[1][None]))[0]
+        z = (row[2] - mean) / policy.action_std
+        total: torch.Tensor = (-0.5 * z**2).sum()
+        return total
+
+    gradients = vmap(grad(log_prob), in_dims=(None, 0, 0, 0))(parameters, observations, contexts, actions)
+    fisher = diagonal_fisher(policy, observations, contexts, actions)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(fisher[name], gradient.square().mean(dim=0), rtol=1e-6, atol=1e-12)
+    batch = gradients["head.weight"].mean(dim=0).square()
+    assert not torch.allclose(fisher["head.weight"], batch, rtol=0.1)
+
+
+def test_fisher_looks_at_the_pre_training_tasks_only() -> None:
+    known, unknown = context((1, 0, 0, 0)), context(None)
+    observations, contexts, tasks = pretrained_rows(known, [0], 2)
+    assert set(tasks) == {0}
+    assert len(observations) == len(contexts) == len(tasks) == 2 * 12
+    one, every = FisherImportance().compute(known), FisherImportance().compute(unknown)
+    assert not torch.equal(one["head.weight"], every["head.weight"])
+
+
+@pytest.mark.parametrize("importance", [FisherImportance(), MagnitudeImportance(), RandomImportance()])
+def test_importance_is_keyed_and_shaped_like_the_parameters(importance: Importance) -> None:
+    first, again = importance.compute(context()), importance.compute(context())
+    for name, parameter in context().pretrained.named_parameters():
+        assert first[name].shape == parameter.shape
+        assert torch.equal(first[name], again[name])
+        assert (first[name] >= 0).all()
+
+
+def test_random_importance_differs_between_seeds() -> None:
+    first, second = (RandomImportance().compute(context(seed=seed))["head.weight"] for seed in (0, 1))
+    assert not torch.equal(first, second)
