@@ -170,7 +170,8 @@ class ActiveSampling(Callback):
             )
             for position, (task, scores) in enumerate(zip(selection.picks, selection.scores, strict=True))
         ]
-        return jobs, {**selection.diagnostics, "environment_steps": float(sum(steps))}
+        # A selector that says what it costs knows better: after a resumption it may have simulated again.
+        return jobs, {"environment_steps": float(sum(steps)), **selection.diagnostics}
 
     def _collect(self, trainer: Trainer, jobs: Sequence[Job]) -> list[Trajectory]:
         """Has the jobs demonstrated, split between the ranks; returns once all are on the disk and recorded."""
