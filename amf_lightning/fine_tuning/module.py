@@ -66,6 +66,8 @@ class BehaviouralCloning(LightningModule):
         if pretrained is not None:
             self.start_from(pretrained)
         self.masks: dict[str, Tensor] = {}
+        self._factors: dict[str, float] = {}
+        """Of the losses; those not named count once."""
         self.trained_on = 0
         """Demonstrations that the policy was fine-tuned on."""
         self.metric: EpisodeMetric | None = None
@@ -133,7 +135,9 @@ class BehaviouralCloning(LightningModule):
 
     def replay(self, demonstrated: frozenset[int]) -> Rows | None:
         """What the retention wants replayed once the tasks of these indices have been demonstrated."""
-        return self.retention.replay(demonstrated)
+        rows = self.retention.replay(demonstrated)
+        self._factors = {} if rows is None else {"replay": rows.loss_weight}
+        return rows
 
     def training_step(self, batch: dict[str, Batch], batch_idx: int) -> Tensor:
         demonstrations = self.policy.loss(*batch["demonstrations"]).mean()
@@ -142,16 +146,10 @@ class BehaviouralCloning(LightningModule):
             losses["replay"] = self.policy.loss(*batch["replay"]).mean()
         if (penalty := self.retention.penalty(self.policy)) is not None:
             losses["penalty"] = penalty
-        total = sum((self._factor(name) * loss for name, loss in losses.items()), torch.zeros_like(demonstrations))
+        total = sum((self._factors.get(name, 1.0) * loss for name, loss in losses.items()), torch.zeros_like(demonstrations))
         if (batch_idx + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # logging each step would cost a fifth of it
             self.log_dict({f"loss/{name}": loss.detach() for name, loss in losses.items()})
         return total
-
-    def _factor(self, name: str) -> float:
-        return self.replay_weight if name == "replay" else 1.0
-
-    replay_weight: float = 1.0
-    """Factor of the replayed rows' loss; set each round by the active-sampling callback."""
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         mask_gradients(self.policy, self.masks)
