@@ -146,10 +146,13 @@ class BehaviouralCloning(LightningModule):
             losses["replay"] = self.policy.loss(*batch["replay"]).mean()
         if (penalty := self.retention.penalty(self.policy)) is not None:
             losses["penalty"] = penalty
-        total = sum((self._factors.get(name, 1.0) * loss for name, loss in losses.items()), torch.zeros_like(demonstrations))
+        total = sum(
+            (self._factors.get(name, 1.0) * loss for name, loss in losses.items()), torch.zeros_like(demonstrations)
+        )
         if (batch_idx + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # logging each step would cost a fifth of it
             self.log_dict({f"loss/{name}": loss.detach() for name, loss in losses.items()})
-        return total
+        weighted = (self._factors.get(name, 1.0) * loss for name, loss in losses.items())
+        return sum(weighted, torch.zeros_like(demonstrations))
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         mask_gradients(self.policy, self.masks)
