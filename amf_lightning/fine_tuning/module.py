@@ -146,9 +146,6 @@ class BehaviouralCloning(LightningModule):
             losses["replay"] = self.policy.loss(*batch["replay"]).mean()
         if (penalty := self.retention.penalty(self.policy)) is not None:
             losses["penalty"] = penalty
-        total = sum(
-            (self._factors.get(name, 1.0) * loss for name, loss in losses.items()), torch.zeros_like(demonstrations)
-        )
         if (batch_idx + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # logging each step would cost a fifth of it
             self.log_dict({f"loss/{name}": loss.detach() for name, loss in losses.items()})
         weighted = (self._factors.get(name, 1.0) * loss for name, loss in losses.items())
