@@ -108,8 +108,9 @@ class LastLayerFeatures(Embedding):
         history = None if knowledge.history is None else points(knowledge.history)
         ahead, wanted = points(candidates), points(targets)
         if knowledge.clip and not self.unit_norm:
-            known = [*map(points, knowledge.reference().values()), *([] if history is None else [history])]
-            bound = max(float(rows.norm(dim=-1).max()) for rows in known)
+            bound = self._largest_norm(knowledge, points, scale)
+            if history is not None:
+                bound = max(bound, float(history.norm(dim=-1).max()))
             ahead, wanted = clip_norms(ahead, bound), clip_norms(wanted, bound)
         prior = FeatureSpacePosterior.prior(ahead.shape[-1], ridge, self._known(knowledge, points, scale))
         return Embedded(prior if history is None else prior.condition(history), ahead, wanted)
@@ -120,6 +121,12 @@ class LastLayerFeatures(Embedding):
             return knowledge.statistics.scale
         reference = [last_layer_features(knowledge.pretrained, states) for states in knowledge.reference().values()]
         return float(torch.cat(reference).square().sum(1).mean().sqrt())
+
+    def _largest_norm(self, knowledge: Knowledge, points: Callable[[States], Tensor], scale: float) -> float:
+        """Largest norm among the states of π0: its pre-training states if the file says it, else its rollouts."""
+        if self.of_pretrained and knowledge.statistics is not None:
+            return knowledge.statistics.largest_norm / scale
+        return max(float(points(states).norm(dim=-1).max()) for states in knowledge.reference().values())
 
     def _known(self, knowledge: Knowledge, points: Callable[[States], Tensor], scale: float) -> Tensor | None:
         """M0/s² in the features of `points`."""

@@ -56,18 +56,23 @@ def test_every_pair_scores_every_task_and_repeats_itself_after_a_restart(
 
 
 def test_the_cache_of_an_earlier_round_changes_nothing() -> None:
-    selector = InformationGain()
+    selector = InformationGain(LastLayerFeatures(of_pretrained=False))
     early = context(demonstrated=())
     selector.select(replace(early, round=0), 1)
     warm = selector.select(replace(early, round=2), 1)
-    assert warm == InformationGain().select(replace(early, round=2), 1)
+    assert warm == InformationGain(LastLayerFeatures(of_pretrained=False)).select(replace(early, round=2), 1)
 
 
 def test_steps_of_the_simulator_are_those_of_an_uninterrupted_run() -> None:
     early = context(demonstrated=())
-    first, later = (InformationGain().select(replace(early, round=number), 1).diagnostics for number in (0, 3))
-    assert first["environment_steps"] == 4 * 2 * 12 * 2  # the current policy and, once, π0
-    assert later["environment_steps"] == 4 * 2 * 12
+    stored, remade = LastLayerFeatures(), LastLayerFeatures(of_pretrained=False)
+    steps = [
+        InformationGain(embedding).select(replace(early, round=number), 1).diagnostics["environment_steps"]
+        for embedding in (stored, remade)
+        for number in (0, 3)
+    ]
+    once = 4 * 2 * 12  # every task, two episodes, the horizon
+    assert steps == [once, once, 2 * once, once]  # π0 is rolled out in the first round, where it is needed at all
     paper = InformationGain(LossGradient(), ImportanceWeighted()).select(context(), 1)
     assert paper.diagnostics["environment_steps"] == 0
 

@@ -110,6 +110,15 @@ def test_states_far_outside_are_clipped_to_the_largest_known_norm() -> None:
     scale = last_layer_features(policy, states(5, seed=7)).square().sum(1).mean().sqrt()
     rows = [last_layer_features(policy, part).norm(dim=-1).max() for part in (states(6, seed=3), states(5, seed=7))]
     assert torch.allclose(embedded.targets.norm(dim=-1).max(), max(rows) / scale)
+
+
+def test_stored_statistics_bound_the_norms_without_a_rollout() -> None:
+    policy, far = mlp(SUITE), states(3, 4)
+    far = States(far.observations * 100, far.contexts)
+    statistics = statistics_of(policy, states(30, seed=10), {"a": 1})
+    embedded = LastLayerFeatures().embed(knowledge(policy, statistics=statistics, clip=True), far, far, 0.1)
+    bound = statistics.largest_norm / statistics.scale
+    assert torch.allclose(embedded.targets.norm(dim=-1).max(), torch.tensor(bound).double())
     assert float(clip_norms(torch.tensor([[3.0, 4.0], [0.0, 0.0]]), 1.0)[0].norm()) == pytest.approx(1)
 
 
