@@ -71,6 +71,7 @@ class CommandLine(LightningCLI):
         super()._add_subcommands(parser, **kwargs)
         compare = ArgumentParser(**PARSER, description="Compare strategies over seeds.")
         add_compare_arguments(compare)
+        assert parser._subcommands_action is not None
         parser._subcommands_action.add_subcommand("compare", compare, help="Compare strategies over seeds.")
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:

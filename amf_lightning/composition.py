@@ -60,12 +60,15 @@ def merge(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in own.items():
         before = merged.get(key)
-        both = isinstance(before, Mapping) and isinstance(value, Mapping)
-        if both and value.get("class_path", before.get("class_path")) == before.get("class_path"):
+        if isinstance(before, Mapping) and isinstance(value, Mapping) and not _another_class(before, value):
             merged[key] = merge(before, value)
         else:
             merged[key] = value
     return merged
+
+
+def _another_class(before: Mapping[str, Any], value: Mapping[str, Any]) -> bool:
+    return "class_path" in value and value["class_path"] != before.get("class_path")
 
 
 def _load(text: str) -> Any:

@@ -21,7 +21,8 @@ class DemonstrationDataModule(LightningDataModule):
 
     Args:
         suite: given by the top-level key `suite`.
-        batch_size: state-action pairs in a global minibatch, whatever the number of processes.
+        batch_size: state-action pairs in a global minibatch, whatever the number of processes, and as many again of
+            what the retention replays.
         steps_per_round: optimiser steps in each round, whatever the amount of data.
         balance_tasks: draw every demonstrated task equally often.
         evaluation_episodes: episodes of each task in every evaluation; the same ones each time.
@@ -31,7 +32,7 @@ class DemonstrationDataModule(LightningDataModule):
     def __init__(
         self,
         suite: TaskSuite,
-        batch_size: int = 256,
+        batch_size: int = 128,
         steps_per_round: int = 400,
         balance_tasks: bool = False,
         evaluation_episodes: int = 3,

@@ -1,8 +1,9 @@
 """Active fine-tuning, round by round: AMF (arXiv 2410.05026), algorithm 1."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import torch
 from lightning import LightningModule, Trainer
@@ -186,7 +187,9 @@ class ActiveSampling(Callback):
             episodes = [Episode(self.suite.tasks[job.task_index], job.seed) for job in mine]
             steps = sum(episode.task.horizon for episode in episodes)
             with tqdm(total=steps, desc="Collecting", unit="step", leave=False, disable=_quiet(trainer)) as bar:
-                trajectories = self.expert.demonstrate(self.suite, episodes, on_step=lambda count: bar.update(count) and None)
+                trajectories = self.expert.demonstrate(
+                    self.suite, episodes, on_step=partial(_advance, bar)
+                )
             for job, trajectory in zip(mine, trajectories, strict=True):
                 written[job.demonstration] = self._store.write(job.demonstration, trajectory)
         for part in _gather(trainer, written):
@@ -230,6 +233,10 @@ def _gather(trainer: Trainer, item: dict[int, str]) -> list[dict[int, str]]:
     items: list[Any] = [None] * trainer.world_size
     torch.distributed.all_gather_object(items, item)
     return items
+
+
+def _advance(bar: "tqdm[NoReturn]", steps: int) -> None:
+    bar.update(steps)
 
 
 def _quiet(trainer: Trainer) -> bool:

@@ -140,16 +140,16 @@ class BehaviouralCloning(LightningModule):
         return rows
 
     def training_step(self, batch: dict[str, Batch], batch_idx: int) -> Tensor:
-        demonstrations = self.policy.loss(*batch["demonstrations"]).mean()
-        losses = {"demonstrations": demonstrations}
-        if "replay" in batch:
-            losses["replay"] = self.policy.loss(*batch["replay"]).mean()
+        # One pass for all sources: at this size the overhead of a second one is a fifth of the step.
+        rows = [torch.cat(parts) for parts in zip(*batch.values(), strict=True)]
+        each = torch.split(self.policy.loss(*rows), [len(source[0]) for source in batch.values()])
+        losses: dict[str, Tensor] = {name: part.mean() for name, part in zip(batch, each, strict=True)}
         if (penalty := self.retention.penalty(self.policy)) is not None:
             losses["penalty"] = penalty
-        if (batch_idx + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # logging each step would cost a fifth of it
+        # Logging each step would cost a fifth of it, too.
+        if (batch_idx + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self.log_dict({f"loss/{name}": loss.detach() for name, loss in losses.items()})
-        weighted = (self._factors.get(name, 1.0) * loss for name, loss in losses.items())
-        return sum(weighted, torch.zeros_like(demonstrations))
+        return torch.stack([self._factors.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         mask_gradients(self.policy, self.masks)

@@ -78,8 +78,8 @@ class MLPPolicy(Policy):
         return mean + self.action_std * torch.randn(mean.shape, generator=generator)
 
     def loss(self, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
-        return F.mse_loss(self(observations, contexts), actions, reduction="none").mean(dim=1)
+        return F.mse_loss(self.act(observations, contexts), actions, reduction="none").mean(dim=1)
 
     def log_prob(self, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
-        z = (actions - self(observations, contexts)) / self.action_std
+        z = (actions - self.act(observations, contexts)) / self.action_std
         return (-0.5 * z.square() - math.log(self.action_std * math.sqrt(2 * math.pi))).sum(dim=1)
