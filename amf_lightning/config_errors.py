@@ -91,8 +91,8 @@ def _keys(parser: Any) -> Iterator[str]:
 def _options() -> Iterator[str]:
     """Names of the options of every class that can be chosen."""
     for base in BASES:
-        for cls in [*_subclasses(base)]:
-            yield from inspect.signature(cls).parameters
+        for choice in _subclasses(base):
+            yield from inspect.signature(choice).parameters
 
 
 def _subclasses(base: type) -> Iterator[type]:
