@@ -1,6 +1,7 @@
 """Configurations that are made of others: one file names its base, and parts that lie in files of their own."""
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,27 @@ import yaml
 from jsonargparse import get_loader, set_loader
 
 from amf_lightning.errors import InputError
+from amf_lightning.shipped import shipped_folder
 
 MODE = "amf"
 """Name of the parser mode in which configurations are composed."""
+
+
+def find_configuration(name: str | Path) -> Path:
+    """The file of that name; else the shipped one, so that `configs/halfcheetah.yaml` works in any folder.
+
+    Raises:
+        InputError: there is neither; names the nearest shipped one.
+    """
+    folder = shipped_folder("configs")
+    for candidate in (Path(name), folder / str(name).removeprefix("configs/")):
+        if candidate.is_file():
+            return candidate
+    shipped = sorted(f"configs/{file.relative_to(folder).as_posix()}" for file in folder.rglob("*.yaml"))
+    runs = [file for file in shipped if file.count("/") == 1]
+    near = get_close_matches(str(name), shipped, n=1)
+    hint = f"Did you mean {near[0]}?" if near else f"Shipped ones are {', '.join(runs)}."
+    raise InputError(f"There is no configuration {name}. {hint}")
 
 
 def read_configuration(path: Path, including: tuple[Path, ...] = ()) -> Any:

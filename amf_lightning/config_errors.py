@@ -3,11 +3,12 @@
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from lightning.pytorch.cli import LightningArgumentParser
+from torch.optim import Optimizer
 
 from amf_lightning.experts.expert import Expert
 from amf_lightning.policies.protocol import Policy
@@ -19,31 +20,43 @@ from amf_lightning.selection.occupancies import Occupancy
 from amf_lightning.tasks.task import TaskSuite
 from amf_lightning.uncertainty.embeddings import Embedding
 
-BASES: tuple[type, ...] = (
-    TaskSuite,
-    Expert,
-    Policy,
-    Selector,
-    Embedding,
-    Occupancy,
-    Aggregate,
-    Retention,
-    Importance,
-)
-"""What can be chosen by class name in a configuration."""
+KINDS: dict[str, type] = {
+    "suite": TaskSuite,
+    "expert": Expert,
+    "policy": Policy,
+    "optimizer": Optimizer,
+    "selector": Selector,
+    "embedding": Embedding,
+    "occupancy": Occupancy,
+    "aggregate": Aggregate,
+    "retention": Retention,
+    "parts": Retention,
+    "importance": Importance,
+}
+"""What can be chosen by class name in a configuration, by the last part of its key."""
 
 _LINK = re.compile(r"Call to compute_fn of link .*? failed: ")
-_UNKNOWN_CLASS = re.compile(r"Expected a dot import path string: ([\w.]+)")
-_UNKNOWN_NAMES = (
+_LINKED = re.compile(r"argument (?:\w+\()?([\w., ]+?)\)? --> ([\w., ]+): invalid")
+_KEY = re.compile(r'Parser key "([\w.]+)":')
+_NO_CLASS = (
+    re.compile(r"Expected a dot import path string: (\S+)"),
+    re.compile(r"Problem with given class_path '(\S+?)': (?:No module named|module '\S+' has no attribute)"),
+)
+_OTHER_CLASS = (re.compile(r"does not correspond to a subclass of .* Given value: (\S+)"),)
+_VALUE = (
+    re.compile(r"Expected a (?P<types><class '\w+'>)\. Got value: ?(?P<value>.*)"),
+    re.compile(r"Union subtypes Subtypes: \[(?P<types>.*?)\] Errors: .* Given value: ?(?P<value>.*)"),
+    re.compile(r"Unable to load (?P<types>config) '(?P<value>.*?)'"),
+)
+_UNKNOWN = (
     re.compile(r"[Uu]nrecognized arguments: (?:--)?([\w.\-]+)"),
     re.compile(r"[Kk]ey ['\"]?([\w.\-]+)['\"]? is not expected"),
     re.compile(r"[Oo]ption '([\w.\-]+)' is not accepted"),
     re.compile(r"does not accept option '([\w.\-]+)'"),
     re.compile(r"No action for key '?\"?([\w.\-]+)"),
-    re.compile(r"Import path ([\w.]+)"),
-    re.compile(r"has no attribute '(\w+)'"),
-    re.compile(r"invalid choice: '?(\w+)"),
 )
+_SUBCOMMAND = re.compile(r"invalid choice: '(.*?)' \(choose from (.*?)\)")
+_MOST = 400
 
 
 class ArgumentParser(LightningArgumentParser):
@@ -58,44 +71,81 @@ class ArgumentParser(LightningArgumentParser):
 def explain(message: str, parser: Any) -> str:
     """What a parser's message says, in a sentence or two, with the nearest valid name where one was mistyped."""
     flat = _LINK.sub("", " ".join(message.split()))
-    classes = [cls.__name__ for base in BASES for cls in _subclasses(base)]
-    if unknown := _UNKNOWN_CLASS.search(flat):
-        name = unknown.group(1)
-        where = re.search(r"[Kk]ey [\"']([\w.]+)[\"']", flat)
-        place = f" (key '{where.group(1)}')" if where else ""
-        near = get_close_matches(name.rpartition(".")[2], classes, n=1)
-        hint = f"Did you mean '{near[0]}'?" if near else f"Give one of {', '.join(sorted(classes))}, or an import path."
-        return f"There is no class '{name}'{place}. {hint}"
-    short = flat if len(flat) <= 500 else flat[:500].rsplit(" ", 1)[0] + " …"
-    known = [*classes, *_keys(parser), *_options()]
-    names = [name for pattern in _UNKNOWN_NAMES for name in pattern.findall(flat)]
-    hints = [
-        f"Did you mean '{near[0]}' instead of '{name}'?"
-        for name in dict.fromkeys(names)
-        if (near := get_close_matches(name, known, n=1))
-    ]
-    return " ".join([short if short.endswith(".") else f"{short}.", *hints])
+    if linked := _LINKED.search(flat):
+        return f"{linked[2]} follows from {linked[1]}; set that instead."
+    if choice := _SUBCOMMAND.search(flat):
+        return f"There is no '{choice[1]}'. {_nearest(choice[1], re.findall(r'[a-z]+', choice[2]))}"
+    if "is not accepted before subcommand" in flat:
+        return "Options come after the subcommand: amf fit --config FILE."
+    if (key := _KEY.search(flat)) and (better := _explain_class(flat, key[1]) or _explain_value(flat, key[1])):
+        return better
+    known = [*_keys(parser), *_options()]
+    names = dict.fromkeys(name for pattern in _UNKNOWN for name in pattern.findall(flat))
+    hints = [_nearest(name, known, others=False) for name in names]
+    return " ".join([_shortened(flat), *filter(None, hints)])
+
+
+def _explain_class(flat: str, key: str) -> str | None:
+    """Says which classes there are, if the message is about one that is not, or not of that kind."""
+    absent, other = _first(_NO_CLASS, flat), _first(_OTHER_CLASS, flat)
+    if not (found := absent or other):
+        return None
+    name, kind = found[1], KINDS.get(key.rpartition(".")[2])
+    short = name.rpartition(".")[2]
+    ours = {cls.__name__ for base in KINDS.values() for cls in _subclasses(base)}
+    wrong = f"There is no class '{name}'"
+    if kind and (other or short in ours):
+        wrong = f"'{name}' is no {kind.__name__}"
+    choices = sorted(cls.__name__ for cls in _subclasses(kind)) if kind else []
+    return f"{wrong} (key '{key}'). {_nearest(short, choices) or 'Give an import path.'}"
+
+
+def _explain_value(flat: str, key: str) -> str | None:
+    """Says what was expected under a key and what was there."""
+    if not (found := _first(_VALUE, flat)):
+        return None
+    types = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", found["types"])
+    types = types.replace("config", "a mapping or a configuration file").replace("NoneType", "null")
+    return _shortened(f"{key}: expected {types}, got '{found['value']}'")
+
+
+def _first(patterns: Sequence[re.Pattern[str]], text: str) -> re.Match[str] | None:
+    return next(filter(None, (pattern.search(text) for pattern in patterns)), None)
+
+
+def _nearest(name: str, known: Sequence[str], others: bool = True) -> str:
+    """The valid name that was probably meant; all of them if none is near."""
+    if near := get_close_matches(name, known, n=1):
+        return f"Did you mean '{near[0]}' instead of '{name}'?"
+    return f"Give one of {', '.join(known)}." if others and known else ""
+
+
+def _shortened(text: str) -> str:
+    short = text if len(text) <= _MOST else text[:_MOST].rsplit(" ", 1)[0] + " …"
+    return short if short.endswith(".") else f"{short}."
 
 
 def _keys(parser: Any) -> Iterator[str]:
-    """Keys of the parser and, without what they stand under, of its groups."""
+    """Keys of the parser and of its subcommands."""
     for action in parser._actions:
-        if isinstance(action.dest, str):
+        if isinstance(action.dest, str) and not action.dest.endswith(".help"):
             yield action.dest
         if isinstance(action.choices, dict):  # subcommands, each with a parser of its own
-            yield from action.choices
             for subparser in action.choices.values():
                 yield from _keys(subparser)
 
 
 def _options() -> Iterator[str]:
     """Names of the options of every class that can be chosen."""
-    for base in BASES:
-        for choice in _subclasses(base):
-            yield from inspect.signature(choice).parameters
+    for kind in KINDS.values():
+        for cls in _subclasses(kind):
+            yield from inspect.signature(cls).parameters
 
 
 def _subclasses(base: type) -> Iterator[type]:
-    for cls in base.__subclasses__():
-        yield cls
+    """Classes that can be chosen; those of torch that are private are left out."""
+    subclasses: list[type] = base.__subclasses__()
+    for cls in subclasses:
+        if not inspect.isabstract(cls) and not cls.__name__.startswith("_"):
+            yield cls
         yield from _subclasses(cls)

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
+from amf_lightning.composition import find_configuration
 from amf_lightning.errors import InputError
-from amf_lightning.shipped import shipped_folder
 
 _KEYS = ("base", "baseline", "strategies", "pretrain", "seeds")
 _RESERVED = ("seed_everything", "trainer.default_root_dir", "config")
@@ -42,7 +42,7 @@ def read_comparison(path: Path) -> Comparison:
     Raises:
         InputError: the file is missing, a key is unknown, or a value is not what it should be.
     """
-    path = existing_config(path)
+    path = find_configuration(path)
     content = read_mapping(path)
     for key in content:
         if key not in _KEYS:
@@ -78,17 +78,6 @@ def parse_seeds(text: object, where: str = "--seeds") -> range:
             "In a YAML file put it in quotes."
         )
     return range(int(first), int(end))
-
-
-def existing_config(path: Path) -> Path:
-    """The file itself, or the shipped one of that path where the package was installed without a source tree."""
-    shipped = shipped_folder("configs").parent / path
-    for candidate in (path, shipped):
-        if candidate.is_file():
-            return candidate
-    names = sorted(f"configs/compare/{file.name}" for file in (shipped_folder("configs") / "compare").glob("*.yaml"))
-    near = get_close_matches(str(path), names, n=1, cutoff=0.4)
-    raise InputError(f"There is no configuration {path}.{f' Did you mean {near[0]}?' if near else ''}")
 
 
 def read_mapping(path: Path) -> dict[str, Any]:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from amf_lightning.composition import read_configuration
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.run_folder import NOT_IDENTITY, RunFolder
-from amf_lightning.studies.comparison import Comparison, as_arguments, read_mapping
+from amf_lightning.studies.comparison import Comparison, as_arguments
 
 PROGRAM = (sys.executable, "-m", "amf_lightning")
 """How the application is started."""
@@ -131,19 +132,6 @@ def plan_runs(
     return runs
 
 
-def composed(path: Path) -> dict[str, Any]:
-    """The mapping that a configuration stands for: the base under `config` below it, and files named by a key read."""
-    content = read_mapping(path)
-    base = content.pop("config", None)
-    merged = composed(path.parent / base) if isinstance(base, str) else {}
-    for key, value in content.items():
-        if isinstance(value, str) and value.endswith((".yaml", ".yml")):
-            value = read_mapping(path.parent / value)
-        below = merged.get(key)
-        merged[key] = {**below, **value} if isinstance(value, dict) and isinstance(below, dict) else value
-    return merged
-
-
 def _run(
     label: str,
     seed: int,
@@ -155,7 +143,7 @@ def _run(
     given: Mapping[str, Any] | None = None,
 ) -> Run:
     """`settings` make the run what it is; `given` names files of the comparison, which may be moved as a whole."""
-    everything = {**_flat(composed(config)), **_flat(settings), "seed_everything": seed}
+    everything = {**_flat(read_configuration(config)), **_flat(settings), "seed_everything": seed}
     budget = everything.get("active.budget")
     if not isinstance(budget, int):
         raise InputError(

@@ -9,7 +9,7 @@ import yaml
 
 from amf_lightning.errors import InputError
 from amf_lightning.studies.comparison import Comparison
-from amf_lightning.studies.plan import Run, composed, plan_pretraining, plan_runs
+from amf_lightning.studies.plan import Run, plan_pretraining, plan_runs
 
 
 def comparison(folder: Path, pretrain: bool = False, **strategies: Mapping[str, Any]) -> Comparison:
@@ -56,10 +56,6 @@ def test_the_budget_is_found_in_the_base_in_its_parts_and_in_a_strategy(tmp_path
     (tmp_path / "lowest.yaml").write_text("active: {budget: 7, batch_size: 1}\nmodel: {width: 8}")
     (tmp_path / "model.yaml").write_text("depth: 2")
     (tmp_path / "base.yaml").write_text("config: lowest.yaml\nactive: {batch_size: 2}\nmodel: model.yaml")
-    assert composed(tmp_path / "base.yaml") == {
-        "active": {"budget": 7, "batch_size": 2},
-        "model": {"width": 8, "depth": 2},
-    }
     assert one(tmp_path).budget == 7
     assert one(tmp_path, **{"active.budget": 9}).budget == 9
     assert one(tmp_path, active={"budget": 3}).budget == 3
