@@ -72,49 +72,63 @@ class Occupancy(ABC):
 
 
 class PolicyRollout(Occupancy):
-    """States of the current policy, rolled out on each task; the expert's own once the task was demonstrated (ours).
+    """States of the current policy, rolled out on each task; the expert's own as soon as there are some (ours).
 
-    Initial states are keyed by (seed, task), the same in every round. Candidates and targets are different episodes;
-    of a task with a single demonstration they are different states of it.
+    What a demonstration would show: the expert's states in the task's latest demonstrations, or a rollout if it has
+    none. Where the expert has to be known: rollouts from initial states that are not those of the demonstrations. On
+    the demonstrations themselves the belief is always sure, however little it knows a step away from them; and a
+    policy that still fails goes where they did not, so that its task is asked for again. Initial states are keyed by
+    (seed, task), the same in every round.
 
     Args:
-        episodes: rollouts of a task that was not demonstrated, and demonstrations (the latest) of one that was.
+        episodes: rollouts of each task in each round, and demonstrations of it that are looked at.
         states: S, states kept of each episode.
+        judge_by_expert: judge a demonstrated task by the expert's own states, with other demonstrations than those
+            that it would be observed by where it has two. Saves the rollouts of such tasks; an ablation.
     """
 
     extrapolates = True
     separates_roles = True
     uses = ("simulator rollouts",)
 
-    def __init__(self, episodes: int = 2, states: int = 16) -> None:
+    def __init__(self, episodes: int = 2, states: int = 16, judge_by_expert: bool = False) -> None:
         if episodes < 2:
             raise InputError(
                 f"PolicyRollout: episodes is {episodes}; at least 2 are needed, one to observe and another to judge by."
             )
         self.episodes = episodes
         self.states = _positive("PolicyRollout", states)
+        self.judge_by_expert = judge_by_expert
 
     def expected(self, context: SelectionContext) -> Expected:
-        """Rolls out the tasks without a demonstration."""
+        """Rolls out every task whose rollouts are needed."""
         counts = context.counts
-        wanted = [episode for episode in context.rollout_episodes(self.episodes) if counts[episode.task.index] == 0]
+        episodes = context.rollout_episodes(self.episodes)
+        wanted = [episode for episode in episodes if not (self.judge_by_expert and counts[episode.task.index])]
         rollouts = context.rollout(context.policy, wanted) if wanted else []
         candidates: list[_Piece] = []
         targets: list[_Piece] = []
         for task in context.suite.tasks:
-            source = context.demonstrations if counts[task.index] else rollouts
-            known = [trajectory for trajectory in source if trajectory.task == task.name][-self.episodes :]
-            if len(known) == 1:
-                candidates.append(_Piece(known[0], task, 1.0, phase=0.75))
-                targets.append(_Piece(known[0], task, 1.0, phase=0.25))
-                continue
-            for role, mine in ((targets, known[::2]), (candidates, known[1::2])):
-                role.extend(_Piece(trajectory, task, 1 / len(mine)) for trajectory in mine)
+            shown, judged = self._roles(task, *(_of(task, source) for source in (rollouts, context.demonstrations)))
+            candidates += shown
+            targets += judged
         return Expected(
             candidates=_blocks(candidates, self.states, context.policy, with_actions=False),
             targets=_blocks(targets, self.states, context.policy, with_actions=False),
             environment_steps=sum(rollout.length for rollout in rollouts),
         )
+
+    def _roles(
+        self, task: Task, rollouts: list[Trajectory], demonstrations: list[Trajectory]
+    ) -> tuple[list["_Piece"], list["_Piece"]]:
+        """Candidates and targets of one task: different episodes, or different states of the only one."""
+        latest = demonstrations[-self.episodes :]
+        if latest and not self.judge_by_expert:
+            return _pieces(latest, task), _pieces(rollouts, task)
+        if len(latest) == 1:
+            return _pieces(latest, task, phase=0.75), _pieces(latest, task, phase=0.25)
+        known = latest or rollouts
+        return _pieces(known[1::2], task), _pieces(known[::2], task)
 
 
 class ImportanceWeighted(Occupancy):
@@ -215,6 +229,15 @@ class _Piece:
     task: Task
     weight: float
     phase: float = 0.5
+
+
+def _of(task: Task, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
+    return [trajectory for trajectory in trajectories if trajectory.task == task.name]
+
+
+def _pieces(trajectories: Sequence[Trajectory], task: Task, phase: float = 0.5) -> list[_Piece]:
+    """All of them for one task, equally probable."""
+    return [_Piece(trajectory, task, 1 / len(trajectories), phase) for trajectory in trajectories]
 
 
 def _blocks(pieces: Sequence[_Piece], states: int, policy: Policy, with_actions: bool) -> StateBlocks:

@@ -17,7 +17,7 @@ from tiny import TinySuite
 SUITE = TinySuite()
 PAIRS = [
     (LastLayerFeatures(), PolicyRollout()),
-    (LastLayerFeatures(statistics=False), PolicyRollout()),
+    (LastLayerFeatures(statistics=False), PolicyRollout(judge_by_expert=True)),
     (LastLayerFeatures(of_pretrained=False), PolicyRollout()),
     (LastLayerFeatures(statistics=False, unit_norm=True), PolicyRollout()),
     (LastLayerFeatures(), ImportanceWeighted()),
@@ -90,14 +90,14 @@ def test_tasks_that_ran_out_are_not_asked(embedding: Embedding, occupancy: Occup
     assert set(InformationGain(embedding, occupancy).select(limited, 6).picks) <= {1, 3}
 
 
-@pytest.mark.parametrize(("aggregate", "tolerance"), [(Marginal(0.1), 0.03), (Joint(0.1), 0.1)])
+@pytest.mark.parametrize(("aggregate", "tolerance"), [(Marginal(0.1), 0.02), (Joint(0.1), 0.06)])
 def test_keeping_twice_as_many_states_changes_scores_by_a_few_per_cent(aggregate: Aggregate, tolerance: float) -> None:
     long = context(TinySuite(horizon=200), demonstrated=(2,))
     one, two = (
         torch.tensor(InformationGain(occupancy=PolicyRollout(states=count), aggregate=aggregate).select(long, 1).scores)
         for count in (16, 32)
     )
-    assert torch.allclose(one, two, rtol=tolerance)
+    assert float((one - two).abs().max()) < tolerance * float(one.max())
 
 
 def test_loss_gradients_with_rollouts_are_refused() -> None:

@@ -44,39 +44,55 @@ def test_rollouts_are_of_the_current_policy_and_the_same_every_round() -> None:
     assert expected[0].environment_steps == 4 * 2 * 12
 
 
-def test_candidates_and_targets_are_different_states() -> None:
+@pytest.mark.parametrize("judge_by_expert", [False, True])
+def test_candidates_and_targets_are_different_states(judge_by_expert: bool) -> None:
     known = demonstrate(SUITE, [0, 1, 1, 1])
-    expected = PolicyRollout(states=4).expected(context_of(SUITE, POLICY, demonstrations=known))
+    occupancy = PolicyRollout(states=4, judge_by_expert=judge_by_expert)
+    expected = occupancy.expected(context_of(SUITE, POLICY, demonstrations=known))
     for task in range(4):
         assert not torch.equal(rows(expected.candidates, task), rows(expected.targets, task))
-    early, late = thinned_steps(12, 4, 0.25), thinned_steps(12, 4, 0.75)
-    assert torch.equal(rows(expected.targets, 0), torch.from_numpy(known[0].observations)[early])
-    assert torch.equal(rows(expected.candidates, 0), torch.from_numpy(known[0].observations)[late])
     for blocks in (expected.candidates, expected.targets):
         sums = torch.zeros(4, dtype=torch.float64).index_add(0, blocks.tasks, blocks.weights)
         assert torch.allclose(sums, torch.ones(4, dtype=torch.float64))
 
 
-def test_a_demonstrated_task_is_not_rolled_out_but_read_from_its_latest_demonstrations() -> None:
+def test_a_demonstrated_task_is_observed_where_the_expert_went_and_judged_where_the_policy_goes() -> None:
     known = demonstrate(SUITE, [1, 1, 1])
+    expected = PolicyRollout(states=4).expected(context_of(SUITE, POLICY, demonstrations=known))
+    steps = thinned_steps(12, 4)
+    latest = torch.cat([torch.from_numpy(demonstration.observations)[steps] for demonstration in known[1:]])
+    assert torch.equal(rows(expected.candidates, 1), latest)
+    runs = rollout(POLICY, SUITE, context_of(SUITE, POLICY).rollout_episodes(2)[2:4])
+    assert torch.equal(
+        rows(expected.targets, 1), torch.cat([torch.from_numpy(run.observations)[steps] for run in runs])
+    )
+    assert expected.environment_steps == 4 * 2 * 12
+
+
+def test_judged_by_the_expert_a_demonstrated_task_is_not_rolled_out() -> None:
+    known = demonstrate(SUITE, [0, 1, 1, 1])
     asked: list[int] = []
 
     def watched(actor: Actor, episodes: Sequence[Episode]) -> list[Trajectory]:
         asked.extend(episode.task.index for episode in episodes)
         return rollout(actor, SUITE, episodes)
 
-    expected = PolicyRollout(states=4).expected(context_of(SUITE, POLICY, demonstrations=known, rollout=watched))
-    assert asked == [0, 0, 2, 2, 3, 3]
-    assert expected.environment_steps == 6 * 12
+    context = context_of(SUITE, POLICY, demonstrations=known, rollout=watched)
+    expected = PolicyRollout(states=4, judge_by_expert=True).expected(context)
+    assert asked == [2, 2, 3, 3]
+    assert expected.environment_steps == 4 * 12
     steps = thinned_steps(12, 4)
-    assert torch.equal(rows(expected.targets, 1), torch.from_numpy(known[1].observations)[steps])
-    assert torch.equal(rows(expected.candidates, 1), torch.from_numpy(known[2].observations)[steps])
+    assert torch.equal(rows(expected.targets, 1), torch.from_numpy(known[2].observations)[steps])
+    assert torch.equal(rows(expected.candidates, 1), torch.from_numpy(known[3].observations)[steps])
+    early, late = thinned_steps(12, 4, 0.25), thinned_steps(12, 4, 0.75)
+    assert torch.equal(rows(expected.targets, 0), torch.from_numpy(known[0].observations)[early])
+    assert torch.equal(rows(expected.candidates, 0), torch.from_numpy(known[0].observations)[late])
 
 
-def test_without_tasks_left_to_roll_out_nothing_is_simulated() -> None:
+def test_judged_by_the_expert_nothing_is_simulated_once_every_task_was_demonstrated() -> None:
     known = demonstrate(SUITE, [0, 1, 2, 3])
     context = context_of(SUITE, POLICY, demonstrations=known, rollout=None)
-    assert PolicyRollout().expected(context).environment_steps == 0
+    assert PolicyRollout(judge_by_expert=True).expected(context).environment_steps == 0
 
 
 def test_importance_weighting_reads_demonstrations_for_every_task() -> None:
