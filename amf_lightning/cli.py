@@ -4,12 +4,16 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 from lightning import Trainer
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -22,10 +26,11 @@ import amf_lightning.selection.baselines
 import amf_lightning.selection.informed
 import amf_lightning.selection.privileged
 import amf_lightning.tasks.halfcheetah  # noqa: F401
-from amf_lightning.composition import MODE
+from amf_lightning.composition import MODE, find_configuration, read_configuration
 from amf_lightning.config_errors import ArgumentParser
 from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
 from amf_lightning.errors import InputError
+from amf_lightning.evaluation.clean_start import clean_start
 from amf_lightning.evaluation.run_folder import RunFolder
 from amf_lightning.experts.expert import Expert
 from amf_lightning.fine_tuning.active_sampling_callback import ActiveSampling, rounds_of
@@ -36,7 +41,6 @@ from amf_lightning.reports.run_report import read_facts
 from amf_lightning.reports.tables import evaluation_table
 from amf_lightning.retention.retention import Retention
 from amf_lightning.selection.context import Selector
-from amf_lightning.shipped import shipped_folder
 from amf_lightning.studies.compare import add_compare_arguments, run_compare
 from amf_lightning.tasks.task import TaskSuite
 
@@ -54,7 +58,12 @@ class CommandLine(LightningCLI):
             save_config_callback=None,
             seed_everything_default=0,
             parser_class=ArgumentParser,
-            parser_kwargs={**PARSER, **{name: dict(PARSER) for name in self.subcommands()}},
+            parser_kwargs={
+                **PARSER,
+                "prog": "amf",
+                "description": "Active fine-tuning of multi-task policies: which task should be demonstrated next?",
+                **{name: dict(PARSER) for name in self.subcommands()},
+            },
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
             args=args,
@@ -106,9 +115,12 @@ class CommandLine(LightningCLI):
                 raise InputError(
                     f"The key '{key}' is missing. Start from a shipped file: --config configs/halfcheetah.yaml"
                 )
+        if config.threads < 1:
+            raise InputError(f"threads is {config.threads}; it must be at least 1.")
         torch.set_num_threads(config.threads)
         if config.trainer.default_root_dir is None:
-            config.trainer.default_root_dir = str(_default_folder(config))
+            folder = _validation_folder(config) if self.subcommand == "validate" else _default_folder(config)
+            config.trainer.default_root_dir = str(folder)
         self.folder = RunFolder(Path(config.trainer.default_root_dir))
         resolved = yaml.safe_load(self._parser(self.subcommand).dump(config, skip_none=False, format="yaml"))
         self.resolved = {key: value for key, value in resolved.items() if key not in ("config", "ckpt_path")}
@@ -136,6 +148,9 @@ class CommandLine(LightningCLI):
         if given.logger in (None, True):
             kwargs["logger"] = TensorBoardLogger(folder, name="", version="")
         kwargs["plugins"] = [*(given.plugins or []), DurableCheckpointIO()]
+        if SLURMEnvironment.detect():
+            # Lightning would requeue in mid-round and then not start the round anew; the same command does.
+            kwargs["plugins"].append(SLURMEnvironment(auto_requeue=False))
         return super().instantiate_trainer(callbacks=callbacks, **kwargs)
 
     def fit(self, model: BehaviouralCloning, ckpt_path: str | None = None, **kwargs: Any) -> None:
@@ -145,21 +160,24 @@ class CommandLine(LightningCLI):
         if ckpt_path is not None:
             model.check_checkpoint(Path(ckpt_path))
         # Nothing is written before every part has been made: bad input leaves the folder as it was.
-        if self.trainer.is_global_zero:
-            self.folder.write_config(yaml.safe_dump(self.resolved, sort_keys=False))
-        self.trainer.fit(model, ckpt_path=ckpt_path, **kwargs)
+        with clean_start(self.folder) if self.trainer.is_global_zero else nullcontext():
+            if self.trainer.is_global_zero:
+                self.folder.write_config(yaml.safe_dump(self.resolved, sort_keys=False))
+            self.trainer.fit(model, ckpt_path=ckpt_path, **kwargs)
         if self.trainer.is_global_zero:
             print(f"\nThe run is in {self.folder.path}; its report is {self.folder.report}")
 
     def validate(self, model: BehaviouralCloning, ckpt_path: str | None = None, **kwargs: Any) -> None:
-        """Evaluates the policy of a checkpoint or of a policy file; writes evaluation.json into the run folder."""
+        """Evaluates the policy of a checkpoint or of a policy file; writes evaluation.json into its run folder."""
         path = ckpt_path or str(self.folder.checkpoint)
         checkpoint = path if path.endswith(".ckpt") else None
         if checkpoint is None:
             model.start_from(path)
+            model.trained_on = sum(model.statistics.covers.values()) if model.statistics else 0
         else:
             model.check_checkpoint(Path(path))
-        self.trainer.validate(model, ckpt_path=checkpoint, verbose=False, **kwargs)
+        with clean_start(self.folder) if self.trainer.is_global_zero else nullcontext():
+            self.trainer.validate(model, ckpt_path=checkpoint, verbose=False, **kwargs)
         evaluation, suite = model.evaluation, model.suite
         if self.trainer.is_global_zero and evaluation is not None:
             names = [task.name for task in suite.tasks]
@@ -180,10 +198,25 @@ def _seed(value: bool | int) -> int:
 
 
 def _default_folder(config: Any) -> Path:
-    """`runs/<config>/<selector>-seed<k>`, named after the last configuration file."""
+    """`runs/<config>/<selector>-seed<k>`."""
+    return _runs_of(config) / f"{config.selector.class_path.rpartition('.')[2]}-seed{config.seed_everything}"
+
+
+def _validation_folder(config: Any) -> Path:
+    """The run folder that the file lies in; a folder of its own for weights that are of no run, e.g. shipped ones."""
+    if config.ckpt_path is None:
+        return _default_folder(config)
+    path = Path(config.ckpt_path)
+    for folder in (path.parent, path.parent.parent):
+        if RunFolder(folder).config.is_file():
+            return folder
+    return _runs_of(config) / f"validate-{path.stem}"
+
+
+def _runs_of(config: Any) -> Path:
+    """`runs/<config>`, named after the last configuration file."""
     files = [str(path) for path in config.config or []]
-    name = Path(files[-1]).stem if files else "command-line"
-    return Path("runs") / name / f"{config.selector.class_path.rpartition('.')[2]}-seed{config.seed_everything}"
+    return Path("runs") / (Path(files[-1]).stem if files else "command-line")
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -195,7 +228,7 @@ def main(args: Sequence[str] | None = None) -> None:
     if "" not in sys.path:
         sys.path.insert(0, "")  # so that a class of the user's own in this folder can be named
     try:
-        CommandLine(_with_shipped_configs(sys.argv[1:] if args is None else args))
+        CommandLine(_with_configurations(sys.argv[1:] if args is None else args))
     except Exception as error:
         if (cause := _input_error(error)) is None:
             raise
@@ -203,20 +236,27 @@ def main(args: Sequence[str] | None = None) -> None:
         raise SystemExit(2) from None
 
 
-def _input_error(error: BaseException | None) -> InputError | None:
-    """The InputError that an exception is or comes from: jsonargparse and Lightning wrap what is raised inside."""
-    while error is not None and not isinstance(error, InputError):
+def _input_error(error: BaseException | None) -> Exception | None:
+    """The user's error that an exception is or comes from: jsonargparse and Lightning wrap what is raised inside."""
+    while error is not None and not isinstance(error, InputError | MisconfigurationException):
         error = error.__cause__ or error.__context__
     return error
 
 
-def _with_shipped_configs(args: Sequence[str]) -> list[str]:
-    """Lets `--config configs/halfcheetah.yaml` work in any folder: it is found where the package was installed."""
-    resolved = list(args)
-    for position, argument in enumerate(resolved[:-1]):
-        if argument in ("--config", "-c"):
-            name = resolved[position + 1]
-            shipped = shipped_folder("configs") / name.removeprefix("configs/")
-            if not Path(name).is_file() and shipped.is_file():
-                resolved[position + 1] = str(shipped)
+def _with_configurations(args: Sequence[str]) -> list[str]:
+    """Puts in where each configuration is, so that shipped ones are found in any folder, and reads it.
+
+    jsonargparse would read it anyway, but say of a damaged file neither its name nor what was expected.
+    """
+    if "compare" in args[:1]:
+        return list(args)
+    resolved = [*args[:1]]
+    for before, argument in pairwise(args):
+        prefix = "--config=" if argument.startswith("--config=") else ""
+        if prefix or before in ("--config", "-c"):
+            path = find_configuration(argument.removeprefix(prefix))
+            if not isinstance(read_configuration(path), dict):
+                raise InputError(f"{path} must hold a mapping of keys to values, e.g. suite: HalfCheetahVelocity.")
+            argument = f"{prefix}{path}"
+        resolved.append(argument)
     return resolved

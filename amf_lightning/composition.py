@@ -27,7 +27,7 @@ def find_configuration(name: str | Path) -> Path:
             return candidate
     shipped = sorted(f"configs/{file.relative_to(folder).as_posix()}" for file in folder.rglob("*.yaml"))
     runs = [file for file in shipped if file.count("/") == 1]
-    near = get_close_matches(str(name), shipped, n=1)
+    near = get_close_matches(str(name), shipped, n=1, cutoff=0.7)
     hint = f"Did you mean {near[0]}?" if near else f"Shipped ones are {', '.join(runs)}."
     raise InputError(f"There is no configuration {name}. {hint}")
 

@@ -52,6 +52,7 @@ class ActiveSampling(Callback):
         seed: int = 0,
     ) -> None:
         rounds_of(budget, batch_size)
+        selector.check(suite, budget)
         self.suite = suite
         self.expert = expert
         self.selector = selector
@@ -187,9 +188,7 @@ class ActiveSampling(Callback):
             episodes = [Episode(self.suite.tasks[job.task_index], job.seed) for job in mine]
             steps = sum(episode.task.horizon for episode in episodes)
             with tqdm(total=steps, desc="Collecting", unit="step", leave=False, disable=_quiet(trainer)) as bar:
-                trajectories = self.expert.demonstrate(
-                    self.suite, episodes, on_step=partial(_advance, bar)
-                )
+                trajectories = self.expert.demonstrate(self.suite, episodes, on_step=partial(_advance, bar))
             for job, trajectory in zip(mine, trajectories, strict=True):
                 written[job.demonstration] = self._store.write(job.demonstration, trajectory)
         for part in _gather(trainer, written):
@@ -207,6 +206,12 @@ class ActiveSampling(Callback):
         if trainer.is_global_zero:
             known = self._ledger.jobs(before_round=trainer.current_epoch), self._ledger.recorded()
         self.jobs, recorded = trainer.strategy.broadcast(known)
+        if (trained_on := _module(trainer.lightning_module).trained_on) != len(self.jobs):
+            raise InputError(
+                f"The checkpoint was made after {trained_on} demonstrations, but {trainer.default_root_dir} holds "
+                f"{len(self.jobs)} of its rounds. Continue a run in its own folder; to start a new one from its "
+                "policy, set model.pretrained to its policy.safetensors."
+            )
         _data(trainer).demonstrations = [
             self._store.read(job.demonstration, recorded[job.demonstration], job.task) for job in self.jobs
         ]

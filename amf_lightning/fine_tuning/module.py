@@ -125,7 +125,11 @@ class BehaviouralCloning(LightningModule):
             raise InputError("The retention freezes every weight of the policy: nothing is left to train.")
 
     def configure_optimizers(self) -> Optimizer:
-        optimizer = self.optimizer(parameter for parameter in self.policy.parameters() if parameter.requires_grad)
+        trained = [parameter for parameter in self.policy.parameters() if parameter.requires_grad]
+        try:
+            optimizer = self.optimizer(trained)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"model.optimizer cannot be made: {error}.") from error
         if self.masks:
             frozen = {name: tensor.detach().clone() for name, tensor in self.pretrained.named_parameters()}
             frozen = {name: frozen[name].to(self.device) for name in self.masks}

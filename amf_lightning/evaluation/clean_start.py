@@ -1,0 +1,42 @@
+"""A run that cannot begin leaves no trace, so that the corrected command can use the same folder."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from amf_lightning.errors import InputError
+from amf_lightning.evaluation.run_folder import RunFolder
+
+
+@contextmanager
+def clean_start(folder: RunFolder) -> Iterator[None]:
+    """Makes the folder, and takes back all that was written if bad input ends a new run before its first demonstration.
+
+    Some bad input shows only when things run: an expert that never succeeds, a simulator that gives NaN. What was
+    there before is left alone. A run that is under way keeps all it has: its finished rounds, and the picks of the
+    round that failed, which the same command completes once the cause is mended.
+
+    Raises:
+        InputError: the folder cannot be made.
+    """
+    path = folder.path
+    places = (path, *path.parents)
+    existing = {place for place in places if place.exists()} | set(path.rglob("*"))
+    new = not folder.config.exists()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"The run folder {path} cannot be made: {error.strerror}. Choose another with --trainer.default_root_dir."
+        ) from None
+    try:
+        yield
+    except InputError:
+        if new and not any(folder.demonstrations.glob("*")):
+            for entry in sorted(path.rglob("*"), reverse=True):
+                if entry not in existing:
+                    entry.rmdir() if entry.is_dir() else entry.unlink()
+            with suppress(OSError):  # another run may have begun beside this one
+                for place in places:
+                    if place not in existing:
+                        place.rmdir()
+        raise
