@@ -76,8 +76,6 @@ class ActiveSampling(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._restore(trainer)
-        if trainer.is_global_zero:  # what is there from a smaller budget must not be taken for this one's
-            RunFolder(Path(trainer.default_root_dir)).remove_results()
         if not self.evaluations:
             module = _module(pl_module)
             module.on_validation_epoch_start()
@@ -91,6 +89,8 @@ class ActiveSampling(Callback):
         jobs = self._choose(trainer, module, data)
         self.jobs += jobs
         data.demonstrations += self._collect(trainer, jobs)
+        if trainer.is_global_zero:  # what is there from a smaller budget must not be taken for this one's
+            RunFolder(Path(trainer.default_root_dir)).remove_results()
         module.trained_on = len(data.demonstrations)
         if not module.policy.is_normalised:
             rows = demonstration_rows(data.demonstrations, self.suite)

@@ -108,23 +108,26 @@ def load_policy(name: str) -> PolicyFile:
     """
     path = checkpoint_path(name)
     tensors, metadata = read_safetensors(path)
-    facts = json.loads(metadata.get("policy", "{}"))
-    if facts.get("format") != FORMAT:
-        raise InputError(
-            f"{path} is a safetensors file but not a policy of this package (format {facts.get('format')!r}, "
-            f"expected {FORMAT!r}). Give a policy.safetensors of a run, or shipped weights by name."
+    try:
+        facts = json.loads(metadata.get("policy", "{}"))
+        if facts.get("format") != FORMAT:
+            raise InputError(
+                f"{path} is a safetensors file but not a policy of this package (format {facts.get('format')!r}, "
+                f"expected {FORMAT!r}). Give a policy.safetensors of a run, or shipped weights by name."
+            )
+        moment = tensors.pop("statistics.second_moment", None)
+        return PolicyFile(
+            path=path,
+            tensors={key.removeprefix("policy."): tensor for key, tensor in tensors.items()},
+            policy_class=facts["class"],
+            dims=tuple(facts["dims"]),
+            options=facts["options"],
+            suite=facts["suite"],
+            statistics=None if moment is None else FeatureStatistics(second_moment=moment, **facts["statistics"]),
+            pretraining_counts=facts["pretraining_counts"],
         )
-    moment = tensors.pop("statistics.second_moment", None)
-    return PolicyFile(
-        path=path,
-        tensors={key.removeprefix("policy."): tensor for key, tensor in tensors.items()},
-        policy_class=facts["class"],
-        dims=tuple(facts["dims"]),
-        options=facts["options"],
-        suite=facts["suite"],
-        statistics=None if moment is None else FeatureStatistics(second_moment=moment, **facts["statistics"]),
-        pretraining_counts=facts["pretraining_counts"],
-    )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"The header of {path} is damaged ({error!r}). Restore or remake the file.") from None
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
