@@ -1,0 +1,113 @@
+"""Two real ddp processes on the CPU: what they make, and what becomes of one when the other dies."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from frozen_entries import frozen_mask, weights
+from mortal import LAST_WORDS
+from tiny_runs import Run, assert_same_outcome
+
+from amf_lightning.retention.frozen import FreezeByImportance
+
+TESTS = Path(__file__).resolve().parents[1]
+MORTAL = {
+    "expert": {"class_path": "mortal.MortalExpert"},
+    "model": {"policy": {"class_path": "mortal.MortalPolicy", "init_args": {"hidden": [16, 16]}}},
+}
+TWO_PROCESSES = ("--trainer.strategy", "ddp", "--trainer.devices", "2")
+SAME_SHARDS = ("--trainer.accumulate_grad_batches", "2")
+
+
+def start(run: Run, death: str = "") -> "subprocess.Popen[bytes]":
+    """Starts the run's command as the leader of a process group of its own."""
+    paths = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "DEATH": death}
+    with run.log.open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "amf_lightning", *run.command],
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def alive(group: int) -> list[int]:
+    """Processes of a group that are neither gone nor dead and waiting to be reaped."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, member_of = path.read_text().rpartition(")")[2].split()[:3]
+        except OSError:  # it ended meanwhile
+            continue
+        if int(member_of) == group and state != "Z":
+            found.append(int(path.parent.name))
+    return found
+
+
+def end_of(process: "subprocess.Popen[bytes]", within: float) -> int:
+    """Exit code of a group's leader, once the whole group has ended, which it must in so many seconds."""
+    deadline = time.monotonic() + within
+    try:
+        while process.poll() is None or alive(process.pid):
+            assert time.monotonic() < deadline, f"still there: {alive(process.pid)}"
+            time.sleep(0.1)
+    finally:
+        if alive(process.pid):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    return process.returncode
+
+
+def wait_for_death(process: "subprocess.Popen[bytes]", run: Run, deaths: int) -> None:
+    """Waits until so many processes of a run have announced their death."""
+    while run.log.read_text(errors="replace").count(LAST_WORDS) < deaths:
+        assert process.poll() is None, run.log.read_text()
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def one_process(runs_from: Callable[[Path], Callable[..., Run]], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """One process that accumulates the gradients of two shards."""
+    return runs_from(tmp_path_factory.mktemp("one"))("run", MORTAL, SAME_SHARDS).complete()
+
+
+def test_two_processes_make_the_same_run_as_one_that_accumulates_two_gradients(
+    make_run: Callable[..., Run], one_process: Run, pretrained: Path
+) -> None:
+    run = make_run("run", MORTAL, TWO_PROCESSES)
+    assert end_of(start(run), within=240) == 0, run.log.read_text()
+    assert_same_outcome(run, one_process)
+    frozen = frozen_mask(pretrained, FreezeByImportance(0.3))
+    assert 0 < frozen.sum() < frozen.numel()
+    before, after = weights(pretrained), weights(run.folder.policy)
+    assert torch.equal(after == before, frozen)
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
+@pytest.mark.parametrize(
+    "deaths",
+    [
+        pytest.param(["1 expert 2", "0 policy 6"], id="rank 1 collecting, rank 0 training"),
+        pytest.param(["0 expert 2", "1 policy 6"], id="rank 0 collecting, rank 1 training", marks=pytest.mark.slow),
+    ],
+)
+def test_a_rank_that_dies_takes_the_other_with_it_and_the_run_goes_on_later(
+    make_run: Callable[..., Run], one_process: Run, deaths: list[str]
+) -> None:
+    run = make_run("run", MORTAL, TWO_PROCESSES)
+    for number, death in enumerate(deaths, start=1):
+        process = start(run, death)
+        wait_for_death(process, run, number)
+        assert end_of(process, within=60) != 0
+        assert run.folder.checkpoint.is_file(), "it died before it had done anything"
+        assert not run.folder.policy.exists()
+    assert end_of(start(run), within=240) == 0, run.log.read_text()
+    assert_same_outcome(run, one_process)
