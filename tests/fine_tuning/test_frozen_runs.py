@@ -1,0 +1,62 @@
+"""Frozen entries keep their bits through whole runs that are interrupted, whatever the optimiser does to the others."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import kill_points
+import pytest
+import torch
+from frozen_entries import frozen_mask, weights
+from tiny_runs import Run
+
+from amf_lightning.fine_tuning import module
+from amf_lightning.retention.frozen import FreezeByImportance
+
+ADAMW = ("--model.optimizer=AdamW", "--model.optimizer.lr=0.01", "--model.optimizer.weight_decay=0.1")
+MOMENTUM = (
+    "--model.optimizer=SGD",
+    "--model.optimizer.lr=0.05",
+    "--model.optimizer.momentum=0.9",
+    "--model.optimizer.weight_decay=0.01",
+)
+
+
+@pytest.mark.parametrize("optimizer", [ADAMW, MOMENTUM], ids=["AdamW", "momentum"])
+def test_frozen_entries_keep_their_bits_and_the_others_move(
+    make_run: Callable[..., Run], pretrained: Path, optimizer: tuple[str, ...]
+) -> None:
+    frozen = frozen_mask(pretrained, FreezeByImportance(0.3))
+    assert 0 < frozen.sum() < frozen.numel()
+    run = make_run("run", {}, (*optimizer, "--trainer.gradient_clip_val=0.1"))
+    assert run.finish(kill_points.in_mid_epoch, 1) == -signal.SIGKILL
+    before, after = weights(pretrained), weights(run.complete().folder.policy)
+    assert torch.equal(after[frozen], before[frozen])
+    assert (after != before)[~frozen].all()
+
+
+def without_restoring() -> None:
+    vars(module)["restore_frozen"] = lambda *_: None
+
+
+def test_without_restoring_them_frozen_entries_move(make_run: Callable[..., Run], pretrained: Path) -> None:
+    frozen = frozen_mask(pretrained, FreezeByImportance(0.3))
+    run = make_run().complete(without_restoring)
+    before, after = weights(pretrained), weights(run.folder.policy)
+    assert (after != before)[frozen].any()
+
+
+def test_frozen_modules_keep_their_bits_and_the_others_move(make_run: Callable[..., Run], pretrained: Path) -> None:
+    retention = {"class_path": "FreezeModules", "init_args": {"patterns": ["backbone.*"]}}
+    run = make_run("run", {"retention": retention}).complete()
+    before, after = weights(pretrained), weights(run.folder.policy)
+    head = 16 + 1
+    assert torch.equal(after[:-head], before[:-head])
+    assert (after != before)[-head:].all()
+
+
+def test_a_policy_that_is_frozen_whole_is_refused(make_run: Callable[..., Run]) -> None:
+    run = make_run("run", {"retention": {"class_path": "FreezeModules", "init_args": {"patterns": ["*"]}}})
+    assert run.finish() == 2
+    assert "freezes every weight of the policy" in run.log.read_text()
+    assert "Traceback" not in run.log.read_text()
