@@ -223,6 +223,8 @@ def main(args: Sequence[str] | None = None) -> None:
     """Entry point of `amf` and `python -m amf_lightning`."""
     warnings.filterwarnings("ignore", "LightningCLI's args parameter")  # they are those of sys.argv
     warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*")  # lightning 2.6 with torch 2.13
+    warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")  # a run that is continued
+    warnings.filterwarnings("ignore", "The dirpath has changed")  # a run folder that was moved
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)  # devices, advertisements
     logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
     if "" not in sys.path:
