@@ -1,0 +1,99 @@
+"""`amf` as people meet it: a process with arguments, a folder that it works in, an exit code and two streams."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from tiny_runs import PROCESSES
+
+from amf_lightning.cli import main
+from amf_lightning.composition import merge
+
+TESTS = Path(__file__).resolve().parent
+
+TINY: dict[str, Any] = {
+    "suite": "tiny.TinySuite",
+    "expert": "tiny.TinyExpert",
+    "model": {"policy": {"class_path": "MLPPolicy", "init_args": {"hidden": [8, 8]}}},
+    "data": {"batch_size": 8, "steps_per_round": 5, "evaluation_episodes": 2},
+    "selector": "RoundRobin",
+    "retention": "NoRetention",
+    "active": {"budget": 2, "batch_size": 1},
+    "reports": {"animation": False},
+    "trainer": {
+        "accelerator": "cpu",
+        "num_sanity_val_steps": 0,
+        "enable_model_summary": False,
+        "enable_progress_bar": False,
+        "use_distributed_sampler": False,
+        "log_every_n_steps": 1,
+    },
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a process."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def said(self) -> str:
+        """Both streams, for a failed assertion."""
+        return f"exit code {self.code}\n{self.stdout}\n{self.stderr}"
+
+
+def amf(*arguments: str | Path, cwd: Path) -> Outcome:
+    """Runs `amf ARGUMENTS` in the folder `cwd`, in a process forked from one that has only imported everything."""
+    with tempfile.TemporaryDirectory() as folder:
+        streams = Path(folder, "out"), Path(folder, "err")
+        process = PROCESSES.Process(target=_amf, args=([*map(str, arguments)], cwd, streams), daemon=True)
+        process.start()
+        process.join(timeout=240)
+        assert process.exitcode is not None, f"amf {arguments} hangs"
+        return Outcome(process.exitcode, *(stream.read_text() for stream in streams))
+
+
+def fresh(*arguments: str | Path, cwd: Path) -> Outcome:
+    """Runs `python -m amf_lightning ARGUMENTS`; seconds slower than `amf`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "amf_lightning", *map(str, arguments)],
+        cwd=cwd,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def write_config(folder: Path, name: str = "tiny", **changes: Any) -> Path:
+    """Writes `TINY` with changes as a configuration, and returns its path."""
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(merge(TINY, changes), sort_keys=False))
+    return path
+
+
+def tree(folder: Path) -> dict[str, bytes | None]:
+    """Everything below a folder: files with their bytes, folders with None."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def _amf(arguments: list[str], cwd: Path, streams: tuple[Path, Path]) -> None:
+    os.chdir(cwd)
+    for descriptor, stream in zip((1, 2), streams, strict=True):
+        os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT), descriptor)
+    torch.set_num_threads(1)
+    main(arguments)
