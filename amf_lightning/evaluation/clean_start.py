@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.run_folder import RunFolder
 
@@ -13,7 +14,7 @@ def clean_start(folder: RunFolder) -> Iterator[None]:
 
     Some bad input shows only when things run: an expert that never succeeds, a simulator that gives NaN. What was
     there before is left alone. A run that is under way keeps all it has: its finished rounds, and the picks of the
-    round that failed, which the same command completes once the cause is mended.
+    round that failed, which the same command completes once the cause is mended; `config.yaml` is what it was.
 
     Raises:
         InputError: the folder cannot be made.
@@ -21,7 +22,7 @@ def clean_start(folder: RunFolder) -> Iterator[None]:
     path = folder.path
     places = (path, *path.parents)
     existing = {place for place in places if place.exists()} | set(path.rglob("*"))
-    new = not folder.config.exists()
+    config = folder.config.read_bytes() if folder.config.exists() else None
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -31,7 +32,9 @@ def clean_start(folder: RunFolder) -> Iterator[None]:
     try:
         yield
     except InputError:
-        if new and not any(folder.demonstrations.glob("*")):
+        if config is not None:
+            write_durably(folder.config, config)
+        elif not any(folder.demonstrations.glob("*")):
             for entry in sorted(path.rglob("*"), reverse=True):
                 if entry not in existing:
                     entry.rmdir() if entry.is_dir() else entry.unlink()

@@ -73,6 +73,8 @@ class ActiveSampling(Callback):
         self._store = DemonstrationStore(folder.demonstrations)
         self._ledger = Ledger(folder.ledger, read_only=not trainer.is_global_zero)
         self._restored = False
+        asked = trainer.strategy.broadcast(self._ledger.jobs() if trainer.is_global_zero else [])
+        trainer.fit_loop.max_epochs = self._rounds_in_all(asked, folder)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._restore(trainer)
@@ -123,6 +125,15 @@ class ActiveSampling(Callback):
         """Simulator steps that the selector took beyond the demonstrations, over all rounds; on rank 0."""
         rounds = {job.round for job in self.jobs}
         return int(sum(self._ledger.diagnostics(number)["environment_steps"] for number in rounds))
+
+    def _rounds_in_all(self, asked: Sequence[Job], folder: RunFolder) -> int:
+        """Those in the ledger, of which the last may be small because the budget was, and those that are to come."""
+        if len(asked) > self.budget:
+            raise InputError(
+                f"{folder.path} holds {len(asked)} demonstrations, but active.budget is {self.budget}; it is their "
+                "number in all. Give at least as many, or another folder with --trainer.default_root_dir."
+            )
+        return len({job.round for job in asked}) - (-(self.budget - len(asked)) // self.batch_size)
 
     # -- one round ----------------------------------------------------------------------------------------------------
 
