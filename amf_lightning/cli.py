@@ -145,8 +145,8 @@ class CommandLine(LightningCLI):
             )
         if given.enable_progress_bar is not False:
             callbacks.append(TQDMProgressBar(refresh_rate=50))
-        if given.logger in (None, True):
-            kwargs["logger"] = TensorBoardLogger(folder, name="", version="")
+        if given.logger in (None, True):  # a validation has nothing to log that evaluation.json does not say
+            kwargs["logger"] = self.subcommand == "fit" and TensorBoardLogger(folder, name="", version="")
         kwargs["plugins"] = [*(given.plugins or []), DurableCheckpointIO()]
         if SLURMEnvironment.detect():
             # Lightning would requeue in mid-round and then not start the round anew; the same command does.
