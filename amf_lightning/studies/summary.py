@@ -88,11 +88,25 @@ def summarise(runs: Sequence[RunRows], baseline: str, meta: Mapping[str, Any]) -
             "baseline": baseline,
             "budget": budget,
             "seeds": {label: list(by_seed) for label, by_seed in values.items()},
+            "pairs": {
+                label: {other: _difference("auc", by_seed, values[other]) for other in labels if other != label}
+                for label, by_seed in values.items()
+            },
+            "largest_fall": {
+                label: largest_fall([run for run in runs if run.strategy == label], budget) for label in labels
+            },
             "tasks": runs[0].tasks,
             "level": LEVEL,
             "resamples": RESAMPLES,
         },
     }
+
+
+def largest_fall(runs: Sequence[RunRows], budget: int) -> float:
+    """How far the mean score, averaged over seeds, ever falls below where it started; 0 if it never does."""
+    table = np.array([_held([(row.demonstrations, row.score) for row in run.of(MEAN)], budget) for run in runs])
+    change = (table - table[:, :1]).mean(axis=0)
+    return float(-change.min())
 
 
 def score_band(runs: Sequence[RunRows], budget: int) -> Band:
