@@ -171,6 +171,8 @@ class ActiveSampling(Callback):
             scores=self.evaluations[-1].scores if self.evaluations else None,
         )
         selection = self.selector.select(context, min(self.batch_size, self.budget - first))
+        # Numbered on from π0's own demonstrations: none of its initial states is demonstrated a second time.
+        before = sum(module.pretraining_counts or ())
         jobs = [
             Job(
                 demonstration=first + position,
@@ -179,7 +181,7 @@ class ActiveSampling(Callback):
                 task_index=task,
                 selector=type(self.selector).__name__,
                 scores=scores,
-                seed=keyed_seed(self.seed, Purpose.DEMONSTRATE, first + position),
+                seed=keyed_seed(self.seed, Purpose.DEMONSTRATE, before + first + position),
             )
             for position, (task, scores) in enumerate(zip(selection.picks, selection.scores, strict=True))
         ]
