@@ -151,7 +151,8 @@ class BehaviouralCloning(LightningModule):
         if (penalty := self.retention.penalty(self.policy)) is not None:
             losses["penalty"] = penalty
         # Logging each step would cost a fifth of it, too.
-        if (batch_idx + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if every and (self.global_step + 1) % every == 0:
             self.log_dict({f"loss/{name}": loss.detach() for name, loss in losses.items()})
         return torch.stack([self._factors.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
 
