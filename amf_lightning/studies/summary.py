@@ -88,10 +88,7 @@ def summarise(runs: Sequence[RunRows], baseline: str, meta: Mapping[str, Any]) -
             "baseline": baseline,
             "budget": budget,
             "seeds": {label: list(by_seed) for label, by_seed in values.items()},
-            "pairs": {
-                label: {other: _difference("auc", by_seed, values[other]) for other in labels if other != label}
-                for label, by_seed in values.items()
-            },
+            "pairs": _pairs(values),
             "largest_fall": {
                 label: largest_fall([run for run in runs if run.strategy == label], budget) for label in labels
             },
@@ -133,6 +130,14 @@ def gather_facts(facts: Mapping[str, Sequence[RunFacts]], tasks: Sequence[str]) 
             label: [float(np.mean([fact.asked.count(task) for fact in of])) for task in tasks]
             for label, of in facts.items()
         },
+    }
+
+
+def _pairs(values: Mapping[str, Mapping[int, Mapping[str, float | None]]]) -> dict[str, Any]:
+    """Difference in area under the curve of each strategy to each other one."""
+    return {
+        label: {other: _difference("auc", by_seed, values[other]) for other in values if other != label}
+        for label, by_seed in values.items()
     }
 
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amf_lightning.errors import InputError
@@ -23,6 +23,7 @@ def test_what_is_written_is_read_back_and_nothing_else_is_left(whole: Path) -> N
     assert list(whole.parent.iterdir()) == [whole]
 
 
+@settings(deadline=None)  # machines may be busy
 @given(st.binary(max_size=60))
 def test_any_bytes_are_refused_by_name(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     """Random bytes are a program to the unpickler, and end in whatever error that leads to."""
@@ -32,6 +33,7 @@ def test_any_bytes_are_refused_by_name(tmp_path_factory: pytest.TempPathFactory,
         read_checkpoint(path)
 
 
+@settings(deadline=None)  # machines may be busy
 @given(st.data())
 def test_a_checkpoint_cut_anywhere_is_refused(whole: Path, data: st.DataObject) -> None:
     content = whole.read_bytes()
