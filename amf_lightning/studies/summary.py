@@ -68,8 +68,7 @@ def summarise(runs: Sequence[RunRows], baseline: str, meta: Mapping[str, Any]) -
     budget = int(meta.get("budget") or max(row.demonstrations for run in runs for row in run.rows))
     known = meta.get("pretraining_tasks") or {}
     values = {
-        label: {run.seed: run_metrics(run, budget, known.get(label)) for run in runs if run.strategy == label}
-        for label in labels
+        label: {run.seed: run_metrics(run, budget, known.get(label)) for run in _of(label, runs)} for label in labels
     }
     return {
         "strategies": {
@@ -89,9 +88,7 @@ def summarise(runs: Sequence[RunRows], baseline: str, meta: Mapping[str, Any]) -
             "budget": budget,
             "seeds": {label: list(by_seed) for label, by_seed in values.items()},
             "pairs": _pairs(values),
-            "largest_fall": {
-                label: largest_fall([run for run in runs if run.strategy == label], budget) for label in labels
-            },
+            "largest_fall": {label: largest_fall(_of(label, runs), budget) for label in labels},
             "tasks": runs[0].tasks,
             "level": LEVEL,
             "resamples": RESAMPLES,
@@ -131,6 +128,10 @@ def gather_facts(facts: Mapping[str, Sequence[RunFacts]], tasks: Sequence[str]) 
             for label, of in facts.items()
         },
     }
+
+
+def _of(label: str, runs: Sequence[RunRows]) -> list[RunRows]:
+    return [run for run in runs if run.strategy == label]
 
 
 def _pairs(values: Mapping[str, Mapping[int, Mapping[str, float | None]]]) -> dict[str, Any]:
