@@ -15,7 +15,8 @@ OUT = "out"
 
 
 def compare(folder: Path) -> Outcome:
-    return amf("compare", "--config=comparison.yaml", "--seeds=0:2", f"--output={OUT}", "--jobs=2", cwd=folder)
+    options = ("--config=comparison.yaml", "--seeds=0:2", f"--output={OUT}", "--jobs=2")
+    return amf("compare", *options, cwd=folder, timeout=500)
 
 
 def lay_comparison(folder: Path) -> None:
@@ -29,6 +30,7 @@ def lay_comparison(folder: Path) -> None:
     (folder / "comparison.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
 
 
+@pytest.mark.timeout(1200)  # five processes that import everything; 25 s if the machine is quiet
 def test_a_comparison_from_its_first_failure_to_its_summary(tmp_path: Path) -> None:
     lay_comparison(tmp_path)
     out = tmp_path / OUT
