@@ -196,7 +196,7 @@ def demonstrated_states(context: SelectionContext) -> States | None:
 def all_states(trajectories: Sequence[Trajectory], context: SelectionContext) -> States:
     """Every state in which an action was taken, with the context of the trajectory's own task, [N, ·]."""
     contexts = [context.suite.task(trajectory.task).context for trajectory in trajectories]
-    device = device_of(context.policy)
+    device = context.policy.device
     lengths = torch.tensor([trajectory.length for trajectory in trajectories])
     return States(
         torch.cat([torch.from_numpy(trajectory.observations[:-1]) for trajectory in trajectories]).to(device),
@@ -214,11 +214,6 @@ def thinned_steps(length: int, states: int, phase: float = 0.5) -> Tensor:
     ([25, 75, 125, 175], [0, 0, 1, 1])
     """
     return ((torch.arange(states, dtype=torch.float64) + phase) * (length / states)).floor().to(torch.int64)
-
-
-def device_of(policy: Policy) -> torch.device:
-    """Where the policy's weights are."""
-    return policy.output_layer.weight.device
 
 
 @dataclass(frozen=True)
@@ -241,7 +236,7 @@ def _pieces(trajectories: Sequence[Trajectory], task: Task, phase: float = 0.5) 
 
 
 def _blocks(pieces: Sequence[_Piece], states: int, policy: Policy, with_actions: bool) -> StateBlocks:
-    device = device_of(policy)
+    device = policy.device
     steps = [thinned_steps(piece.trajectory.length, states, piece.phase) for piece in pieces]
     kept = list(zip(pieces, steps, strict=True))
     contexts = torch.tensor([piece.task.context for piece in pieces], dtype=torch.float32)
