@@ -100,6 +100,7 @@ class InformedSelector(Selector):
             history=demonstrated_states(context),
             reference=reference,
             clip=self.occupancy.extrapolates,
+            trainable=context.trainable,
         )
         embedded = self.embedding.embed(knowledge, expected.candidates.states, expected.targets.states, self.rho)
         problem = Problem(
