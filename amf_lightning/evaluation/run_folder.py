@@ -156,9 +156,8 @@ class RunFolder:
                 )
             return
         there, here = self._read_config(), dict(_leaves(config))
-        keys = [
-            key for key in {**here, **there} if not _ignored(key) and there.get(key, _ABSENT) != here.get(key, _ABSENT)
-        ]
+        # An option that is left off and one that did not exist yet are the same: a newer version goes on with old runs.
+        keys = [key for key in {**here, **there} if not _ignored(key) and there.get(key) != here.get(key)]
         if keys:
             shown = "; ".join(f"{key} is {_show(there, key)} there and {_show(here, key)} here" for key in keys[:3])
             more = f"; and {len(keys) - 3} more keys differ" if len(keys) > 3 else ""
@@ -230,9 +229,6 @@ def _rows(evaluation: Evaluation, task_names: Sequence[str], weights: Sequence[f
         yield CurveRow(number, name, *values)
     means = (weighted_mean(evaluation.returns, weights), weighted_mean(evaluation.successes, weights))
     yield CurveRow(number, MEAN, *means, evaluation.mean_score)
-
-
-_ABSENT = object()
 
 
 def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

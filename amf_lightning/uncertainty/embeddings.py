@@ -45,6 +45,8 @@ class Knowledge:
     """States of π0's own first rollouts of each task, by name, [N, ·]. Called only where needed: it may simulate."""
     clip: bool = False
     """Whether expected states may lie far outside all data, so that their features have to be bounded."""
+    noise: Tensor | None = None
+    """Variance of the observation at each state of the history in units of σ², [N] float64; 1 if None."""
     trainable: Mapping[str, Tensor] = field(default_factory=dict)
     """Which entries of each named parameter training may change; a parameter not named is trained whole."""
 
@@ -116,7 +118,7 @@ class LastLayerFeatures(Embedding):
                 bound = max(bound, float(history.norm(dim=-1).max()))
             ahead, wanted = clip_norms(ahead, bound), clip_norms(wanted, bound)
         prior = FeatureSpacePosterior.prior(ahead.shape[-1], ridge, self._known(knowledge, points, scale))
-        return Embedded(prior if history is None else prior.condition(history), ahead, wanted)
+        return Embedded(prior if history is None else prior.condition(history, _or_one(knowledge.noise)), ahead, wanted)
 
     def _scale(self, knowledge: Knowledge) -> float:
         """s, the same in every round: from the file, else from π0's first rollouts."""
@@ -178,7 +180,8 @@ class LossGradient(Embedding):
         # Without any residual there is nothing to divide: all gains are zero, and ties are drawn.
         posterior = FunctionSpacePosterior(GradientKernel(outputs, mean if mean > 0 else 1.0), ridge)
         if self.condition_on_history and knowledge.history is not None:
-            posterior = posterior.condition(*thinned_history(gradient_factors(knowledge.policy, knowledge.history)))
+            rows = gradient_factors(knowledge.policy, knowledge.history)
+            posterior = posterior.condition(*thinned_history(rows, knowledge.noise))
         return Embedded(posterior, ahead, wanted)
 
 
@@ -235,14 +238,20 @@ def gradient_factors(policy: Policy, states: States) -> Tensor:
     return factors.reshape(*states.observations.shape[:-1], -1)
 
 
-def thinned_history(rows: Tensor, longest: int = _LONGEST_HISTORY) -> tuple[Tensor, float]:
-    """Every m-th of rows [N, ...] so that at most `longest` are left, and their noise 1/m: each stands for m.
+def thinned_history(
+    rows: Tensor, noise: Tensor | None = None, longest: int = _LONGEST_HISTORY
+) -> tuple[Tensor, Tensor | float]:
+    """Every m-th of rows [N, ...] so that at most `longest` are left, and their noise over m: each stands for m.
 
-    >>> thinned_history(torch.arange(5), 2)
+    >>> thinned_history(torch.arange(5), longest=2)
     (tensor([0, 3]), 0.3333333333333333)
     """
     stride = max(1, -(-len(rows) // longest))
-    return rows[::stride], 1 / stride
+    return rows[::stride], 1 / stride if noise is None else noise[::stride] / stride
+
+
+def _or_one(noise: Tensor | None) -> Tensor | float:
+    return 1.0 if noise is None else noise
 
 
 def clip_norms(points: Tensor, bound: float) -> Tensor:

@@ -100,7 +100,7 @@ class Kernel(Embedding):
         """
         posterior = FunctionSpacePosterior(self.kernel, ridge)
         if knowledge.history is not None:
-            posterior = posterior.condition(*thinned_history(self.points(knowledge.history)))
+            posterior = posterior.condition(*thinned_history(self.points(knowledge.history), knowledge.noise))
         return Embedded(posterior, self.points(candidates), self.points(targets))
 
     def points(self, states: States) -> Tensor:

@@ -57,7 +57,7 @@ class ProjectedGradient(Embedding):
         scale = math.sqrt(mean) if mean > 0 else 1.0  # without any residual all gains are zero, and ties are drawn
         posterior = FeatureSpacePosterior.prior(ahead.shape[-1], ridge, torch.zeros_like(ahead[0, 0]).diag())
         if self.condition_on_history and knowledge.history is not None:
-            history, noise = _thinned(knowledge.history)
+            history, noise = _thinned(knowledge.history, knowledge.noise)
             posterior = posterior.condition(self._points(knowledge, history) / scale, noise)
         return Embedded(posterior, ahead / scale, wanted / scale)
 
@@ -143,10 +143,10 @@ class _Loss(nn.Module):
         return self.policy.loss(observations, contexts, actions)
 
 
-def _thinned(history: States) -> tuple[States, float]:
-    observations, noise = thinned_history(history.observations)
+def _thinned(history: States, noise: Tensor | None) -> tuple[States, Tensor | float]:
+    observations, left = thinned_history(history.observations, noise)
     actions = None if history.actions is None else thinned_history(history.actions)[0]
-    return States(observations, thinned_history(history.contexts)[0], actions), noise
+    return States(observations, thinned_history(history.contexts)[0], actions), left
 
 
 def _mask(name: str, weight: Tensor, trainable: Mapping[str, Tensor]) -> Tensor:
