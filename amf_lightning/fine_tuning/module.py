@@ -16,8 +16,9 @@ from amf_lightning.errors import InputError
 from amf_lightning.evaluation.metric import EpisodeMetric
 from amf_lightning.evaluation.scores import Evaluation, check_scorable, evaluate_returns
 from amf_lightning.fine_tuning.checkpoint_io import read_checkpoint
+from amf_lightning.fine_tuning.refitting import check_alone, check_refitted, idle_optimizer
 from amf_lightning.policies.mlp import MLPPolicy
-from amf_lightning.policies.protocol import Policy, frozen_copy
+from amf_lightning.policies.protocol import Policy, RefittedPolicy, frozen_copy
 from amf_lightning.policies.statistics import FeatureStatistics, feature_statistics
 from amf_lightning.policies.weights import PolicyFile, build_policy, load_policy, save_policy
 from amf_lightning.retention.frozen import mask_gradients, restore_frozen
@@ -65,6 +66,8 @@ class BehaviouralCloning(LightningModule):
         self._pretrained = (frozen_copy(self.policy),)
         if pretrained is not None:
             self.start_from(pretrained)
+        if isinstance(self.policy, RefittedPolicy):
+            check_refitted(self.policy, self.retention)
         self.masks: dict[str, Tensor] = {}
         self._factors: dict[str, float] = {}
         """Of the losses; those not named count once."""
@@ -121,10 +124,14 @@ class BehaviouralCloning(LightningModule):
         for name, parameter in self.policy.named_parameters():
             if name in self.masks and not self.masks[name].any():
                 parameter.requires_grad_(False)  # frozen whole: no gradient need be computed
-        if not any(parameter.requires_grad for parameter in self.policy.parameters()):
+        if isinstance(self.policy, RefittedPolicy):
+            check_alone(self.policy, self.trainer.world_size)
+        elif not any(parameter.requires_grad for parameter in self.policy.parameters()):
             raise InputError("The retention freezes every weight of the policy: nothing is left to train.")
 
     def configure_optimizers(self) -> Optimizer:
+        if isinstance(self.policy, RefittedPolicy):
+            return idle_optimizer()
         trained = [parameter for parameter in self.policy.parameters() if parameter.requires_grad]
         try:
             optimizer = self.optimizer(trained)
@@ -153,12 +160,17 @@ class BehaviouralCloning(LightningModule):
         # Logging each step would cost a fifth of it, too.
         if (batch_idx + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self.log_dict({f"loss/{name}": loss.detach() for name, loss in losses.items()})
-        return torch.stack([self._factors.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
+        total = torch.stack([self._factors.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
+        return total if total.requires_grad else total.requires_grad_()  # nothing to step in a policy that is refitted
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         mask_gradients(self.policy, self.masks)
 
     def on_train_epoch_start(self) -> None:
+        if isinstance(self.policy, RefittedPolicy):
+            rows = demonstration_rows(self.trainer.datamodule.demonstrations, self.suite)  # type: ignore[attr-defined]
+            parts = (rows.observations, rows.contexts, rows.actions)
+            self.policy.refit(self.pretrained, *(part.to(self.device) for part in parts))
         if self.reset_optimizer:
             for optimizer in self.trainer.optimizers:
                 optimizer.state.clear()
@@ -192,7 +204,8 @@ class BehaviouralCloning(LightningModule):
             counts[trajectory.task] += 1
         rows = demonstration_rows(demonstrations, self.suite)
         covers = {name: count for name, count in counts.items() if count}
-        statistics = feature_statistics(policy, rows.observations, rows.contexts, covers)
+        known = not isinstance(policy, RefittedPolicy)  # such a policy keeps its rows, and has no features
+        statistics = feature_statistics(policy, rows.observations, rows.contexts, covers) if known else None
         before = self.file.pretraining_counts if self.file else {}
         total = {name: count + before.get(name, 0) for name, count in counts.items()}
         save_policy(path, policy, self.suite.signature(), statistics, total)
