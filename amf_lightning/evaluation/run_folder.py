@@ -172,12 +172,20 @@ class RunFolder:
             path.unlink(missing_ok=True)
 
     def finished(self, budget: int) -> bool:
-        """Whether the run was evaluated after `budget` demonstrations and has written what it writes at its end."""
-        return (
-            self.policy.exists()
-            and self.report.exists()
-            and any(row.demonstrations == budget for row in self.read_curve())
-        )
+        """Whether the run has written what it writes at its end, after `budget` demonstrations or stopped before."""
+        if not self.policy.exists() or not self.report.exists():
+            return False
+        return any(row.demonstrations == budget for row in self.read_curve()) or self.stopped is not None
+
+    @property
+    def stopped(self) -> str | None:
+        """Why the run ended before its budget was spent, as `evaluation.json` says; None if it did not."""
+        try:
+            facts = json.loads(_text(self.evaluation) or "{}")
+        except ValueError as error:
+            raise InputError(f"{self.evaluation} is not valid JSON ({error}). Remove it and run again.") from error
+        reason = facts.get("stopped") if isinstance(facts, dict) else None
+        return None if reason is None else str(reason)
 
     def _taken(self) -> list[Path]:
         """Files and folders that are there under a name of ours."""

@@ -101,6 +101,12 @@ class BehaviouralCloning(LightningModule):
             return None
         return tuple(self.file.pretraining_counts.get(task.name, 0) for task in self.suite.tasks)
 
+    def trainable(self) -> dict[str, Tensor]:
+        """Which entries of each named parameter are trained, bool on the CPU; those not named are trained whole."""
+        named = self.policy.named_parameters()
+        frozen = {name: torch.zeros(p.shape, dtype=torch.bool) for name, p in named if not p.requires_grad}
+        return {**{name: mask.cpu() for name, mask in self.masks.items()}, **frozen}
+
     def acting_policy(self) -> Policy:
         """A frozen copy of the current policy on the CPU, for rollouts and selection."""
         return frozen_copy(self.policy).cpu()
