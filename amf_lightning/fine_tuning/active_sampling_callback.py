@@ -19,6 +19,7 @@ from amf_lightning.errors import InputError
 from amf_lightning.evaluation.run_folder import RunFolder
 from amf_lightning.evaluation.scores import Evaluation
 from amf_lightning.experts.expert import Expert
+from amf_lightning.fine_tuning.lookahead import Lookahead
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.fine_tuning.stopping import StopRule
 from amf_lightning.selection.context import SelectionContext, Selector
@@ -173,6 +174,7 @@ class ActiveSampling(Callback):
         def counted_rollout(actor: Any, episodes: Sequence[Episode]) -> list[Trajectory]:
             return rollout(actor, self.suite, episodes, on_step=lambda count: steps.append(count))
 
+        lookahead = Lookahead(module, data, self.expert, number, first, self.seed)
         context = SelectionContext(
             suite=self.suite,
             policy=module.acting_policy(),
@@ -186,6 +188,7 @@ class ActiveSampling(Callback):
             scores=self.evaluations[-1].scores if self.evaluations else None,
             trainable=module.trainable(),
             score_history=tuple(evaluation.scores for evaluation in self.evaluations),
+            lookahead=lookahead,
         )
         selection = self.selector.select(context, min(self.batch_size, self.budget - first))
         jobs = [
@@ -201,7 +204,7 @@ class ActiveSampling(Callback):
             for position, (task, scores) in enumerate(zip(selection.picks, selection.scores, strict=True))
         ]
         # A selector that says what it costs knows better: after a resumption it may have simulated again.
-        return jobs, {"environment_steps": float(sum(steps)), **selection.diagnostics}
+        return jobs, {"environment_steps": float(sum(steps) + lookahead.steps), **selection.diagnostics}
 
     def _collect(self, trainer: Trainer, jobs: Sequence[Job]) -> list[Trajectory]:
         """Has the jobs demonstrated, split between the ranks; returns once all are on the disk and recorded."""

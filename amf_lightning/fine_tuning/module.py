@@ -1,6 +1,6 @@
 """The LightningModule: behavioural cloning of a pre-trained policy, some of whose weights are protected."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +138,11 @@ class BehaviouralCloning(LightningModule):
     def configure_optimizers(self) -> Optimizer:
         if isinstance(self.policy, RefittedPolicy):
             return idle_optimizer()
-        trained = [parameter for parameter in self.policy.parameters() if parameter.requires_grad]
+        return self.optimizer_for(self.policy)
+
+    def optimizer_for(self, policy: Policy) -> Optimizer:
+        """An optimiser of the trained weights of `policy` (ours or a copy) that keeps frozen entries as π0 has them."""
+        trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
         try:
             optimizer = self.optimizer(trained)
         except (TypeError, ValueError) as error:
@@ -147,7 +151,7 @@ class BehaviouralCloning(LightningModule):
             frozen = {name: tensor.detach().clone() for name, tensor in self.pretrained.named_parameters()}
             frozen = {name: frozen[name].to(self.device) for name in self.masks}
             self.masks = {name: mask.to(self.device) for name, mask in self.masks.items()}
-            optimizer.register_step_post_hook(lambda *_: restore_frozen(self.policy, self.masks, frozen))
+            optimizer.register_step_post_hook(lambda *_: restore_frozen(policy, self.masks, frozen))
         return optimizer
 
     def replay(self, demonstrated: frozenset[int]) -> Rows | None:
@@ -156,17 +160,22 @@ class BehaviouralCloning(LightningModule):
         self._factors = {} if rows is None else {"replay": rows.loss_weight}
         return rows
 
-    def training_step(self, batch: dict[str, Batch], batch_idx: int) -> Tensor:
+    def losses(self, policy: Policy, batch: dict[str, Batch]) -> dict[str, Tensor]:
+        """Mean loss of each source of the batch, and what the retention adds."""
         # One pass for all sources: at this size the overhead of a second one is a fifth of the step.
         rows = [torch.cat(parts) for parts in zip(*batch.values(), strict=True)]
-        each = torch.split(self.policy.loss(*rows), [len(source[0]) for source in batch.values()])
+        each = torch.split(policy.loss(*rows), [len(source[0]) for source in batch.values()])
         losses: dict[str, Tensor] = {name: part.mean() for name, part in zip(batch, each, strict=True)}
-        if (penalty := self.retention.penalty(self.policy)) is not None:
+        if (penalty := self.retention.penalty(policy)) is not None:
             losses["penalty"] = penalty
+        return losses
+
+    def training_step(self, batch: dict[str, Batch], batch_idx: int) -> Tensor:
+        losses = self.losses(self.policy, batch)
         # Logging each step would cost a fifth of it, too.
         if (batch_idx + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self.log_dict({f"loss/{name}": loss.detach() for name, loss in losses.items()})
-        total = torch.stack([self._factors.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
+        total = weighted_sum(losses, self._factors)
         return total if total.requires_grad else total.requires_grad_()  # nothing to step in a policy that is refitted
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -238,3 +247,8 @@ class BehaviouralCloning(LightningModule):
                     f"{path} does not fit the configured policy: '{name}' has shape {theirs.get(name)} in the "
                     f"checkpoint and {mine.get(name)} here. Give model.policy the options of that run."
                 )
+
+
+def weighted_sum(losses: Mapping[str, Tensor], factors: Mapping[str, float]) -> Tensor:
+    """The objective: each loss times its factor, 1 if it has none."""
+    return torch.stack([factors.get(name, 1.0) * loss for name, loss in losses.items()]).sum()

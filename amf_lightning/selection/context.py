@@ -88,7 +88,7 @@ class Selector(ABC):
 
     uses: tuple[str, ...] = ()
     """What it needs beyond the demonstrations: of `simulator rollouts`, `pre-training statistics`,
-    `pre-training counts`, `evaluation returns`. The last two are privileged. Tables print it."""
+    `pre-training counts`, `evaluation returns`, `trial fine-tuning`. The last three are privileged. Tables print it."""
 
     def check(self, suite: TaskSuite, budget: int) -> None:  # noqa: B027 (most selectors serve any suite)
         """Called when the configuration is read, before anything is run or written.
