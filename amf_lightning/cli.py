@@ -25,6 +25,7 @@ import amf_lightning.policies.gaussian_process
 import amf_lightning.retention.distillation
 import amf_lightning.retention.frozen
 import amf_lightning.selection.baselines
+import amf_lightning.selection.ensemble
 import amf_lightning.selection.informed
 import amf_lightning.selection.privileged
 import amf_lightning.tasks.halfcheetah
