@@ -13,8 +13,11 @@ from amf_lightning.uncertainty.posterior import FunctionSpacePosterior
 class PolicyBelief(Embedding):
     """The posterior of a `GaussianProcessPolicy` itself: its kernel, lengthscales and rows, those of π0 included.
 
-    With `rho` equal to noise² of the policy the variances are those of the policy, in units of noise².
+    With `rho` equal to noise² of the policy the variances are those of the policy, in units of noise². The rows of π0
+    are what others have as pre-training statistics.
     """
+
+    uses = ("pre-training statistics",)
 
     def embed(self, knowledge: Knowledge, candidates: States, targets: States, ridge: float) -> Embedded:
         """See `Embedding.embed`.
