@@ -11,7 +11,8 @@ from amf_lightning.policies.weights import build_policy
 from amf_lightning.selection.baselines import allowed_tasks, draw_uniformly, without_scores
 from amf_lightning.selection.context import Selection, SelectionContext, Selector
 from amf_lightning.selection.informed import ReferenceRollouts
-from amf_lightning.selection.occupancies import Occupancy, PolicyRollout, StateBlocks, all_states
+from amf_lightning.selection.occupancies import Occupancy, PolicyRollout, StateBlocks
+from amf_lightning.selection.state_rows import all_states
 from amf_lightning.tasks.seeding import Purpose, keyed_generator
 from amf_lightning.uncertainty.embeddings import States
 

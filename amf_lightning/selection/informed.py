@@ -25,9 +25,8 @@ from amf_lightning.selection.occupancies import (
     Expected,
     Occupancy,
     PolicyRollout,
-    all_states,
-    demonstrated_states,
 )
+from amf_lightning.selection.state_rows import all_states, demonstrated_states
 from amf_lightning.tasks.task import TaskSuite
 from amf_lightning.uncertainty.embeddings import Embedding, Knowledge, LastLayerFeatures, States
 from amf_lightning.uncertainty.posterior import Posterior

@@ -11,9 +11,9 @@ from amf_lightning.selection.occupancies import (
     ImportanceWeighted,
     PolicyRollout,
     StateBlocks,
-    demonstrated_states,
     thinned_steps,
 )
+from amf_lightning.selection.state_rows import demonstrated_states
 from amf_lightning.tasks.actor import Actor
 from amf_lightning.tasks.rollout import rollout
 from amf_lightning.tasks.task import Episode
