@@ -20,7 +20,6 @@ $(STAMP): pyproject.toml constraints.txt
 install: $(STAMP) ## Make .venv and install the package with what its tests need.
 
 demo: $(STAMP) ## One active fine-tuning run on HalfCheetah; prints where its report is.
-	rm -rf runs/demo
 	$(BIN)/amf fit --config configs/halfcheetah.yaml --trainer.default_root_dir runs/demo
 
 test: $(STAMP) ## The test suite.

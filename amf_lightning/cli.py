@@ -1,6 +1,7 @@
 """The command line: `amf fit`, `amf validate`, `amf compare`."""
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -131,7 +132,7 @@ class CommandLine(LightningCLI):
         self.folder = RunFolder(Path(config.trainer.default_root_dir))
         resolved = yaml.safe_load(self._parser(self.subcommand).dump(config, skip_none=False, format="yaml"))
         self.resolved = {key: value for key, value in resolved.items() if key not in ("config", "ckpt_path")}
-        if self.subcommand == "fit":
+        if self.subcommand == "fit" or self.folder.config.is_file():
             self.folder.check_identity(self.resolved)
 
     def instantiate_classes(self) -> None:
@@ -241,7 +242,8 @@ def main(args: Sequence[str] | None = None) -> None:
     except Exception as error:
         if (cause := _input_error(error)) is None:
             raise
-        sys.stderr.write(f"amf: {cause}\n")
+        if int(os.environ.get("LOCAL_RANK", "0")) == 0:  # every rank fails alike; one says so
+            sys.stderr.write(f"amf: {cause}\n")
         raise SystemExit(2) from None
 
 

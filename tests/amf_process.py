@@ -51,13 +51,13 @@ class Outcome:
         return f"exit code {self.code}\n{self.stdout}\n{self.stderr}"
 
 
-def amf(*arguments: str | Path, cwd: Path) -> Outcome:
+def amf(*arguments: str | Path, cwd: Path, timeout: float = 280) -> Outcome:
     """Runs `amf ARGUMENTS` in the folder `cwd`, in a process forked from one that has only imported everything."""
     with tempfile.TemporaryDirectory() as folder:
         streams = Path(folder, "out"), Path(folder, "err")
         process = PROCESSES.Process(target=_amf, args=([*map(str, arguments)], cwd, streams), daemon=True)
         process.start()
-        process.join(timeout=240)
+        process.join(timeout)
         assert process.exitcode is not None, f"amf {arguments} hangs"
         return Outcome(process.exitcode, *(stream.read_text() for stream in streams))
 

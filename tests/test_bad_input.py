@@ -410,11 +410,9 @@ def test_a_run_that_fails_under_way_keeps_its_rounds_and_goes_on_once_that_is_me
     (tmp_path / "tired").touch()
     assert_refused(amf(*command, "run", "--active.budget=4", cwd=tmp_path), "MoodyExpert did not succeed")
     after = without_logs(tmp_path / "run")
-    # The budget, and the picks of the round that failed: nothing of what was there is lost.
-    assert {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)} == {
-        "config.yaml",
-        "ledger.sqlite",
-    }
+    # The picks of the round that failed were written down; all else is as it was.
+    changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+    assert changed == {"ledger.sqlite"}
     (tmp_path / "tired").unlink()
     assert amf(*command, "run", "--active.budget=4", cwd=tmp_path).code == 0
     for name in ("selections.jsonl", "curve.csv", "policy.safetensors", "demonstrations/000003.safetensors"):

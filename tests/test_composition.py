@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amf_lightning.composition import compose, find_configuration, merge, read_configuration
@@ -113,6 +113,7 @@ plain = st.recursive(
 mappings = st.dictionaries(st.sampled_from(["a", "b", "c"]), plain, max_size=3)
 
 
+@settings(deadline=None)  # machines may be busy
 @given(mappings, mappings)
 def test_merging_keeps_all_that_the_file_says_and_nothing_that_neither_says(
     base: dict[str, object], own: dict[str, object]
@@ -123,6 +124,7 @@ def test_merging_keeps_all_that_the_file_says_and_nothing_that_neither_says(
     assert merged.keys() == base.keys() | own.keys()
 
 
+@settings(deadline=None)  # machines may be busy
 @given(mappings)
 def test_what_includes_nothing_is_composed_of_itself(content: dict[str, object]) -> None:
     assert compose(yaml.safe_load(yaml.safe_dump(content)), Path("/nowhere")) == content

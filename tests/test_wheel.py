@@ -32,7 +32,7 @@ main(["fit", "--config", "configs/halfcheetah.yaml", "--print_config"])
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=240)
     (path,) = folder.glob("*.whl")
     return path
 
@@ -58,7 +58,7 @@ def test_the_wheel_alone_finds_what_it_ships(wheel: Path, tmp_path: Path) -> Non
         env=os.environ | {"PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -95,7 +95,8 @@ class EpisodeChunks:
     """Episodes to be run side by side, in lists of at most `size`."""
 
     def __init__(self, jobs: list[EvaluationJob], size: int = 32) -> None:
-        self.chunks = [jobs[start : start + size] for start in range(0, len(jobs), size)]
+        # A rank without an episode still takes part in the evaluation, with an empty list.
+        self.chunks = [jobs[start : start + size] for start in range(0, len(jobs), size)] or [[]]
 
     def __len__(self) -> int:
         return len(self.chunks)

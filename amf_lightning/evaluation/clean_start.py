@@ -20,8 +20,8 @@ def clean_start(folder: RunFolder) -> Iterator[None]:
         InputError: the folder cannot be made.
     """
     path = folder.path
-    places = (path, *path.parents)
-    existing = {place for place in places if place.exists()} | set(path.rglob("*"))
+    made = [place for place in (path, *path.parents) if not place.exists()]
+    before = {entry for entry in folder.entries() if entry.exists()}
     config = folder.config.read_bytes() if folder.config.exists() else None
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -35,11 +35,10 @@ def clean_start(folder: RunFolder) -> Iterator[None]:
         if config is not None:
             write_durably(folder.config, config)
         elif not any(folder.demonstrations.glob("*")):
-            for entry in sorted(path.rglob("*"), reverse=True):
-                if entry not in existing:
-                    entry.rmdir() if entry.is_dir() else entry.unlink()
-            with suppress(OSError):  # another run may have begun beside this one
-                for place in places:
-                    if place not in existing:
-                        place.rmdir()
+            with suppress(OSError):  # what is in the way, another process has put there: it stays
+                for entry in folder.entries():
+                    if entry not in before:
+                        entry.rmdir() if entry.is_dir() else entry.unlink(missing_ok=True)
+                for place in made:
+                    place.rmdir()
         raise

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -165,6 +166,12 @@ class RunFolder:
                 f"{self.path} holds a run of another configuration: {shown}{more}. "
                 "Choose another folder with --trainer.default_root_dir, or give the configuration that began the run."
             )
+
+    def entries(self) -> list[Path]:
+        """Everything that a run puts into its folder, with what this process logs; files before their folders."""
+        named = [value for value in vars(self).values() if isinstance(value, Path) and value != self.path]
+        logged = [self.path / "hparams.yaml", *self.path.glob(f"events.out.tfevents.*.{os.getpid()}.*")]
+        return [*named, *logged, self.checkpoint.parent]
 
     def remove_results(self) -> None:
         """Removes what a run writes at its end, before it goes on with a larger budget."""

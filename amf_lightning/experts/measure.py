@@ -99,21 +99,22 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--weights", type=str, required=True, help="Shipped name, e.g. halfcheetah/expert, or a path.")
     parser.add_argument("--episodes", type=int, default=50, help="Episodes of each task.")
     parser.add_argument("--publish", action="store_true", help="Write reference.json and expert.md beside the weights.")
+    parser.add_argument("--output", type=str, default="", help="Write them into this file too, for suite.reference.")
     values = parser.parse_args(arguments)
     made = parser.instantiate(values)
     measured = measure(made.suite, TrainedExpert(values.weights, successes_only=False), values.episodes)
     print(table(measured), end="")
+    kept = [argument for argument in arguments if argument != "--publish"]
+    command = f"python -m amf_lightning.experts.measure {shlex.join(kept)}"
+    reference = _reference(made.suite, values.episodes, measured, command)
+    if values.output:
+        write_durably(Path(values.output), reference)
     if values.publish:
-        kept = [argument for argument in arguments if argument != "--publish"]
-        command = f"python -m amf_lightning.experts.measure {shlex.join(kept)}"
-        _publish(made.suite, values.weights, values.episodes, measured, command)
+        _publish(made.suite, values.weights, values.episodes, measured, reference, command)
 
 
-def _publish(suite: TaskSuite, weights: str, episodes: int, measured: dict[str, Measured], command: str) -> None:
-    entry = manifest().get(f"{weights}.safetensors")
-    if entry is None:
-        raise InputError(f"'{weights}' is not shipped: publish the weights first, python -m amf_lightning.shipped.")
-    folder = weights.rpartition("/")[0]
+def _reference(suite: TaskSuite, episodes: int, measured: dict[str, Measured], command: str) -> str:
+    """What `suite.reference` names, as JSON."""
     horizons = {task.horizon for task in suite.tasks}
     content = {
         "suite": suite.name,
@@ -122,9 +123,19 @@ def _publish(suite: TaskSuite, weights: str, episodes: int, measured: dict[str, 
         "command": command,
         "tasks": {task: row.__dict__ for task, row in measured.items()},
     }
+    return json.dumps(content, indent=1) + "\n"
+
+
+def _publish(
+    suite: TaskSuite, weights: str, episodes: int, measured: dict[str, Measured], reference: str, command: str
+) -> None:
+    entry = manifest().get(f"{weights}.safetensors")
+    if entry is None:
+        raise InputError(f"'{weights}' is not shipped: publish the weights first, python -m amf_lightning.shipped.")
+    folder = weights.rpartition("/")[0]
     with TemporaryDirectory() as temporary:
         file = Path(temporary) / "reference.json"
-        file.write_text(json.dumps(content, indent=1) + "\n")
+        file.write_text(reference)
         publish(file, f"{folder}/reference.json", command)
     write_durably(
         shipped_folder("checkpoints") / folder / "expert.md", _card(suite, weights, entry, episodes, measured)

@@ -1,15 +1,13 @@
 """Active fine-tuning, round by round: AMF (arXiv 2410.05026), algorithm 1."""
 
+import warnings
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
-import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
-from tqdm import tqdm
 
 from amf_lightning.demonstrations.batches import demonstration_rows
 from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
@@ -19,9 +17,12 @@ from amf_lightning.errors import InputError
 from amf_lightning.evaluation.run_folder import RunFolder
 from amf_lightning.evaluation.scores import Evaluation
 from amf_lightning.experts.expert import Expert
+from amf_lightning.fine_tuning.collection import Share, collect
 from amf_lightning.fine_tuning.lookahead import Lookahead
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.fine_tuning.stopping import StopRule
+from amf_lightning.policies.statistics import weights_hash
+from amf_lightning.retention.retention import NoRetention
 from amf_lightning.selection.context import SelectionContext, Selector
 from amf_lightning.tasks.rollout import rollout
 from amf_lightning.tasks.seeding import Purpose, keyed_seed
@@ -82,6 +83,7 @@ class ActiveSampling(Callback):
         self._restored = False
         asked = trainer.strategy.broadcast(self._ledger.jobs() if trainer.is_global_zero else [])
         trainer.fit_loop.max_epochs = self._rounds_in_all(asked, folder)
+        self._check_origin(trainer, _module(pl_module))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._restore(trainer)
@@ -121,7 +123,9 @@ class ActiveSampling(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         evaluation = _module(pl_module).evaluation
         if trainer.state.fn == TrainerFn.FITTING and evaluation is not None:
-            self.evaluations.append(evaluation)
+            # With `val_check_interval` a round is evaluated several times; its last evaluation counts.
+            earlier = [kept for kept in self.evaluations if kept.demonstrations < evaluation.demonstrations]
+            self.evaluations = [*earlier, evaluation]
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._restore(trainer)  # if the run was complete before it began
@@ -141,6 +145,24 @@ class ActiveSampling(Callback):
         """Simulator steps that the selector took beyond the demonstrations, over all rounds; on rank 0."""
         rounds = {job.round for job in self.jobs}
         return int(sum(self._ledger.diagnostics(number)["environment_steps"] for number in rounds))
+
+    def _check_origin(self, trainer: Trainer, module: BehaviouralCloning) -> None:
+        """A run goes on from the policy that it began with; one that is remade under the same name is another."""
+        if not trainer.is_global_zero:
+            return
+        begun = self._ledger.fact("pretrained")
+        if begun is not None and begun != weights_hash(module.pretrained):
+            raise InputError(
+                f"The run in {trainer.default_root_dir} began with another pre-trained policy than the one that "
+                "model.pretrained names now. Restore that file, or choose another folder with "
+                "--trainer.default_root_dir."
+            )
+        if isinstance(module.retention, NoRetention) and "pre-training statistics" in self.selector.uses:
+            warnings.warn(
+                "The statistics of the pre-trained policy assume that nothing is forgotten, and there is no retention: "
+                "what is forgotten will not be asked for again. Set the embedding's `statistics: false`.",
+                stacklevel=2,
+            )
 
     def _rounds_in_all(self, asked: Sequence[Job], folder: RunFolder) -> int:
         """Those in the ledger, of which the last may be small because the budget was, and those that are to come."""
@@ -162,6 +184,8 @@ class ActiveSampling(Callback):
             if jobs is None:
                 jobs, diagnostics = self._select(number, module, data)
                 self._ledger.open_round(jobs, diagnostics)
+                if number == 0:
+                    self._ledger.set_fact("pretrained", weights_hash(module.pretrained))
             self.diagnostics = self._ledger.diagnostics(number)
         return cast(list[Job], trainer.strategy.broadcast(jobs))
 
@@ -191,6 +215,8 @@ class ActiveSampling(Callback):
             lookahead=lookahead,
         )
         selection = self.selector.select(context, min(self.batch_size, self.budget - first))
+        # Numbered on from π0's own demonstrations: none of its initial states is demonstrated a second time.
+        before = sum(module.pretraining_counts or ())
         jobs = [
             Job(
                 demonstration=first + position,
@@ -199,7 +225,7 @@ class ActiveSampling(Callback):
                 task_index=task,
                 selector=type(self.selector).__name__,
                 scores=scores,
-                seed=keyed_seed(self.seed, Purpose.DEMONSTRATE, first + position),
+                seed=keyed_seed(self.seed, Purpose.DEMONSTRATE, before + first + position),
             )
             for position, (task, scores) in enumerate(zip(selection.picks, selection.scores, strict=True))
         ]
@@ -209,24 +235,15 @@ class ActiveSampling(Callback):
     def _collect(self, trainer: Trainer, jobs: Sequence[Job]) -> list[Trajectory]:
         """Has the jobs demonstrated, split between the ranks; returns once all are on the disk and recorded."""
         recorded = trainer.strategy.broadcast(self._ledger.recorded() if trainer.is_global_zero else {})
-        mine = [
-            job
-            for position, job in enumerate(jobs)
-            if position % trainer.world_size == trainer.global_rank and job.demonstration not in recorded
-        ]
-        written = {}
-        if mine:
-            episodes = [Episode(self.suite.tasks[job.task_index], job.seed) for job in mine]
-            steps = sum(episode.task.horizon for episode in episodes)
-            with tqdm(total=steps, desc="Collecting", unit="step", leave=False, disable=_quiet(trainer)) as bar:
-                trajectories = self.expert.demonstrate(self.suite, episodes, on_step=partial(_advance, bar))
-            for job, trajectory in zip(mine, trajectories, strict=True):
-                written[job.demonstration] = self._store.write(job.demonstration, trajectory)
-        for part in _gather(trainer, written):
-            for demonstration, sha256 in sorted(part.items()):
-                recorded[demonstration] = sha256
-                if trainer.is_global_zero:
-                    self._ledger.record(demonstration, sha256)
+        missing = [job for job in jobs if job.demonstration not in recorded]
+        share = Share(trainer.global_rank, trainer.world_size)
+        quiet = trainer.progress_bar_callback is None or not trainer.is_global_zero
+        try:
+            collect(missing, self.expert, self.suite, self._store, share, recorded, quiet)
+        finally:
+            if trainer.is_global_zero:
+                for demonstration in sorted(job.demonstration for job in missing if job.demonstration in recorded):
+                    self._ledger.record(demonstration, recorded[demonstration])
         return [self._store.read(job.demonstration, recorded[job.demonstration], job.task) for job in jobs]
 
     def _restore(self, trainer: Trainer) -> None:
@@ -260,23 +277,6 @@ def rounds_of(budget: int, batch_size: int) -> int:
     if not 1 <= batch_size <= budget:
         raise InputError(f"active.batch_size is {batch_size}; it must lie between 1 and the budget, which is {budget}.")
     return -(-budget // batch_size)
-
-
-def _gather(trainer: Trainer, item: dict[int, str]) -> list[dict[int, str]]:
-    """The items of all ranks, in order of rank."""
-    if trainer.world_size == 1:
-        return [item]
-    items: list[Any] = [None] * trainer.world_size
-    torch.distributed.all_gather_object(items, item)
-    return items
-
-
-def _advance(bar: "tqdm[NoReturn]", steps: int) -> None:
-    bar.update(steps)
-
-
-def _quiet(trainer: Trainer) -> bool:
-    return trainer.progress_bar_callback is None or not trainer.is_global_zero
 
 
 def _module(module: LightningModule) -> BehaviouralCloning:

@@ -1,6 +1,7 @@
 """Checkpoints that are whole or not there: Lightning's own may be torn when a process dies while it writes."""
 
 import io
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         InputError: it is missing, truncated, or something else.
     """
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of odd protocols: the error below says enough
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"There is no checkpoint {path}. A run keeps its own in checkpoints/last.ckpt.") from None
     except Exception as error:  # the unpickler meets random bytes with whatever they lead it to

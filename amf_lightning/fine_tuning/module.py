@@ -173,7 +173,8 @@ class BehaviouralCloning(LightningModule):
     def training_step(self, batch: dict[str, Batch], batch_idx: int) -> Tensor:
         losses = self.losses(self.policy, batch)
         # Logging each step would cost a fifth of it, too.
-        if (batch_idx + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if every and (self.global_step + 1) % every == 0:
             self.log_dict({f"loss/{name}": loss.detach() for name, loss in losses.items()})
         total = weighted_sum(losses, self._factors)
         return total if total.requires_grad else total.requires_grad_()  # nothing to step in a policy that is refitted

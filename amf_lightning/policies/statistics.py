@@ -50,6 +50,15 @@ def backbone_hash(policy: Policy) -> str:
     return digest.hexdigest()[:16]
 
 
+def weights_hash(policy: Policy) -> str:
+    """A short hash of all tensors of a policy."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(policy.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
 def feature_statistics(
     policy: Policy, observations: Tensor, contexts: Tensor, covers: dict[str, int]
 ) -> FeatureStatistics:

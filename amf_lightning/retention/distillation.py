@@ -3,6 +3,7 @@
 import torch
 
 from amf_lightning.demonstrations.batches import Rows
+from amf_lightning.errors import InputError
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.retention.importance import pretrained_rows
 from amf_lightning.retention.retention import Retention, RetentionContext
@@ -19,6 +20,8 @@ class SelfDistillation(Retention):
     """
 
     def __init__(self, weight: float = 1.0, episodes: int = 2) -> None:
+        if weight < 0 or episodes < 1:
+            raise InputError(f"SelfDistillation needs weight >= 0 and episodes >= 1, got {weight} and {episodes}.")
         self.weight = weight
         self.episodes = episodes
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
+from amf_lightning.errors import InputError
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.retention.retention import RetentionContext
 from amf_lightning.tasks.seeding import Purpose, keyed_generator, keyed_seed
@@ -31,6 +32,8 @@ class FisherImportance(Importance):
     """
 
     def __init__(self, episodes: int = 2) -> None:
+        if episodes < 1:
+            raise InputError(f"FisherImportance.episodes is {episodes}; it must be at least 1.")
         self.episodes = episodes
 
     def compute(self, context: RetentionContext) -> dict[str, Tensor]:

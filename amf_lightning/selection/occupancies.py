@@ -179,7 +179,9 @@ class ImportanceWeighted(Occupancy):
             temperatures = ratios.new_tensor([task.horizon * context.suite.action_dim for task in tasks])
         weights = importance_weights(ratios, temperatures)
         sizes = effective_sample_size(weights).tolist()
-        kept = torch.where(weights < _NEGLIGIBLE, torch.zeros_like(weights), weights)
+        # Never above what equal weights would be, or all of a long history would be negligible.
+        negligible = min(_NEGLIGIBLE, 0.5 / len(demonstrations))
+        kept = torch.where(weights < negligible, torch.zeros_like(weights), weights)
         kept = kept / kept.sum(1, keepdim=True)
         pieces = [_Piece(demonstrations[i], tasks[c], float(kept[c, i])) for c, i in torch.nonzero(kept).tolist()]
         blocks = _blocks(pieces, self.states, context.policy, with_actions=True)

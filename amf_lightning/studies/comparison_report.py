@@ -63,10 +63,14 @@ def summary_text(summary: Mapping[str, Any]) -> str:
         _strategy_table(summary),
         f"AUC: mean score over 0 … {budget} demonstrations. To 0.8 and to 0.9: demonstrations until the mean score "
         f"reaches it, median over seeds with its interval; never counts as {budget + 1}. Forgetting: mean score lost "
-        "on the tasks of the pre-training, negative where it rose. †: uses privileged information.",
+        "on the tasks of the pre-training, negative where it rose. Largest fall: of the mean score below its start at "
+        "any time, in the mean over seeds. †: uses privileged information.",
         f"## Difference to {baseline}, paired by seed",
         _paired_table(summary),
         "Strategy minus baseline. An interval that leaves out 0 is marked: ▲ better, ▼ worse.",
+        "## Area under the curve, each against each",
+        _pairs_table(summary),
+        "Row minus column, paired by seed.",
         "## What each selector uses",
         _uses_table(meta, list(summary["strategies"])),
         "Beyond the demonstrations themselves. Environment steps are what the selector took in the simulator, mean "
@@ -91,7 +95,7 @@ def _write(output: Path, rows: Sequence[RunRows], summary: Mapping[str, Any]) ->
 
 
 def _strategy_table(summary: Mapping[str, Any]) -> str:
-    header = ["strategy", "seeds", "AUC", "final score", "to 0.8", "to 0.9", "forgetting"]
+    header = ["strategy", "seeds", "AUC", "final score", "to 0.8", "to 0.9", "forgetting", "largest fall"]
     rows = []
     for label, metrics in summary["strategies"].items():
         counts = [metrics[metric] for metric in ("demos_to_80", "demos_to_90")]
@@ -102,6 +106,7 @@ def _strategy_table(summary: Mapping[str, Any]) -> str:
                 *(_interval(metrics[metric], 3) for metric in ("auc", "final")),
                 *(interval(count["median"], count["median_lo"], count["median_hi"], 1) for count in counts),
                 _interval(metrics["forgetting"], 3),
+                number(summary["meta"]["largest_fall"][label], 3),
             ]
         )
     return markdown_table(header, rows)
@@ -123,6 +128,18 @@ def _paired_table(summary: Mapping[str, Any]) -> str:
             cells.append(text)
         rows.append([_marked(label, summary["meta"]), *cells])
     return markdown_table(["strategy", "AUC", "final score", "to 0.8", "to 0.9", "forgetting"], rows)
+
+
+def _pairs_table(summary: Mapping[str, Any]) -> str:
+    pairs = summary["meta"]["pairs"]
+    rows = [
+        [
+            _marked(label, summary["meta"]),
+            *(_interval(of[other], 3, signed=True) if other != label else "" for other in pairs),
+        ]
+        for label, of in pairs.items()
+    ]
+    return markdown_table(["strategy", *pairs], rows)
 
 
 def _uses_table(meta: Mapping[str, Any], labels: Sequence[str]) -> str:

@@ -68,8 +68,7 @@ def summarise(runs: Sequence[RunRows], baseline: str, meta: Mapping[str, Any]) -
     budget = int(meta.get("budget") or max(row.demonstrations for run in runs for row in run.rows))
     known = meta.get("pretraining_tasks") or {}
     values = {
-        label: {run.seed: run_metrics(run, budget, known.get(label)) for run in runs if run.strategy == label}
-        for label in labels
+        label: {run.seed: run_metrics(run, budget, known.get(label)) for run in _of(label, runs)} for label in labels
     }
     return {
         "strategies": {
@@ -88,11 +87,20 @@ def summarise(runs: Sequence[RunRows], baseline: str, meta: Mapping[str, Any]) -
             "baseline": baseline,
             "budget": budget,
             "seeds": {label: list(by_seed) for label, by_seed in values.items()},
+            "pairs": _pairs(values),
+            "largest_fall": {label: largest_fall(_of(label, runs), budget) for label in labels},
             "tasks": runs[0].tasks,
             "level": LEVEL,
             "resamples": RESAMPLES,
         },
     }
+
+
+def largest_fall(runs: Sequence[RunRows], budget: int) -> float:
+    """How far the mean score, averaged over seeds, ever falls below where it started; 0 if it never does."""
+    table = np.array([_held([(row.demonstrations, row.score) for row in run.of(MEAN)], budget) for run in runs])
+    change = (table - table[:, :1]).mean(axis=0)
+    return float(-change.min())
 
 
 def score_band(runs: Sequence[RunRows], budget: int) -> Band:
@@ -119,6 +127,18 @@ def gather_facts(facts: Mapping[str, Sequence[RunFacts]], tasks: Sequence[str]) 
             label: [float(np.mean([fact.asked.count(task) for fact in of])) for task in tasks]
             for label, of in facts.items()
         },
+    }
+
+
+def _of(label: str, runs: Sequence[RunRows]) -> list[RunRows]:
+    return [run for run in runs if run.strategy == label]
+
+
+def _pairs(values: Mapping[str, Mapping[int, Mapping[str, float | None]]]) -> dict[str, Any]:
+    """Difference in area under the curve of each strategy to each other one."""
+    return {
+        label: {other: _difference("auc", by_seed, values[other]) for other in values if other != label}
+        for label, by_seed in values.items()
     }
 
 

@@ -7,7 +7,7 @@ import torch
 
 
 class Purpose(IntEnum):
-    """What a stream of random numbers is for. Streams of different purposes never coincide."""
+    """What a stream of random numbers is for. Streams of different purposes never coincide (seeds below 2**32)."""
 
     PRETRAIN = 1
     DEMONSTRATE = 2
@@ -30,7 +30,8 @@ def keyed_seed(seed: int, purpose: Purpose, *key: int) -> int:
     Args:
         seed: the run's seed (`seed_everything`), not negative.
         purpose: the stream.
-        key: position within the stream, e.g. (round, task, attempt), not negative.
+        key: position within the stream, e.g. (round, task, attempt), not negative; of one length in each stream, as
+            zeros at its end do not count.
     """
     words = np.random.SeedSequence([seed, int(purpose), *key]).generate_state(1, np.uint64)
     return int(words[0] >> np.uint64(1))

@@ -53,6 +53,7 @@ class VelocitySuite(TaskSuite):
         if horizon < 1 or tolerance <= 0:
             raise InputError(f"{self.name}: horizon {horizon} and tolerance {tolerance} must be positive.")
         self.targets, self.scale, self.tolerance = tuple(targets), scale, tolerance
+        self._one_hot = one_hot
         self._goals = torch.tensor([[target / scale] for target in targets], dtype=torch.float32)
         contexts = torch.eye(len(targets)) if one_hot else self._goals
         self.tasks = tuple(
@@ -60,6 +61,10 @@ class VelocitySuite(TaskSuite):
             for index, target in enumerate(targets)
         )
         self.reference = None if reference is None else load_reference(reference, self.name, self.tasks)
+
+    def signature(self) -> dict[str, Any]:
+        """With a one-hot context the tasks belong to it: the same number means another velocity elsewhere."""
+        return super().signature() | ({"targets": list(self.targets)} if self._one_hot else {})
 
     @property
     def goals(self) -> Tensor:

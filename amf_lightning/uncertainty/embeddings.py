@@ -122,14 +122,14 @@ class LastLayerFeatures(Embedding):
 
     def _scale(self, knowledge: Knowledge) -> float:
         """s, the same in every round: from the file, else from π0's first rollouts."""
-        if knowledge.statistics is not None:
+        if self.statistics and knowledge.statistics is not None:
             return knowledge.statistics.scale
         reference = [last_layer_features(knowledge.pretrained, states) for states in knowledge.reference().values()]
         return float(torch.cat(reference).square().sum(1).mean().sqrt())
 
     def _largest_norm(self, knowledge: Knowledge, points: Callable[[States], Tensor], scale: float) -> float:
         """Largest norm among the states of π0: its pre-training states if the file says it, else its rollouts."""
-        if self.of_pretrained and knowledge.statistics is not None:
+        if self.statistics and self.of_pretrained and knowledge.statistics is not None:
             return knowledge.statistics.largest_norm / scale
         return max(float(points(states).norm(dim=-1).max()) for states in knowledge.reference().values())
 
@@ -147,10 +147,14 @@ class LastLayerFeatures(Embedding):
         statistics.check_backbone(knowledge.pretrained)
         if self.of_pretrained and not self.unit_norm:
             return statistics.second_moment / scale**2
-        shares = {name: count / sum(statistics.covers.values()) for name, count in statistics.covers.items()}
-        rollouts = {name: points(states) for name, states in knowledge.reference().items() if shares.get(name)}
-        moments = [shares[name] * rows.T @ rows / len(rows) for name, rows in rollouts.items()]
-        return statistics.count * torch.stack(moments).sum(0)
+        # Every covered task counts the same: how often each was demonstrated would be privileged information.
+        rollouts = [points(states) for name, states in knowledge.reference().items() if statistics.covers.get(name)]
+        if not rollouts:
+            raise InputError(
+                f"LastLayerFeatures: the statistics of the pre-trained policy cover {sorted(statistics.covers)}, none "
+                "of which is a task of this suite. Set `statistics: false`."
+            )
+        return statistics.count * torch.stack([rows.T @ rows / len(rows) for rows in rollouts]).mean(0)
 
 
 class LossGradient(Embedding):

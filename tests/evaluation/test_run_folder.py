@@ -190,6 +190,8 @@ def test_a_run_is_finished_when_its_last_evaluation_and_its_policy_are_there(fol
     folder.write_curve(EVALUATIONS, NAMES)
     assert not folder.finished(5)
     folder.policy.write_bytes(b"weights")
+    assert not folder.finished(5)
+    folder.report.write_text("done")
     assert folder.finished(5)
     assert not folder.finished(6)
     folder.curve.unlink()

@@ -69,7 +69,7 @@ def test_the_table_says_what_each_selector_uses_and_what_it_cost(tmp_path: Path)
     (privileged,) = [line for line in used.splitlines() if line.startswith("| Rebalancing")]
     assert "pre-training counts (privileged)" in privileged
     tables = text.split("## What each selector uses")[0]
-    assert tables.count("Rebalancing †") == 2 and "InformationGain †" not in tables
+    assert tables.count("Rebalancing †") == 3 and "InformationGain †" not in tables
     assert "90 %" in text and "![Mean score against demonstrations](curves.png)" in text
     (difference,) = [
         line for line in text.split("## Difference")[1].splitlines() if "InformationGain" in line and "▲" in line

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.run_folder import MEAN, CurveRow, RunFolder
 from amf_lightning.studies.rows import RunFacts, RunRows, read_rows, read_run, write_rows
-from amf_lightning.studies.summary import METRICS, gather_facts, run_metrics, score_band, summarise
+from amf_lightning.studies.summary import METRICS, gather_facts, largest_fall, run_metrics, score_band, summarise
 
 
 def run(strategy: str, seed: int, scores: list[float], counts: list[int] | None = None) -> RunRows:
@@ -71,6 +71,21 @@ def test_pairing_by_seed_removes_what_the_seed_does_to_both() -> None:
     ]
     difference = summarise(runs, "A", {})["paired"]["B"]["final"]
     assert difference == {key: pytest.approx(0.1) for key in ("mean", "lo", "hi")}
+
+
+def test_each_strategy_is_paired_with_each_by_the_area_under_the_curve() -> None:
+    runs = [run(label, seed, [0.0, 0.2 * seed + gain]) for label, gain in (("A", 0.0), ("B", 0.1)) for seed in range(3)]
+    pairs = summarise(runs, "A", {})["meta"]["pairs"]
+    assert pairs["B"]["A"]["mean"] == pytest.approx(0.05)
+    assert pairs["A"]["B"]["mean"] == pytest.approx(-0.05)
+    assert set(pairs["A"]) == {"B"}
+
+
+def test_the_largest_fall_is_that_of_the_mean_over_seeds_and_may_be_none() -> None:
+    one, other = run("A", 0, [0.5, 0.3, 0.6]), run("A", 1, [0.5, 0.6, 0.4])
+    assert largest_fall([one], 2) == pytest.approx(0.2)
+    assert largest_fall([one, other], 2) == pytest.approx(0.05)
+    assert largest_fall([run("A", 0, [0.5, 0.6])], 1) == 0.0
 
 
 def test_only_seeds_that_both_have_are_paired_whatever_their_order() -> None:

@@ -1,0 +1,45 @@
+"""A run and the policy that it began with."""
+
+import json
+from pathlib import Path
+
+from conftest import MakeRun
+from tiny_runs import PRETRAINING, Run
+
+from amf_lightning.demonstrations.store import DemonstrationStore
+
+
+def seeds(run: Run) -> set[int]:
+    return {job.seed for job in run.folder.read_selections()}
+
+
+def test_no_initial_state_of_the_pre_training_is_demonstrated_again(pretrained: Path, uninterrupted: Run) -> None:
+    before = Run(pretrained.parent, PRETRAINING)
+    assert seeds(before) and seeds(uninterrupted)
+    assert not seeds(before) & seeds(uninterrupted)
+    first, second = (
+        {DemonstrationStore(run.folder.demonstrations).read(index).observations[0].tobytes() for index in range(4)}
+        for run in (before, uninterrupted)
+    )
+    assert not first & second
+
+
+def test_a_pre_trained_policy_remade_under_the_same_name_is_refused(make_run: MakeRun, tmp_path: Path) -> None:
+    other = Run(tmp_path / "pretraining", {**PRETRAINING, "data": {"steps_per_round": 20}}).complete()
+    run = make_run(changes={"model": {"pretrained": str(other.folder.policy)}}).complete()
+    kept = run.folder.policy.read_bytes()
+    longer = Run(other.path.with_name("again"), {**PRETRAINING, "data": {"steps_per_round": 30}}).complete()
+    other.folder.policy.write_bytes(longer.folder.policy.read_bytes())
+    process = run.start()
+    process.join()
+    assert process.exitcode == 2
+    assert "began with another pre-trained policy" in run.log.read_text()
+    assert run.folder.policy.read_bytes() == kept
+
+
+def test_evaluating_within_a_round_leaves_one_row_a_round(make_run: MakeRun) -> None:
+    run = make_run(options=("--trainer.val_check_interval", "0.5")).complete()
+    rows = [(row.demonstrations, row.task) for row in run.folder.read_curve()]
+    assert len(rows) == len(set(rows))
+    assert sorted({count for count, _ in rows}) == [0, 2, 4, 5]
+    assert json.loads(run.folder.evaluation.read_text())["demonstrations"] == 5

@@ -1,0 +1,251 @@
+"""Every shipped configuration, found by a glob: each run small in MuJoCo, each part used, each comparison planned."""
+
+import csv
+import json
+import shlex
+import warnings
+from collections.abc import Iterator, Mapping
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from amf_process import amf, tree
+from PIL import Image, ImageSequence
+
+from amf_lightning.composition import read_configuration
+from amf_lightning.evaluation.run_folder import MEAN, RunFolder
+from amf_lightning.policies.weights import load_policy
+from amf_lightning.shipped import shipped_folder
+from amf_lightning.studies.comparison import Comparison, read_comparison
+from amf_lightning.tasks.halfcheetah import HalfCheetahVelocity
+from amf_lightning.tasks.render import RenderingUnavailable, render_frames
+from amf_lightning.tasks.task import Episode
+
+CONFIGS = shipped_folder("configs")
+PARTS = {"suite": "suite", "expert": "expert", "selection": "selector", "retention": "retention"}
+"""Folders of parts, and the key that each is put under."""
+
+
+def shipped(*patterns: str) -> list[str]:
+    return sorted(path.relative_to(CONFIGS).as_posix() for pattern in patterns for path in CONFIGS.glob(pattern))
+
+
+RUNS = [name for name in shipped("*.yaml") if name != "base.yaml"]
+PRETRAINING = shipped("pretrain/*.yaml")
+ANIMATED = "halfcheetah.yaml"
+"""The one run of which the animation is drawn, which takes longer than all else in a small run."""
+COMPARISONS = shipped("compare/*.yaml")
+PART_FILES = shipped(*(f"{folder}/*.yaml" for folder in PARTS))
+
+SELECTION_KEYS = ["demonstration", "round", "task", "task_index", "selector", "scores", "seed"]
+SMALL = ("--data.steps_per_round=5", "--data.evaluation_episodes=1", "--trainer.enable_progress_bar=false")
+
+
+def test_nothing_that_is_shipped_is_left_untested() -> None:
+    assert {"base.yaml", *RUNS, *PRETRAINING, *COMPARISONS, *PART_FILES} == set(shipped("**/*.yaml"))
+    assert len(RUNS) >= 3 and len(PRETRAINING) >= 2 and len(COMPARISONS) >= 2 and len(PART_FILES) >= 4
+
+
+# -- runs ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [*RUNS, *PRETRAINING])
+def test_a_small_run_leaves_every_file_that_is_promised(tmp_path: Path, name: str) -> None:
+    rounds = 1 if name in PRETRAINING else 2
+    animated = name == ANIMATED
+    options = [f"--config=configs/{name}", "--trainer.default_root_dir=run", *SMALL]
+    options += [] if name in PRETRAINING else ["--active.budget=2", "--active.batch_size=1"]
+    options += [] if animated else ["--reports.animation=false"]
+    outcome = amf("fit", *options, cwd=tmp_path)
+    assert outcome.code == 0, outcome.said
+    folder, suite = RunFolder(tmp_path / "run"), HalfCheetahVelocity()
+    config = yaml.safe_load(folder.config.read_text())
+    budget, tasks = config["active"]["budget"], [task.name for task in suite.tasks]
+
+    jobs = [json.loads(line) for line in folder.selections.read_text().splitlines()]
+    assert [list(job) for job in jobs] == [SELECTION_KEYS] * budget
+    assert [job["demonstration"] for job in jobs] == list(range(budget))
+    assert {job["round"] for job in jobs} == set(range(rounds))
+    assert all(tasks[job["task_index"]] == job["task"] and len(job["scores"]) == len(tasks) for job in jobs)
+    assert len({job["seed"] for job in jobs}) == budget
+
+    with folder.curve.open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["demonstrations", "task", "return", "success", "score"]
+    counts = [0, budget] if rounds == 1 else [0, 1, 2]
+    assert [(int(row[0]), row[1]) for row in rows] == [(n, task) for n in counts for task in [*tasks, MEAN]]
+    assert all(0 <= float(number) <= 1 for row in rows for number in row[3:])
+
+    evaluation = json.loads(folder.evaluation.read_text())
+    last = {row[1]: [float(number) for number in row[2:]] for row in rows if int(row[0]) == budget}
+    assert {task: list(of.values()) for task, of in evaluation["tasks"].items()} | {
+        MEAN: list(evaluation["mean"].values())
+    } == last
+    assert evaluation["demonstrations"] == budget
+
+    assert_pictures_are_whole(folder)
+    policy = load_policy(str(folder.policy))
+    policy.check_suite(suite.signature())
+    policy.make()
+    before = load_policy(pretrained) if (pretrained := config["model"]["pretrained"]) else None
+    known = sum(before.pretraining_counts.values()) if before else 0
+    assert sum(policy.pretraining_counts.values()) == known + budget
+    assert folder.checkpoint.is_file() and folder.ledger.is_file()
+    assert len(list(folder.demonstrations.glob("*.safetensors"))) == budget
+    if animated:
+        assert_animation_differs_where_it_should(folder)
+
+
+def assert_pictures_are_whole(folder: RunFolder) -> None:
+    report = folder.report.read_text()
+    for picture in (folder.curve_picture, folder.allocation_picture):
+        image = Image.open(picture).convert("RGB")
+        assert min(image.size) > 100 and image.getextrema() != ((255, 255),) * 3
+        assert f"({picture.name})" in report
+
+
+def assert_animation_differs_where_it_should(folder: RunFolder) -> None:
+    """`before` is on the left of `after`: both begin alike, move, and end differently."""
+    if (reason := why_nothing_renders()) is not None:
+        assert not folder.animation.exists()
+        pytest.skip(f"all but policy.gif was checked, because nothing can be rendered here: {reason}")
+    frames = [np.asarray(frame.convert("RGB"), int) for frame in ImageSequence.Iterator(Image.open(folder.animation))]
+    assert len(frames) > 10
+    first, last = frames[0], frames[-1]
+    assert differing(first, last) > 0.02
+    labels = 20  # rows of text above each picture; the first task's picture is below the first of them
+    left, right = (frame[labels:130, side] for frame in (first,) for side in halves(first))
+    assert differing(left, right) < 0.02
+    left, right = (last[labels:130, side] for side in halves(last))
+    assert differing(left, right) > 0.02
+    assert f"({folder.animation.name})" in folder.report.read_text()
+
+
+def halves(frame: np.ndarray[Any, Any]) -> tuple[slice, slice]:
+    width = frame.shape[1] // 2
+    return slice(0, width), slice(width, 2 * width)
+
+
+def differing(first: np.ndarray[Any, Any], second: np.ndarray[Any, Any]) -> float:
+    """Share of pixels that are clearly not the same; a GIF has few colours."""
+    return float((np.abs(first - second).max(axis=2) > 40).mean())
+
+
+def why_nothing_renders() -> str | None:
+    suite = HalfCheetahVelocity(horizon=2, reference=None)
+
+    class Still:
+        def act(self, observations: Any, contexts: Any) -> Any:
+            return observations.new_zeros(len(observations), suite.action_dim)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            render_frames(Still(), suite, Episode(suite.tasks[0], 0), every=1, size=16)
+        except RenderingUnavailable as reason:
+            return str(reason)
+    return None
+
+
+@pytest.mark.parametrize("name", PART_FILES)
+def test_a_part_can_be_put_into_a_run(tmp_path: Path, name: str) -> None:
+    """Everything is made, and then the checkpoint is missing; so the parts are known to fit without a run."""
+    part = read_configuration(CONFIGS / name)
+    key = PARTS[name.partition("/")[0]]
+    content: dict[str, Any] = {"config": str(CONFIGS / "halfcheetah.yaml"), key: str(CONFIGS / name)}
+    if key == "suite":
+        content["model"] = {"pretrained": None}  # weights are of one suite
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(content))
+    printed = amf("fit", "--config=run.yaml", "--print_config", cwd=tmp_path)
+    assert printed.code == 0, printed.said
+    resolved = yaml.safe_load(printed.stdout)[key]
+    assert resolved["class_path"].rpartition(".")[2] == part["class_path"]
+    assert set(leaves(part.get("init_args", {}))) <= set(leaves(resolved["init_args"]))
+    made = amf("fit", "--config=run.yaml", "--ckpt_path=none.ckpt", cwd=tmp_path)
+    assert made.code == 2 and "There is no checkpoint none.ckpt" in made.stderr, made.said
+
+
+# -- comparisons -----------------------------------------------------------------------------------------------------
+
+
+def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def values(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by dotted key."""
+    found = {}
+    for name in leaves(config):
+        value: Any = config
+        for key in name.split("."):
+            value = value[key]
+        found[name] = value
+    return found
+
+
+def planned(name: str, cwd: Path) -> tuple[Comparison, list[list[str]]]:
+    """A comparison, and the arguments of the commands that `amf compare --dry-run` lists for seeds 0 and 1."""
+    arguments = (f"--config=configs/compare/{Path(name).name}", "--seeds=0:2", "--output=out", "--dry-run")
+    outcome = amf("compare", *arguments, cwd=cwd)
+    assert outcome.code == 0, outcome.said
+    assert tree(cwd) == {}, "a dry run writes nothing"
+    commands = [shlex.split(line) for line in outcome.stdout.splitlines()]
+    assert all(command[0] == "OMP_NUM_THREADS=1" for command in commands)
+    assert all(command[2:5] == ["-m", "amf_lightning", "fit"] for command in commands)
+    return read_comparison(CONFIGS / name), [command[5:] for command in commands]
+
+
+def under(key: str, names: set[str]) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in names)
+
+
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_a_comparison_lists_a_run_for_each_strategy_and_seed(tmp_path: Path, name: str) -> None:
+    comparison, commands = planned(name, tmp_path)
+    folders = [option for command in commands for option in command if option.startswith("--trainer.default_root_dir=")]
+    pretrained = [f"out/pretrained/seed-{seed}" for seed in (0, 1) if comparison.pretrain]
+    runs = [f"out/runs/{label}/seed-{seed}" for label in comparison.strategies for seed in (0, 1)]
+    assert [folder.partition("=")[2] for folder in folders] == [*pretrained, *runs]
+    for command, folder in zip(commands, folders, strict=True):
+        assert f"--seed_everything={folder[-1]}" in command and "--reports.animation=false" in command
+        if comparison.pretrain and "/runs/" in folder:
+            assert f"--model.pretrained=out/pretrained/seed-{folder[-1]}/policy.safetensors" in command
+
+
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_strategies_differ_in_nothing_but_what_the_comparison_names(tmp_path: Path, name: str) -> None:
+    comparison, commands = planned(name, tmp_path)
+    named = {key for settings in comparison.strategies.values() for key in settings}
+    if Path(name).stem.startswith("halfcheetah"):
+        assert named == {"selector"}
+    resolved = {}
+    for label in comparison.strategies:
+        (command,) = [words for words in commands if f"--trainer.default_root_dir=out/runs/{label}/seed-0" in words]
+        outcome = amf("fit", *command, "--print_config", cwd=tmp_path)
+        assert outcome.code == 0, outcome.said
+        resolved[label] = values(yaml.safe_load(outcome.stdout))
+    for first, second in combinations(resolved, 2):
+        a, b = resolved[first], resolved[second]
+        differing = {key for key in a.keys() | b.keys() if a.get(key) != b.get(key)}
+        others = {key for key in differing if not under(key, named)}
+        assert others == {"trainer.default_root_dir"}, (first, second)
+        assert differing != others, f"{first} and {second} are the same strategy"
+
+
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_pre_training_is_the_same_for_all_strategies_and_fits_what_follows(name: str) -> None:
+    comparison = read_comparison(CONFIGS / name)
+    assert comparison.baseline in comparison.strategies
+    base = read_configuration(comparison.base)
+    if comparison.pretrain is not None:
+        before = read_configuration(comparison.pretrain)
+        for key in ("suite", "threads"):
+            assert before[key] == base[key]
+        assert before["model"]["policy"] == base["model"]["policy"]
