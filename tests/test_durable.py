@@ -33,10 +33,6 @@ def test_file_and_folder_names_are_synced_in_the_order_that_makes_them_durable(
     monkeypatch.setattr(os, "fsync", recorded_fsync)
     monkeypatch.setattr(Path, "replace", recorded_replace)
     write_durably(tmp_path / "a" / "b" / "file", "text")
-    assert calls == [
-        ("sync", Path()),
-        ("sync", Path("a")),
-        ("sync", Path("a/b") / f".file.{os.getpid()}.partial"),
-        ("replace", Path("a/b/file")),
-        ("sync", Path("a/b")),
-    ]
+    what, written = calls.pop(2)
+    assert what == "sync" and written.name.startswith(f".file.{os.getpid()}.") and written.suffix == ".partial"
+    assert calls == [("sync", Path()), ("sync", Path("a")), ("replace", Path("a/b/file")), ("sync", Path("a/b"))]
