@@ -107,9 +107,7 @@ def test_keeping_twice_as_many_states_changes_scores_by_a_few_per_cent(aggregate
 
 
 @pytest.mark.parametrize("aggregate", [Marginal(), Joint()])
-@pytest.mark.parametrize(
-    "embedding", [LastLayerFeatures(), LossGradient(), ProjectedGradient(dimension=32), Kernel()], ids=str
-)
+@pytest.mark.parametrize("embedding", [LastLayerFeatures(), LossGradient(), ProjectedGradient(dimension=32), Kernel()])
 def test_demonstrated_tasks_are_scored_once_all_have_a_demonstration(
     embedding: Embedding, aggregate: Aggregate
 ) -> None:
