@@ -74,7 +74,8 @@ class Lookahead:
     def _demonstrate(self, tasks: Sequence[int]) -> list[Trajectory]:
         for position, task in enumerate(tasks):
             if (position, task) not in self._known:
-                seed = keyed_seed(self.seed, Purpose.DEMONSTRATE, self.first + position)
+                before = sum(self.module.pretraining_counts or ())  # numbered as the round itself will number it
+                seed = keyed_seed(self.seed, Purpose.DEMONSTRATE, before + self.first + position)
                 episode = Episode(self.module.suite.tasks[task], seed)
                 [found] = self.expert.demonstrate(self.module.suite, [episode], on_step=self._count)
                 self._known[position, task] = found
