@@ -20,13 +20,20 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
 # Imported so that their classes can be named in a configuration without a path.
+import amf_lightning.experts.scripted
 import amf_lightning.experts.trained
+import amf_lightning.policies.gaussian_process
 import amf_lightning.retention.distillation
 import amf_lightning.retention.frozen
 import amf_lightning.selection.baselines
+import amf_lightning.selection.ensemble
 import amf_lightning.selection.informed
 import amf_lightning.selection.privileged
-import amf_lightning.tasks.halfcheetah  # noqa: F401
+import amf_lightning.tasks.halfcheetah
+import amf_lightning.tasks.integrator
+import amf_lightning.uncertainty.kernels
+import amf_lightning.uncertainty.policy_belief
+import amf_lightning.uncertainty.projected_gradient  # noqa: F401
 from amf_lightning.composition import MODE, find_configuration, read_configuration
 from amf_lightning.config_errors import ArgumentParser
 from amf_lightning.demonstrations.datamodule import DemonstrationDataModule

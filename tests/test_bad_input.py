@@ -62,7 +62,7 @@ CONFIGURATIONS: dict[str, tuple[dict[str, Any], str]] = {
     "unknown policy": ({"model": {"policy": {"class_path": "MPLPolicy"}}}, "Did you mean 'MLPPolicy'"),
     "unknown optimiser": ({"model": {"optimizer": {"class_path": "AdamWW"}}}, "Did you mean 'AdamW'"),
     "unknown embedding": ({"selector": gain(embedding="LastLayerFeature")}, "Did you mean 'LastLayerFeatures'"),
-    "nothing is near": ({"selector": "Zzz"}, "Give one of FixedSchedule, InformationGain"),
+    "nothing is near": ({"selector": "Zzz"}, "Give one of EnsembleDisagreement, FixedSchedule"),
     "class of another kind": ({"selector": "NoRetention"}, "'NoRetention' is no Selector (key 'selector')"),
     "class that is no part": ({"selector": "os.path.join"}, "'os.path.join' is no Selector"),
     "module that is missing": ({"selector": "nowhere.Mine"}, "There is no class 'nowhere.Mine'"),

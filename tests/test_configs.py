@@ -25,7 +25,13 @@ from amf_lightning.tasks.render import RenderingUnavailable, render_frames
 from amf_lightning.tasks.task import Episode
 
 CONFIGS = shipped_folder("configs")
-PARTS = {"suite": "suite", "expert": "expert", "selection": "selector", "retention": "retention"}
+PARTS = {
+    "suite": "suite",
+    "expert": "expert",
+    "selection": "selector",
+    "retention": "retention",
+    "policy": "model.policy",
+}
 """Folders of parts, and the key that each is put under."""
 
 
@@ -33,8 +39,9 @@ def shipped(*patterns: str) -> list[str]:
     return sorted(path.relative_to(CONFIGS).as_posix() for pattern in patterns for path in CONFIGS.glob(pattern))
 
 
-RUNS = [name for name in shipped("*.yaml") if name != "base.yaml"]
-PRETRAINING = shipped("pretrain/*.yaml")
+BASES = ["base.yaml", "integrator/base.yaml"]
+RUNS = [name for name in shipped("*.yaml", "integrator/start-*.yaml") if name not in BASES]
+PRETRAINING = shipped("pretrain/*.yaml", "integrator/pretrain-*.yaml")
 ANIMATED = "halfcheetah.yaml"
 """The one run of which the animation is drawn, which takes longer than all else in a small run."""
 COMPARISONS = shipped("compare/*.yaml")
@@ -45,7 +52,7 @@ SMALL = ("--data.steps_per_round=5", "--data.evaluation_episodes=1", "--trainer.
 
 
 def test_nothing_that_is_shipped_is_left_untested() -> None:
-    assert {"base.yaml", *RUNS, *PRETRAINING, *COMPARISONS, *PART_FILES} == set(shipped("**/*.yaml"))
+    assert {*BASES, *RUNS, *PRETRAINING, *COMPARISONS, *PART_FILES} == set(shipped("**/*.yaml"))
     assert len(RUNS) >= 3 and len(PRETRAINING) >= 2 and len(COMPARISONS) >= 2 and len(PART_FILES) >= 4
 
 

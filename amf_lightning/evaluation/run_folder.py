@@ -157,9 +157,8 @@ class RunFolder:
                 )
             return
         there, here = self._read_config(), dict(_leaves(config))
-        keys = [
-            key for key in {**here, **there} if not _ignored(key) and there.get(key, _ABSENT) != here.get(key, _ABSENT)
-        ]
+        # An option that is left off and one that did not exist yet are the same: a newer version goes on with old runs.
+        keys = [key for key in {**here, **there} if not _ignored(key) and there.get(key) != here.get(key)]
         if keys:
             shown = "; ".join(f"{key} is {_show(there, key)} there and {_show(here, key)} here" for key in keys[:3])
             more = f"; and {len(keys) - 3} more keys differ" if len(keys) > 3 else ""
@@ -180,12 +179,20 @@ class RunFolder:
             path.unlink(missing_ok=True)
 
     def finished(self, budget: int) -> bool:
-        """Whether the run was evaluated after `budget` demonstrations and has written what it writes at its end."""
-        return (
-            self.policy.exists()
-            and self.report.exists()
-            and any(row.demonstrations == budget for row in self.read_curve())
-        )
+        """Whether the run has written what it writes at its end, after `budget` demonstrations or stopped before."""
+        if not self.policy.exists() or not self.report.exists():
+            return False
+        return any(row.demonstrations == budget for row in self.read_curve()) or self.stopped is not None
+
+    @property
+    def stopped(self) -> str | None:
+        """Why the run ended before its budget was spent, as `evaluation.json` says; None if it did not."""
+        try:
+            facts = json.loads(_text(self.evaluation) or "{}")
+        except ValueError as error:
+            raise InputError(f"{self.evaluation} is not valid JSON ({error}). Remove it and run again.") from error
+        reason = facts.get("stopped") if isinstance(facts, dict) else None
+        return None if reason is None else str(reason)
 
     def _taken(self) -> list[Path]:
         """Files and folders that are there under a name of ours."""
@@ -237,9 +244,6 @@ def _rows(evaluation: Evaluation, task_names: Sequence[str], weights: Sequence[f
         yield CurveRow(number, name, *values)
     means = (weighted_mean(evaluation.returns, weights), weighted_mean(evaluation.successes, weights))
     yield CurveRow(number, MEAN, *means, evaluation.mean_score)
-
-
-_ABSENT = object()
 
 
 def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -18,7 +18,9 @@ from amf_lightning.evaluation.run_folder import RunFolder
 from amf_lightning.evaluation.scores import Evaluation
 from amf_lightning.experts.expert import Expert
 from amf_lightning.fine_tuning.collection import Share, collect
+from amf_lightning.fine_tuning.lookahead import Lookahead
 from amf_lightning.fine_tuning.module import BehaviouralCloning
+from amf_lightning.fine_tuning.stopping import StopRule
 from amf_lightning.policies.statistics import weights_hash
 from amf_lightning.retention.retention import NoRetention
 from amf_lightning.selection.context import SelectionContext, Selector
@@ -40,6 +42,7 @@ class ActiveSampling(Callback):
         selector: given by the top-level key `selector`.
         budget: N, demonstrations in all (not in addition to those of a resumed run).
         batch_size: B, demonstrations a round. The last round may be smaller.
+        stop: ends the run before the budget is spent, once there is little left to learn; by default never.
         seed: given by `seed_everything`.
     """
 
@@ -50,6 +53,7 @@ class ActiveSampling(Callback):
         selector: Selector,
         budget: int = 20,
         batch_size: int = 1,
+        stop: StopRule | None = None,
         seed: int = 0,
     ) -> None:
         rounds_of(budget, batch_size)
@@ -59,6 +63,7 @@ class ActiveSampling(Callback):
         self.selector = selector
         self.budget = budget
         self.batch_size = batch_size
+        self.stop = stop
         self.seed = seed
         self.evaluations: list[Evaluation] = []
         """After 0 demonstrations and after each evaluated round."""
@@ -66,6 +71,8 @@ class ActiveSampling(Callback):
         """Of the rounds so far, this one's included."""
         self.diagnostics: dict[str, float] = {}
         """What the selector reported this round."""
+        self.stopped: str | None = None
+        """Why the run ended before the budget was spent, if it did."""
 
     # -- Lightning's hooks, in the order in which they are called ---------------------------------------------------
 
@@ -81,15 +88,15 @@ class ActiveSampling(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._restore(trainer)
         if not self.evaluations:
-            module = _module(pl_module)
-            module.on_validation_epoch_start()
-            for index, batch in enumerate(_data(trainer).val_dataloader()):
-                module.validation_step(batch, index)
-            module.on_validation_epoch_end()
-            self.on_validation_end(trainer, pl_module)
+            self._evaluate(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module, data = _module(pl_module), _data(trainer)
+        if self.stop is not None and self.stop.reached(self.jobs):
+            self.stopped = self.stop.reason
+            if self.evaluations[-1].demonstrations != len(self.jobs):
+                self._evaluate(trainer, pl_module)
+            raise StopIteration  # Lightning's way to end a fit in good order
         jobs = self._choose(trainer, module, data)
         self.jobs += jobs
         data.demonstrations += self._collect(trainer, jobs)
@@ -103,6 +110,15 @@ class ActiveSampling(Callback):
         data.replay = lambda: module.replay(demonstrated)
         if trainer.max_epochs == trainer.current_epoch + 1:
             trainer.check_val_every_n_epoch = 1  # the last round is always evaluated
+
+    def _evaluate(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Evaluates outside of Lightning's own validation."""
+        module = _module(pl_module)
+        module.on_validation_epoch_start()
+        for index, batch in enumerate(_data(trainer).val_dataloader()):
+            module.validation_step(batch, index)
+        module.on_validation_epoch_end()
+        self.on_validation_end(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         evaluation = _module(pl_module).evaluation
@@ -182,6 +198,7 @@ class ActiveSampling(Callback):
         def counted_rollout(actor: Any, episodes: Sequence[Episode]) -> list[Trajectory]:
             return rollout(actor, self.suite, episodes, on_step=lambda count: steps.append(count))
 
+        lookahead = Lookahead(module, data, self.expert, number, first, self.seed)
         context = SelectionContext(
             suite=self.suite,
             policy=module.acting_policy(),
@@ -193,6 +210,9 @@ class ActiveSampling(Callback):
             rollout=counted_rollout,
             pretraining_counts=module.pretraining_counts,
             scores=self.evaluations[-1].scores if self.evaluations else None,
+            trainable=module.trainable(),
+            score_history=tuple(evaluation.scores for evaluation in self.evaluations),
+            lookahead=lookahead,
         )
         selection = self.selector.select(context, min(self.batch_size, self.budget - first))
         # Numbered on from π0's own demonstrations: none of its initial states is demonstrated a second time.
@@ -210,7 +230,7 @@ class ActiveSampling(Callback):
             for position, (task, scores) in enumerate(zip(selection.picks, selection.scores, strict=True))
         ]
         # A selector that says what it costs knows better: after a resumption it may have simulated again.
-        return jobs, {"environment_steps": float(sum(steps)), **selection.diagnostics}
+        return jobs, {"environment_steps": float(sum(steps) + lookahead.steps), **selection.diagnostics}
 
     def _collect(self, trainer: Trainer, jobs: Sequence[Job]) -> list[Trajectory]:
         """Has the jobs demonstrated, split between the ranks; returns once all are on the disk and recorded."""

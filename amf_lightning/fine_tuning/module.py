@@ -1,6 +1,6 @@
 """The LightningModule: behavioural cloning of a pre-trained policy, some of whose weights are protected."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from amf_lightning.errors import InputError
 from amf_lightning.evaluation.metric import EpisodeMetric
 from amf_lightning.evaluation.scores import Evaluation, check_scorable, evaluate_returns
 from amf_lightning.fine_tuning.checkpoint_io import read_checkpoint
+from amf_lightning.fine_tuning.refitting import check_alone, check_refitted, idle_optimizer
 from amf_lightning.policies.mlp import MLPPolicy
-from amf_lightning.policies.protocol import Policy, frozen_copy
+from amf_lightning.policies.protocol import Policy, RefittedPolicy, frozen_copy
 from amf_lightning.policies.statistics import FeatureStatistics, feature_statistics
 from amf_lightning.policies.weights import PolicyFile, build_policy, load_policy, save_policy
 from amf_lightning.retention.frozen import mask_gradients, restore_frozen
@@ -65,6 +66,8 @@ class BehaviouralCloning(LightningModule):
         self._pretrained = (frozen_copy(self.policy),)
         if pretrained is not None:
             self.start_from(pretrained)
+        if isinstance(self.policy, RefittedPolicy):
+            check_refitted(self.policy, self.retention)
         self.masks: dict[str, Tensor] = {}
         self._factors: dict[str, float] = {}
         """Of the losses; those not named count once."""
@@ -98,6 +101,12 @@ class BehaviouralCloning(LightningModule):
             return None
         return tuple(self.file.pretraining_counts.get(task.name, 0) for task in self.suite.tasks)
 
+    def trainable(self) -> dict[str, Tensor]:
+        """Which entries of each named parameter are trained, bool on the CPU; those not named are trained whole."""
+        named = self.policy.named_parameters()
+        frozen = {name: torch.zeros(p.shape, dtype=torch.bool) for name, p in named if not p.requires_grad}
+        return {**{name: mask.cpu() for name, mask in self.masks.items()}, **frozen}
+
     def acting_policy(self) -> Policy:
         """A frozen copy of the current policy on the CPU, for rollouts and selection."""
         return frozen_copy(self.policy).cpu()
@@ -121,11 +130,19 @@ class BehaviouralCloning(LightningModule):
         for name, parameter in self.policy.named_parameters():
             if name in self.masks and not self.masks[name].any():
                 parameter.requires_grad_(False)  # frozen whole: no gradient need be computed
-        if not any(parameter.requires_grad for parameter in self.policy.parameters()):
+        if isinstance(self.policy, RefittedPolicy):
+            check_alone(self.policy, self.trainer.world_size)
+        elif not any(parameter.requires_grad for parameter in self.policy.parameters()):
             raise InputError("The retention freezes every weight of the policy: nothing is left to train.")
 
     def configure_optimizers(self) -> Optimizer:
-        trained = [parameter for parameter in self.policy.parameters() if parameter.requires_grad]
+        if isinstance(self.policy, RefittedPolicy):
+            return idle_optimizer()
+        return self.optimizer_for(self.policy)
+
+    def optimizer_for(self, policy: Policy) -> Optimizer:
+        """An optimiser of the trained weights of `policy` (ours or a copy) that keeps frozen entries as π0 has them."""
+        trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
         try:
             optimizer = self.optimizer(trained)
         except (TypeError, ValueError) as error:
@@ -134,7 +151,7 @@ class BehaviouralCloning(LightningModule):
             frozen = {name: tensor.detach().clone() for name, tensor in self.pretrained.named_parameters()}
             frozen = {name: frozen[name].to(self.device) for name in self.masks}
             self.masks = {name: mask.to(self.device) for name, mask in self.masks.items()}
-            optimizer.register_step_post_hook(lambda *_: restore_frozen(self.policy, self.masks, frozen))
+            optimizer.register_step_post_hook(lambda *_: restore_frozen(policy, self.masks, frozen))
         return optimizer
 
     def replay(self, demonstrated: frozenset[int]) -> Rows | None:
@@ -143,23 +160,33 @@ class BehaviouralCloning(LightningModule):
         self._factors = {} if rows is None else {"replay": rows.loss_weight}
         return rows
 
-    def training_step(self, batch: dict[str, Batch], batch_idx: int) -> Tensor:
+    def losses(self, policy: Policy, batch: dict[str, Batch]) -> dict[str, Tensor]:
+        """Mean loss of each source of the batch, and what the retention adds."""
         # One pass for all sources: at this size the overhead of a second one is a fifth of the step.
         rows = [torch.cat(parts) for parts in zip(*batch.values(), strict=True)]
-        each = torch.split(self.policy.loss(*rows), [len(source[0]) for source in batch.values()])
+        each = torch.split(policy.loss(*rows), [len(source[0]) for source in batch.values()])
         losses: dict[str, Tensor] = {name: part.mean() for name, part in zip(batch, each, strict=True)}
-        if (penalty := self.retention.penalty(self.policy)) is not None:
+        if (penalty := self.retention.penalty(policy)) is not None:
             losses["penalty"] = penalty
+        return losses
+
+    def training_step(self, batch: dict[str, Batch], batch_idx: int) -> Tensor:
+        losses = self.losses(self.policy, batch)
         # Logging each step would cost a fifth of it, too.
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (self.global_step + 1) % every == 0:
             self.log_dict({f"loss/{name}": loss.detach() for name, loss in losses.items()})
-        return torch.stack([self._factors.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
+        total = weighted_sum(losses, self._factors)
+        return total if total.requires_grad else total.requires_grad_()  # nothing to step in a policy that is refitted
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         mask_gradients(self.policy, self.masks)
 
     def on_train_epoch_start(self) -> None:
+        if isinstance(self.policy, RefittedPolicy):
+            rows = demonstration_rows(self.trainer.datamodule.demonstrations, self.suite)  # type: ignore[attr-defined]
+            parts = (rows.observations, rows.contexts, rows.actions)
+            self.policy.refit(self.pretrained, *(part.to(self.device) for part in parts))
         if self.reset_optimizer:
             for optimizer in self.trainer.optimizers:
                 optimizer.state.clear()
@@ -193,7 +220,8 @@ class BehaviouralCloning(LightningModule):
             counts[trajectory.task] += 1
         rows = demonstration_rows(demonstrations, self.suite)
         covers = {name: count for name, count in counts.items() if count}
-        statistics = feature_statistics(policy, rows.observations, rows.contexts, covers)
+        known = not isinstance(policy, RefittedPolicy)  # such a policy keeps its rows, and has no features
+        statistics = feature_statistics(policy, rows.observations, rows.contexts, covers) if known else None
         before = self.file.pretraining_counts if self.file else {}
         total = {name: count + before.get(name, 0) for name, count in counts.items()}
         save_policy(path, policy, self.suite.signature(), statistics, total)
@@ -220,3 +248,8 @@ class BehaviouralCloning(LightningModule):
                     f"{path} does not fit the configured policy: '{name}' has shape {theirs.get(name)} in the "
                     f"checkpoint and {mine.get(name)} here. Give model.policy the options of that run."
                 )
+
+
+def weighted_sum(losses: Mapping[str, Tensor], factors: Mapping[str, float]) -> Tensor:
+    """The objective: each loss times its factor, 1 if it has none."""
+    return torch.stack([factors.get(name, 1.0) * loss for name, loss in losses.items()]).sum()

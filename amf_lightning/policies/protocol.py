@@ -2,13 +2,16 @@
 
 from abc import ABC, abstractmethod
 from copy import deepcopy
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
+from amf_lightning.errors import InputError
+
 
 class Policy(nn.Module, ABC):
-    """A task-conditioned policy that ends in a linear layer.
+    """A task-conditioned policy: one that ends in a linear layer, or a `RefittedPolicy`.
 
     Shapes: observations [N, O], contexts [N, C], actions [N, A] in [-1, 1]. Constructed as
     `cls(observation_dim, context_dim, action_dim, **options)`, where the options are plain types: they are written
@@ -19,9 +22,21 @@ class Policy(nn.Module, ABC):
     """Keyword arguments of the constructor beyond the three dimensions."""
 
     @property
-    @abstractmethod
     def output_layer(self) -> nn.Linear:
-        """The last linear layer."""
+        """The last linear layer. A policy that learns by gradient steps has one.
+
+        Raises:
+            InputError: this policy has none.
+        """
+        raise InputError(
+            f"{type(self).__name__} does not end in a linear layer, so it has neither features nor gradients of one. "
+            "Choose an embedding that is a kernel on states and contexts."
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors are."""
+        return next(chain(self.parameters(), self.buffers())).device
 
     @abstractmethod
     def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
@@ -29,7 +44,7 @@ class Policy(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
-        """Behavioural-cloning loss of each row, [N]. Its graph passes through `output_layer`."""
+        """Behavioural-cloning loss of each row, [N]. Its graph passes through `output_layer`, if there is one."""
 
     @abstractmethod
     def log_prob(self, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
@@ -58,6 +73,31 @@ class Policy(nn.Module, ABC):
             handle.remove()
         return captured[-1]
 
+    def embed(self, observations: Tensor, contexts: Tensor) -> Tensor:
+        """φ, what makes two states alike to `LastLayerFeatures`, [N, P]: `features` with a 1 appended for the bias.
+
+        A policy that knows better, e.g. a pooled representation of a transformer, may give its own. It must depend on
+        nothing but the weights and the row itself, and end in a constant 1 if its last layer has a bias. Stored
+        statistics are sums over it: pre-train again after changing it.
+        """
+        features = self.features(observations, contexts)
+        return torch.cat([features, torch.ones_like(features[:, :1])], dim=1)
+
+
+class RefittedPolicy(Policy):
+    """A policy without weights to step: it is fitted anew, in closed form, at the start of each round."""
+
+    @abstractmethod
+    def refit(self, start: Policy, observations: Tensor, contexts: Tensor, actions: Tensor) -> None:
+        """Becomes what `start` is after seeing these rows too; what it was before is forgotten.
+
+        Args:
+            start: π0, of the same class and shapes.
+            observations: of all demonstrations so far, [N, O].
+            contexts: [N, C].
+            actions: the expert's, [N, A].
+        """
+
 
 def frozen_copy(policy: Policy) -> Policy:
     """A deep copy in evaluation mode whose parameters need no gradient."""
@@ -69,6 +109,5 @@ def frozen_copy(policy: Policy) -> Policy:
 
 @torch.no_grad()
 def features_with_bias(policy: Policy, observations: Tensor, contexts: Tensor) -> Tensor:
-    """`policy.features` with a 1 appended for the bias, [N, F + 1] float64."""
-    features = policy.features(observations, contexts).to(torch.float64)
-    return torch.cat([features, torch.ones_like(features[:, :1])], dim=1)
+    """`policy.embed`, by default the features with a 1 appended for the bias, [N, F + 1] float64."""
+    return policy.embed(observations, contexts).to(torch.float64)

@@ -67,6 +67,11 @@ class RunReports(Callback):
             "budget": self.active.budget,
             "seed": self.active.seed,
         }
+        if self.active.stopped:
+            facts["stopped"] = self.active.stopped
+            print(
+                f"\nStopped after {len(self.active.jobs)} of {self.active.budget} demonstrations: {self.active.stopped}"
+            )
         names = [task.name for task in self.suite.tasks]
         folder.write_evaluation(self.active.evaluations[-1], names, self.suite.weights, **facts)
         if self.animation and not folder.animation.is_file():

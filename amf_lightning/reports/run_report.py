@@ -27,7 +27,7 @@ def write_report(folder: RunFolder, suite: TaskSuite) -> None:
 
     Args:
         folder: has `curve.csv` and `selections.jsonl`; of `evaluation.json`, if it is there, are read: `selector`,
-            `uses`, `environment_steps`, `pretraining_tasks` (names), `budget`, `seed`.
+            `uses`, `environment_steps`, `pretraining_tasks` (names), `budget`, `seed`, `stopped` (why).
         suite: the tasks.
 
     Raises:
@@ -40,7 +40,7 @@ def write_report(folder: RunFolder, suite: TaskSuite) -> None:
     _write_pictures(folder, curve, jobs, names, pretrained)
     sections = [
         f"# {selector} on {suite.name}: {plural(len(jobs), 'demonstration')}",
-        _summary(curve, jobs, names, facts.get("budget")),
+        _summary(curve, jobs, names, facts.get("budget"), facts.get("stopped")),
         f"![Mean score against demonstrations]({folder.curve_picture.name})",
         "## What was asked, and what it gained",
         _gain_table(curve, jobs, names),
@@ -95,7 +95,9 @@ def _write_pictures(
     write_durably(folder.allocation_picture, png(allocation_figure(picks, rounds, names, frozenset(pretrained))))
 
 
-def _summary(curve: Curve, jobs: Sequence[Job], names: Sequence[str], budget: int | None) -> str:
+def _summary(
+    curve: Curve, jobs: Sequence[Job], names: Sequence[str], budget: int | None, stopped: str | None = None
+) -> str:
     counts = sorted(curve)
     first, last = curve[counts[0]][MEAN], curve[counts[-1]][MEAN]
     scores = [curve[count][MEAN].score for count in counts]
@@ -114,7 +116,9 @@ def _summary(curve: Curve, jobs: Sequence[Job], names: Sequence[str], budget: in
     if most and never:
         few = len(never) <= _NUMBERS_SHOWN
         lines.append(f"Never asked: {', '.join(never) if few else f'{len(never)} of {len(names)} tasks'}.")
-    if budget is not None and last.demonstrations < budget:
+    if stopped and budget is not None:
+        lines.append(f"**Stopped early**, after {last.demonstrations} of {plural(budget, 'demonstration')}: {stopped}.")
+    elif budget is not None and last.demonstrations < budget:
         lines.append(f"**Not finished:** evaluated after {last.demonstrations} of {plural(budget, 'demonstration')}.")
     return "\n".join(lines)
 

@@ -38,6 +38,13 @@ class SelectionContext:
     """Privileged: normalised score of each task at the last evaluation, [K]."""
     available: tuple[bool, ...] | None = None
     """Whether a demonstration of each task can still be had, [K]; None if always."""
+    trainable: Mapping[str, Tensor] = field(default_factory=dict)
+    """Which entries of each named parameter training may change; a parameter not named is trained whole."""
+    score_history: tuple[tuple[float, ...], ...] = ()
+    """Privileged: `scores` of all evaluations of this run, the first before any demonstration, [E][K]."""
+    lookahead: Callable[[Sequence[int]], float] | None = None
+    """Privileged: mean score that the round would reach if these tasks were demonstrated, in this order (clairvoyant:
+    the demonstrations that would really come, the training and the evaluation that would really follow)."""
 
     def generator(self, *key: int) -> torch.Generator:
         """Random numbers that depend on (seed, round, key) alone."""
@@ -81,7 +88,7 @@ class Selector(ABC):
 
     uses: tuple[str, ...] = ()
     """What it needs beyond the demonstrations: of `simulator rollouts`, `pre-training statistics`,
-    `pre-training counts`, `evaluation returns`. The last two are privileged. Tables print it."""
+    `pre-training counts`, `evaluation returns`, `trial fine-tuning`. The last three are privileged. Tables print it."""
 
     def check(self, suite: TaskSuite, budget: int) -> None:  # noqa: B027 (most selectors serve any suite)
         """Called when the configuration is read, before anything is run or written.

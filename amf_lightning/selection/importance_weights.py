@@ -17,7 +17,7 @@ def log_ratios(policy: Policy, suite: TaskSuite, demonstrations: Sequence[Trajec
     The ratio of the densities of the trajectory under the policy told c and told its own task c_i; the dynamics cancel
     (AMF, arXiv 2410.05026, importance sampling of the occupancy).
     """
-    device = policy.output_layer.weight.device
+    device = policy.device
     columns = []
     for demonstration in demonstrations:
         observations = torch.from_numpy(demonstration.observations[:-1]).to(device)

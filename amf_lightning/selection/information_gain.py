@@ -11,8 +11,8 @@ from torch import Tensor
 from amf_lightning.errors import InputError
 from amf_lightning.uncertainty.posterior import Posterior
 
-_CHUNK = 2**22
-"""Entries of the largest intermediate tensor; 32 MiB in float64, about the size of a last-level cache."""
+_CHUNK = 2**20
+"""Entries of the largest intermediate tensor: 8 MiB in float64, which stays in caches and is not mapped anew each time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,11 +27,18 @@ class Blocks:
     """Probability of each trajectory among those of its task, [M] float64; sums to one over a task."""
     horizons: Tensor
     """Horizon H_c of each trajectory's task in steps, [M] float64."""
+    levels: Tensor | None = None
+    """Noise of an observation of each trajectory in units of σ², [M] float64; 1 if None."""
+
+    @property
+    def thinning(self) -> Tensor:
+        """S/H_c, [M]: the states kept for each step of the horizon."""
+        return self.points.shape[1] / self.horizons
 
     @property
     def noise(self) -> Tensor:
-        """S/H_c, [M]: the noise of a kept state, which stands for H_c/S states, in units of σ²."""
-        return self.points.shape[1] / self.horizons
+        """S/H_c times the level, [M]: the noise of a kept state, which stands for H_c/S states, in units of σ²."""
+        return self.thinning if self.levels is None else self.thinning * self.levels
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +49,8 @@ class Problem:
     targets: Blocks
     distribution: Tensor
     """μ, [K] float64."""
+    costs: Tensor | None = None
+    """What a demonstration of each task costs, [K] float64; all the same if None."""
 
     @property
     def block_weights(self) -> Tensor:
@@ -51,7 +60,7 @@ class Problem:
     @property
     def state_weights(self) -> Tensor:
         """w_x = μ(c)·p_i·H_c/S of each target state, [M, S]."""
-        weights = self.block_weights / self.targets.noise
+        weights = self.block_weights / self.targets.thinning
         return weights[:, None].expand(self.targets.points.shape[:2])
 
 
@@ -139,7 +148,7 @@ def joint_gains(posterior: Posterior, problem: Problem, kappa: float) -> Tensor:
     """Σ_i μ(c_i)p_i ½ log det(T_i before)/det(T_i after), T = K_D + κ(S/H)I, for each candidate trajectory, [M]."""
     candidates, targets = problem.candidates, problem.targets
     blocks = posterior.prepare(targets.points)
-    factors = posterior.block_factor(blocks, kappa * targets.noise)
+    factors = posterior.block_factor(blocks, kappa * targets.thinning)
     inner = torch.eye(candidates.points.shape[1], dtype=torch.float64, device=blocks.device)
     gains = []
     for chunk, noise in _chunks(posterior, candidates, blocks.shape[0] * blocks.shape[1]):

@@ -3,12 +3,14 @@
 import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from amf_lightning.errors import InputError
 from amf_lightning.policies.protocol import Policy
-from amf_lightning.selection.baselines import allowed_tasks, draw_uniformly
+from amf_lightning.selection.baselines import allowed_tasks, draw_uniformly, without_scores
 from amf_lightning.selection.context import Selection, SelectionContext, Selector
 from amf_lightning.selection.greedy import choose_greedily
 from amf_lightning.selection.information_gain import (
@@ -23,9 +25,9 @@ from amf_lightning.selection.occupancies import (
     Expected,
     Occupancy,
     PolicyRollout,
-    all_states,
-    demonstrated_states,
 )
+from amf_lightning.selection.state_rows import all_states, demonstrated_states
+from amf_lightning.tasks.task import TaskSuite
 from amf_lightning.uncertainty.embeddings import Embedding, Knowledge, LastLayerFeatures, States
 from amf_lightning.uncertainty.posterior import Posterior
 
@@ -36,7 +38,9 @@ class InformedSelector(Selector):
     Nothing but a cache is carried from round to round, so a run that was killed goes on with the same picks.
     """
 
-    def __init__(self, embedding: Embedding, occupancy: Occupancy, rho: float) -> None:
+    def __init__(
+        self, embedding: Embedding, occupancy: Occupancy, rho: float, noise: dict[str, float] | None = None
+    ) -> None:
         if embedding.needs_actions and not occupancy.has_actions:
             raise InputError(
                 f"{type(self).__name__}: {type(embedding).__name__} needs the expert's actions at the expected states, "
@@ -47,8 +51,13 @@ class InformedSelector(Selector):
         self.embedding = embedding
         self.occupancy = occupancy
         self.rho = rho
+        self.noise = _positive("noise", noise)
         self.uses = tuple(dict.fromkeys((*embedding.uses, *occupancy.uses)))
         self._reference = ReferenceRollouts()
+
+    def check(self, suite: TaskSuite, budget: int) -> None:
+        """Raises InputError if `noise` names a task that the suite lacks."""
+        _by_task(suite, self.noise)
 
     @abstractmethod
     def score(self, posterior: Posterior, problem: Problem) -> Tensor:
@@ -61,6 +70,10 @@ class InformedSelector(Selector):
     def select(self, context: SelectionContext, batch_size: int) -> Selection:
         """Scores every task, picks the best, conditions on its expected states, and so on for the batch."""
         allowed_tasks(context)
+        first = list(self.occupancy.prefill(context, batch_size))
+        unscored = without_scores(first, len(context.suite.tasks))
+        if len(first) == batch_size:
+            return unscored
         expected = self.occupancy.expected(context)
         if expected is None:
             return draw_uniformly(context, batch_size)
@@ -69,9 +82,9 @@ class InformedSelector(Selector):
             posterior,
             problem.candidates,
             lambda belief: self.score(belief, problem),
-            batch_size,
+            batch_size - len(first),
             context.allowed,
-            context.generator,
+            lambda position: context.generator(len(first) + position),
         )
         variances = task_variances(posterior, problem.targets, len(context.suite.tasks)).tolist()
         diagnostics = {
@@ -80,7 +93,8 @@ class InformedSelector(Selector):
             **self.diagnose(posterior, problem),
             "environment_steps": float(expected.environment_steps + reference_steps),
         }
-        return Selection(tuple(picks), tuple(tuple(row.tolist()) for row in scores), diagnostics)
+        rows = (*unscored.scores, *(tuple(row.tolist()) for row in scores))
+        return Selection((*first, *picks), rows, diagnostics)
 
     def _embed(self, context: SelectionContext, expected: Expected) -> tuple[Posterior, Problem, int]:
         """The belief given the history, the problem in its points, and the steps spent on π0's own rollouts."""
@@ -100,14 +114,29 @@ class InformedSelector(Selector):
             history=demonstrated_states(context),
             reference=reference,
             clip=self.occupancy.extrapolates,
+            noise=self._noise_of_history(context),
+            trainable=context.trainable,
         )
         embedded = self.embedding.embed(knowledge, expected.candidates.states, expected.targets.states, self.rho)
-        problem = Problem(
-            expected.candidates.embedded(embedded.candidates),
-            expected.targets.embedded(embedded.targets),
-            context.suite.distribution.to(embedded.targets.device),
-        )
-        return embedded.posterior, problem, steps
+        candidates, device = expected.candidates.embedded(embedded.candidates), embedded.targets.device
+        if (levels := _by_task(context.suite, self.noise)) is not None:
+            candidates = replace(candidates, levels=levels.to(device)[candidates.tasks])
+        targets = expected.targets.embedded(embedded.targets)
+        distribution = context.suite.distribution.to(device)
+        return embedded.posterior, Problem(candidates, targets, distribution, self.costs_of(context.suite)), steps
+
+    def costs_of(self, suite: TaskSuite) -> Tensor | None:
+        """What a demonstration of each task costs, [K] float64; None if all are the same."""
+        return None
+
+    def _noise_of_history(self, context: SelectionContext) -> Tensor | None:
+        """Level of each demonstrated state, [N]."""
+        levels = _by_task(context.suite, self.noise)
+        if levels is None or not context.demonstrations:
+            return None
+        tasks = torch.tensor([context.suite.task(trajectory.task).index for trajectory in context.demonstrations])
+        lengths = torch.tensor([trajectory.length for trajectory in context.demonstrations])
+        return levels[tasks].repeat_interleave(lengths).to(context.policy.device)
 
 
 class InformationGain(InformedSelector):
@@ -121,6 +150,10 @@ class InformationGain(InformedSelector):
         occupancy: which states stand for a demonstration not yet given.
         aggregate: how information is summed over states.
         rho: ridge ρ of the belief, in units of the observation noise.
+        noise: observation noise of demonstrations of tasks, by name, in units of that of the others: 4 for a task
+            whose expert has twice the spread. What was demonstrated and what is expected both count for less.
+        costs: what a demonstration of a task costs, by name, in units of that of the others; the score is then the
+            gain per cost.
     """
 
     def __init__(
@@ -129,8 +162,11 @@ class InformationGain(InformedSelector):
         occupancy: Occupancy = PolicyRollout(),  # noqa: B008
         aggregate: Aggregate = Marginal(),  # noqa: B008
         rho: float = 0.1,
+        noise: dict[str, float] | None = None,
+        costs: dict[str, float] | None = None,
     ) -> None:
-        super().__init__(embedding, occupancy, rho)
+        super().__init__(embedding, occupancy, rho, noise)
+        self.costs = _positive("costs", costs)
         if aggregate.needs_other_targets and not occupancy.separates_roles:
             raise InputError(
                 f"InformationGain: {type(aggregate).__name__} needs target states other than the candidate's, and "
@@ -145,10 +181,20 @@ class InformationGain(InformedSelector):
         self.aggregate = aggregate
         self._warned = False
 
+    def check(self, suite: TaskSuite, budget: int) -> None:
+        """Raises InputError if `noise` or `costs` name a task that the suite lacks."""
+        super().check(suite, budget)
+        self.costs_of(suite)
+
+    def costs_of(self, suite: TaskSuite) -> Tensor | None:
+        """See `costs`."""
+        return _by_task(suite, self.costs)
+
     def score(self, posterior: Posterior, problem: Problem) -> Tensor:
-        """Expected information gain of each task."""
+        """Expected information gain of each task, for each unit of cost."""
         gains = self.aggregate.gains(posterior, problem)
-        return task_scores(gains, problem.candidates, len(problem.distribution))
+        scores = task_scores(gains, problem.candidates, len(problem.distribution))
+        return scores if problem.costs is None else scores / problem.costs.to(scores)
 
     def diagnose(self, posterior: Posterior, problem: Problem) -> dict[str, float]:
         """Range of log10(v/κ) over the target states; warns once if κ drowns all variances."""
@@ -191,6 +237,23 @@ class UncertaintySampling(InformedSelector):
     def score(self, posterior: Posterior, problem: Problem) -> Tensor:
         """Mean v_D over the expected states of each task."""
         return task_variances(posterior, problem.targets, len(problem.distribution))
+
+
+def _positive(name: str, values: dict[str, float] | None) -> dict[str, float]:
+    for task, value in (values or {}).items():
+        if value <= 0:
+            raise InputError(f"{name} of task '{task}' is {value}; it must be positive.")
+    return values or {}
+
+
+def _by_task(suite: TaskSuite, values: Mapping[str, float]) -> Tensor | None:
+    """The value of every task, 1 where none is named, [K] float64; None if none is named at all."""
+    if not values:
+        return None
+    levels = torch.ones(len(suite.tasks), dtype=torch.float64)
+    for name, value in values.items():
+        levels[suite.task(name).index] = value
+    return levels
 
 
 class ReferenceRollouts:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from amf_lightning.errors import InputError
 from amf_lightning.policies.protocol import Policy
+from amf_lightning.selection.baselines import RoundRobin, allowed_tasks
 from amf_lightning.selection.context import SelectionContext
 from amf_lightning.selection.importance_weights import (
     effective_sample_size,
@@ -65,6 +66,10 @@ class Occupancy(ABC):
     """Whether candidate and target states differ."""
     uses: tuple[str, ...] = ()
     """What it needs beyond the demonstrations, in the words of `Selector.uses`."""
+
+    def prefill(self, context: SelectionContext, batch_size: int) -> tuple[int, ...]:
+        """Tasks that are asked first, before any is scored, at most `batch_size`: none."""
+        return ()
 
     @abstractmethod
     def expected(self, context: SelectionContext) -> Expected | None:
@@ -125,10 +130,7 @@ class PolicyRollout(Occupancy):
         latest = demonstrations[-self.episodes :]
         if latest and not self.judge_by_expert:
             return _pieces(latest, task), _pieces(rollouts, task)
-        if len(latest) == 1:
-            return _pieces(latest, task, phase=0.75), _pieces(latest, task, phase=0.25)
-        known = latest or rollouts
-        return _pieces(known[1::2], task), _pieces(known[::2], task)
+        return _separated(task, latest or rollouts)
 
 
 class ImportanceWeighted(Occupancy):
@@ -188,23 +190,48 @@ class ImportanceWeighted(Occupancy):
         return Expected(blocks, blocks, diagnostics={**diagnostics, "collapsed_importance_weights": float(collapsed)})
 
 
-def demonstrated_states(context: SelectionContext) -> States | None:
-    """All states of all demonstrations, each with the context of its own task, [N, ·]; None without demonstrations."""
-    if not context.demonstrations:
-        return None
-    return all_states(context.demonstrations, context)
+class Demonstrated(Occupancy):
+    """Demonstrations of task c itself: no simulator, and no guess about where the expert goes.
 
+    A task without any is asked first: a prefill in the order of `RoundRobin`, keyed by the seed, that spends budget.
+    Rows to observe and rows to judge by are different demonstrations, or different states of the only one.
 
-def all_states(trajectories: Sequence[Trajectory], context: SelectionContext) -> States:
-    """Every state in which an action was taken, with the context of the trajectory's own task, [N, ·]."""
-    contexts = [context.suite.task(trajectory.task).context for trajectory in trajectories]
-    device = device_of(context.policy)
-    lengths = torch.tensor([trajectory.length for trajectory in trajectories])
-    return States(
-        torch.cat([torch.from_numpy(trajectory.observations[:-1]) for trajectory in trajectories]).to(device),
-        torch.tensor(contexts, dtype=torch.float32).repeat_interleave(lengths, 0).to(device),
-        torch.cat([torch.from_numpy(trajectory.actions) for trajectory in trajectories]).to(device),
-    )
+    Args:
+        demonstrations: of each task, the latest, that are looked at.
+        states: S, states kept of each.
+    """
+
+    has_actions = True
+    separates_roles = True
+
+    def __init__(self, demonstrations: int = 4, states: int = 16) -> None:
+        if demonstrations < 1:
+            raise InputError(f"Demonstrated: demonstrations is {demonstrations}; it must be at least 1.")
+        self.demonstrations = demonstrations
+        self.states = _positive("Demonstrated", states)
+
+    def prefill(self, context: SelectionContext, batch_size: int) -> tuple[int, ...]:
+        """Tasks that were not demonstrated yet, or a whole batch while none that can be had was."""
+        counts, allowed = context.counts, allowed_tasks(context)
+        missing = sum(counts[task] == 0 for task in allowed)
+        wanted = batch_size if missing == len(allowed) else min(batch_size, missing)
+        return RoundRobin().select(context, wanted).picks
+
+    def expected(self, context: SelectionContext) -> Expected | None:
+        """The latest demonstrations of each task that has any."""
+        candidates: list[_Piece] = []
+        targets: list[_Piece] = []
+        for task in context.suite.tasks:
+            if known := _of(task, context.demonstrations)[-self.demonstrations :]:
+                shown, judged = _separated(task, known)
+                candidates += shown
+                targets += judged
+        if not candidates:
+            return None
+        return Expected(
+            _blocks(candidates, self.states, context.policy, with_actions=True),
+            _blocks(targets, self.states, context.policy, with_actions=True),
+        )
 
 
 def thinned_steps(length: int, states: int, phase: float = 0.5) -> Tensor:
@@ -218,11 +245,6 @@ def thinned_steps(length: int, states: int, phase: float = 0.5) -> Tensor:
     return ((torch.arange(states, dtype=torch.float64) + phase) * (length / states)).floor().to(torch.int64)
 
 
-def device_of(policy: Policy) -> torch.device:
-    """Where the policy's weights are."""
-    return policy.output_layer.weight.device
-
-
 @dataclass(frozen=True)
 class _Piece:
     """One trajectory in one role: read for `task`, with its probability among those of that task."""
@@ -231,6 +253,13 @@ class _Piece:
     task: Task
     weight: float
     phase: float = 0.5
+
+
+def _separated(task: Task, known: list[Trajectory]) -> tuple[list[_Piece], list[_Piece]]:
+    """Candidates and targets: every other trajectory, or different states of the only one."""
+    if len(known) == 1:
+        return _pieces(known, task, phase=0.75), _pieces(known, task, phase=0.25)
+    return _pieces(known[1::2], task), _pieces(known[::2], task)
 
 
 def _of(task: Task, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
@@ -243,7 +272,7 @@ def _pieces(trajectories: Sequence[Trajectory], task: Task, phase: float = 0.5) 
 
 
 def _blocks(pieces: Sequence[_Piece], states: int, policy: Policy, with_actions: bool) -> StateBlocks:
-    device = device_of(policy)
+    device = policy.device
     steps = [thinned_steps(piece.trajectory.length, states, piece.phase) for piece in pieces]
     kept = list(zip(pieces, steps, strict=True))
     contexts = torch.tensor([piece.task.context for piece in pieces], dtype=torch.float32)

@@ -1,10 +1,14 @@
 """Selectors that know what a user of a pre-trained policy usually does not: references, not competitors."""
 
+from collections.abc import Sequence
+
 import torch
+from torch import Tensor
 
 from amf_lightning.errors import InputError
 from amf_lightning.selection.baselines import allowed_tasks
 from amf_lightning.selection.context import Selection, SelectionContext, Selector, argmax_keyed
+from amf_lightning.tasks.task import TaskSuite
 
 
 class Rebalancing(Selector):
@@ -37,3 +41,102 @@ class Rebalancing(Selector):
             picks.append(pick)
             totals[pick] += 1
         return Selection(tuple(picks), tuple(scores))
+
+
+class LearningProgress(Selector):
+    """PRIVILEGED: asks for the task whose evaluation is lowest or rises fastest.
+
+    The idea of data-efficient multi-task DAgger (arXiv 2509.25466), without its filter. The score of a task is
+    (1 − w)(1 − s) + w·max(0, s − s'), for its normalised score s at the last evaluation and s' some evaluations before,
+    divided by 1 + the picks of it in the same batch. Ties are broken by a draw keyed by (seed, round, position).
+
+    Args:
+        progress: w in [0, 1]: 0 asks for the lowest score, 1 for the largest rise.
+        window: evaluations between s' and s; fewer at the start of a run.
+    """
+
+    uses = ("evaluation returns",)
+
+    def __init__(self, progress: float = 0.5, window: int = 3) -> None:
+        if not 0 <= progress <= 1:
+            raise InputError(f"LearningProgress: progress is {progress}; it is a share and lies in [0, 1].")
+        if window < 1:
+            raise InputError(f"LearningProgress: window is {window}; it must be at least 1.")
+        self.progress = progress
+        self.window = window
+
+    def select(self, context: SelectionContext, batch_size: int) -> Selection:
+        """Picks one by one.
+
+        Raises:
+            InputError: nothing was evaluated.
+        """
+        if not context.score_history:
+            raise InputError("LearningProgress needs evaluations, and there is none. Choose another selector.")
+        allowed_tasks(context)
+        wanted = learning_progress(context.score_history, self.progress, self.window)
+        picked = torch.zeros_like(wanted)
+        picks: list[int] = []
+        scores: list[tuple[float, ...]] = []
+        for position in range(batch_size):
+            current = wanted / (1 + picked)
+            pick = argmax_keyed(current, context.allowed, context.generator(position))
+            scores.append(tuple(current.tolist()))
+            picks.append(pick)
+            picked[pick] += 1
+        return Selection(tuple(picks), tuple(scores))
+
+
+def learning_progress(history: Sequence[Sequence[float]], progress: float, window: int) -> Tensor:
+    """(1 − w)(1 − s) + w·max(0, s − s') for scores of all evaluations [E][K], s' `window` before the last; [K] float64.
+
+    >>> learning_progress([[0.0, 0.5], [0.5, 0.5]], progress=0.5, window=3)
+    tensor([0.5000, 0.2500], dtype=torch.float64)
+    """
+    scores = torch.tensor(history, dtype=torch.float64)
+    now, before = scores[-1], scores[max(0, len(scores) - 1 - window)]
+    return (1 - progress) * (1 - now) + progress * (now - before).clamp(min=0)
+
+
+class Oracle(Selector):
+    """PRIVILEGED, clairvoyant: tries each task, trains and evaluates as the round would, and asks for the best.
+
+    It sees the demonstrations before they are asked for and the evaluation before it takes place. Greedy, so an upper
+    bound for one demonstration ahead, not for a run. The score of a task is the mean score that the round would reach.
+    It costs K trainings and evaluations for each demonstration: for small suites only.
+
+    Args:
+        largest_suite: tasks of the largest suite that it is allowed for.
+    """
+
+    uses = ("evaluation returns", "trial fine-tuning")
+
+    def __init__(self, largest_suite: int = 12) -> None:
+        self.largest_suite = largest_suite
+
+    def check(self, suite: TaskSuite, budget: int) -> None:
+        """Raises InputError if the suite is too large."""
+        if (count := len(suite.tasks)) > self.largest_suite:
+            raise InputError(
+                f"Oracle would train {count} times for each demonstration; the suite has {count} tasks, and "
+                f"largest_suite is {self.largest_suite}. Raise it if you mean it."
+            )
+
+    def select(self, context: SelectionContext, batch_size: int) -> Selection:
+        """Picks one by one, each with the picks before it.
+
+        Raises:
+            InputError: there is no run to look ahead in.
+        """
+        if context.lookahead is None:
+            raise InputError("Oracle looks ahead in a run of `amf fit`, and this is none.")
+        allowed = allowed_tasks(context)
+        picks: list[int] = []
+        rows: list[tuple[float, ...]] = []
+        for position in range(batch_size):
+            scores = torch.full((len(context.suite.tasks),), torch.nan, dtype=torch.float64)
+            for task in allowed:
+                scores[task] = context.lookahead([*picks, task])
+            picks.append(argmax_keyed(scores, context.allowed, context.generator(position)))
+            rows.append(tuple(scores.tolist()))
+        return Selection(tuple(picks), tuple(rows))

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from amf_lightning.durable import write_durably
@@ -47,14 +47,17 @@ class RunFacts:
 
 
 def read_run(strategy: str, seed: int, folder: RunFolder) -> tuple[RunRows, RunFacts]:
-    """Rows and facts of a finished run.
+    """Rows and facts of a finished run. One that stopped early keeps its last scores up to the budget.
 
     Raises:
         InputError: a file of the folder is damaged.
     """
     facts = read_facts(folder)
     pretraining = facts.get("pretraining_tasks")
-    return RunRows(strategy, seed, tuple(folder.read_curve())), RunFacts(
+    rows = folder.read_curve()
+    if facts.get("stopped") and rows and (last := rows[-1].demonstrations) < facts["budget"]:
+        rows += [replace(row, demonstrations=facts["budget"]) for row in rows if row.demonstrations == last]
+    return RunRows(strategy, seed, tuple(rows)), RunFacts(
         uses=tuple(facts.get("uses") or ()),
         environment_steps=facts.get("environment_steps"),
         pretraining_tasks=None if pretraining is None else tuple(pretraining),

@@ -1,15 +1,14 @@
 """Runs processes side by side, one thread each, and says what became of them."""
 
-import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from amf_lightning.studies.plan import Run
+from amf_lightning.studies.processes import Process, Spawn, cold
 
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _TAIL = 15
 _POLL_SECONDS = 0.05
 
@@ -28,7 +27,9 @@ class Failure:
         return f"FAILED {self.run.name}: {self.reason}. The end of {self.run.log}:\n{indented}"
 
 
-def execute(runs: Sequence[Run], jobs: int = 1, say: Callable[[str], None] = print) -> list[Failure]:
+def execute(
+    runs: Sequence[Run], jobs: int = 1, say: Callable[[str], None] = print, spawn: Spawn = cold
+) -> list[Failure]:
     """Runs what is not finished, `jobs` processes at once; a failure does not stop the others.
 
     A run counts as done when its folder is complete, whatever its process said: one that was asked to stop may exit
@@ -44,28 +45,23 @@ def execute(runs: Sequence[Run], jobs: int = 1, say: Callable[[str], None] = pri
             while waiting and len(running) < jobs:
                 run = waiting.pop(0)
                 started += 1
-                running[run] = (_start(run), time.monotonic())
+                running[run] = (_start(run, spawn), time.monotonic())
                 say(f"[{started + done}/{len(runs)}] {run.name}: started, log in {run.log}")
             time.sleep(_POLL_SECONDS)
             for run, (process, since) in list(running.items()):
-                if process.poll() is None:
+                if (code := process.poll()) is None:
                     continue
                 del running[run]
                 seconds = time.monotonic() - since
-                if process.returncode == 0 and run.publish():
+                if code == 0 and run.publish():
                     say(f"{run.name}: finished in {seconds:.0f} s")
                 else:
-                    failures.append(failure := Failure(run, _reason(process.returncode), _tail(run)))
+                    failures.append(failure := Failure(run, _reason(code), _tail(run)))
                     say(str(failure))
     return failures
 
 
-def one_thread(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment in which a process computes on one thread: many runs side by side share the cores."""
-    return {**environment, **dict.fromkeys(_THREADS, "1")}
-
-
-class _Running(dict[Run, tuple[subprocess.Popen[bytes], float]]):
+class _Running(dict[Run, tuple[Process, float]]):
     """Processes under way, with the time at which they began."""
 
 
@@ -85,15 +81,11 @@ def _processes() -> Iterator[_Running]:
                 process.wait()
 
 
-def _start(run: Run) -> subprocess.Popen[bytes]:
+def _start(run: Run, spawn: Spawn) -> Process:
     run.made_in.parent.mkdir(parents=True, exist_ok=True)
     run.begin()
-    with run.log.open("wb") as log:
-        log.write(f"$ {run.shell_command}\n".encode())
-        log.flush()
-        return subprocess.Popen(
-            run.command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=one_thread(os.environ)
-        )
+    run.log.write_text(f"$ {run.shell_command}\n")
+    return spawn(run)
 
 
 def _reason(code: int) -> str:

@@ -20,6 +20,8 @@ class Purpose(IntEnum):
     INITIALISE = 9
     MEASURE = 10
     REPORT = 11
+    PROJECT = 12
+    ENSEMBLE = 13
 
 
 def keyed_seed(seed: int, purpose: Purpose, *key: int) -> int:

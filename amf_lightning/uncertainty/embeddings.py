@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -45,6 +45,10 @@ class Knowledge:
     """States of π0's own first rollouts of each task, by name, [N, ·]. Called only where needed: it may simulate."""
     clip: bool = False
     """Whether expected states may lie far outside all data, so that their features have to be bounded."""
+    noise: Tensor | None = None
+    """Variance of the observation at each state of the history in units of σ², [N] float64; 1 if None."""
+    trainable: Mapping[str, Tensor] = field(default_factory=dict)
+    """Which entries of each named parameter training may change; a parameter not named is trained whole."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,9 +78,10 @@ class Embedding(ABC):
 class LastLayerFeatures(Embedding):
     """φ: the input of the policy's last linear layer with a 1 appended, divided by s = √(mean ‖φ‖²) of π0's states.
 
-    The tangent kernel of the last layer. What π0 already knows enters as M0, the sum of φφᵀ over its pre-training
-    states, which its file keeps (ours, not in AMF). M0 holds in π0's own features; in others (`of_pretrained: false`
-    or `unit_norm: true`) it is made again each round from π0's own rollouts of the tasks that its file covers.
+    The tangent kernel of the last layer. A policy can give another φ by its own `embed`. What π0 already knows enters
+    as M0, the sum of φφᵀ over its pre-training states, which its file keeps (ours, not in AMF). M0 holds in π0's own
+    features; in others (`of_pretrained: false` or `unit_norm: true`) it is made again each round from π0's own
+    rollouts of the tasks that its file covers.
     M0 assumes that nothing is forgotten: set `statistics: false` when fine-tuning without retention.
 
     Args:
@@ -113,7 +118,7 @@ class LastLayerFeatures(Embedding):
                 bound = max(bound, float(history.norm(dim=-1).max()))
             ahead, wanted = clip_norms(ahead, bound), clip_norms(wanted, bound)
         prior = FeatureSpacePosterior.prior(ahead.shape[-1], ridge, self._known(knowledge, points, scale))
-        return Embedded(prior if history is None else prior.condition(history), ahead, wanted)
+        return Embedded(prior if history is None else prior.condition(history, _or_one(knowledge.noise)), ahead, wanted)
 
     def _scale(self, knowledge: Knowledge) -> float:
         """s, the same in every round: from the file, else from π0's first rollouts."""
@@ -180,8 +185,7 @@ class LossGradient(Embedding):
         posterior = FunctionSpacePosterior(GradientKernel(outputs, mean if mean > 0 else 1.0), ridge)
         if self.condition_on_history and knowledge.history is not None:
             rows = gradient_factors(knowledge.policy, knowledge.history)
-            stride = -(-len(rows) // _LONGEST_HISTORY)
-            posterior = posterior.condition(rows[::stride], 1 / stride)
+            posterior = posterior.condition(*thinned_history(rows, knowledge.noise))
         return Embedded(posterior, ahead, wanted)
 
 
@@ -203,7 +207,7 @@ class GradientKernel:
 
 
 def last_layer_features(policy: Policy, states: States) -> Tensor:
-    """Input of the last layer with a 1 appended, [..., F + 1] float64."""
+    """`Policy.embed`: input of the last layer with a 1 appended, [..., F + 1] float64."""
     observations, contexts = states.observations.flatten(0, -2), states.contexts.flatten(0, -2)
     return features_with_bias(policy, observations, contexts).reshape(*states.observations.shape[:-1], -1)
 
@@ -236,6 +240,22 @@ def gradient_factors(policy: Policy, states: States) -> Tensor:
     (residuals,) = torch.autograd.grad(loss, outputs[-1])
     factors = torch.cat([residuals, inputs[-1], torch.ones_like(residuals[:, :1])], dim=1).to(torch.float64)
     return factors.reshape(*states.observations.shape[:-1], -1)
+
+
+def thinned_history(
+    rows: Tensor, noise: Tensor | None = None, longest: int = _LONGEST_HISTORY
+) -> tuple[Tensor, Tensor | float]:
+    """Every m-th of rows [N, ...] so that at most `longest` are left, and their noise over m: each stands for m.
+
+    >>> thinned_history(torch.arange(5), longest=2)
+    (tensor([0, 3]), 0.3333333333333333)
+    """
+    stride = max(1, -(-len(rows) // longest))
+    return rows[::stride], 1 / stride if noise is None else noise[::stride] / stride
+
+
+def _or_one(noise: Tensor | None) -> Tensor | float:
+    return 1.0 if noise is None else noise
 
 
 def clip_norms(points: Tensor, bound: float) -> Tensor:

@@ -48,7 +48,7 @@ class Posterior(ABC):
             blocks: prepared, [M, S, Q]; each block is observed as a whole, apart from the others.
             noise: n of each block, [M].
         """
-        return self.whitened_covariance(targets, blocks, noise).square().sum(1)
+        return self.whitened_covariance(targets, blocks, noise).square_().sum(1)
 
     def whitened_covariance(self, targets: Tensor, blocks: Tensor, noise: Tensor) -> Tensor:
         """Z = L⁻¹ k_D(τ, x) with LLᵀ = K_D(τ, τ) + nI, [M, S, N]. ZᵀZ is the covariance that observing τ removes."""

@@ -123,3 +123,8 @@ def test_a_config_of_others_or_a_damaged_one_is_refused(folder: RunFolder, conte
     folder.config.write_bytes(content)
     with pytest.raises(InputError, match=r"config\.yaml (cannot be read as YAML|is not the configuration of a run)"):
         folder.check_identity(CONFIG)
+
+
+def test_an_option_of_a_newer_version_that_is_left_off_is_no_difference(folder: RunFolder) -> None:
+    begin(folder)
+    folder.check_identity(changed(model__newer=None))

@@ -1,4 +1,5 @@
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from selection_world import normal
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from amf_lightning.errors import InputError
 from amf_lightning.selection import information_gain
@@ -23,7 +25,8 @@ from amf_lightning.selection.information_gain import (
     task_scores,
     task_variances,
 )
-from amf_lightning.uncertainty.posterior import FeatureSpacePosterior, Posterior
+from amf_lightning.uncertainty.kernels import RBF
+from amf_lightning.uncertainty.posterior import FeatureSpacePosterior, FunctionSpacePosterior, Posterior
 
 AGGREGATES = [Marginal(0.1), Marginal(1.0), Variance(), Joint(0.5)]
 
@@ -260,3 +263,44 @@ def test_task_variances_are_means_over_trajectories_and_states() -> None:
 def test_kappa_must_be_positive(kind: type[Marginal] | type[Joint]) -> None:
     with pytest.raises(InputError, match="kappa is 0"):
         kind(0.0)
+
+
+def test_a_noisy_task_gains_as_if_the_formula_had_its_noise() -> None:
+    posterior, base = posterior_of(), problem_of(3)
+    levels = torch.tensor([4.0, 1.0, 0.5], dtype=torch.float64)
+    noisy = replace(base, candidates=replace(base.candidates, levels=levels))
+    found = scores_of(Variance(), posterior, noisy)
+    before = posterior.variance(posterior.prepare(base.targets.points))
+    for task, block in enumerate(base.candidates.points):
+        after = posterior.condition(block, 4 / 20 * float(levels[task]))
+        removed = before - after.variance(after.prepare(base.targets.points))
+        assert float(found[task]) == pytest.approx(float((base.state_weights * removed).sum()))
+
+
+def test_the_noise_of_targets_as_candidates_does_not_change_how_much_they_count() -> None:
+    base = problem_of(3)
+    levels = torch.full((3,), 9.0, dtype=torch.float64)
+    assert torch.equal(replace(base, targets=replace(base.targets, levels=levels)).state_weights, base.state_weights)
+
+
+class LargestTensor(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Remembers the number of entries of the largest tensor that any operation returned."""
+
+    entries = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        for tensor in found if isinstance(found, tuple | list) else [found]:
+            if isinstance(tensor, Tensor):
+                self.entries = max(self.entries, tensor.numel())
+        return found
+
+
+@pytest.mark.parametrize("kind", [Marginal(0.1), Variance(), Joint(0.5)])
+@pytest.mark.parametrize("space", [0, 1])
+def test_no_matrix_between_all_states_is_formed(kind: Aggregate, space: int) -> None:
+    problem = problem_of(300, states=16, dimension=4)
+    beliefs: list[Posterior] = [posterior_of(4), FunctionSpacePosterior(RBF(), 0.1).condition(normal(5, 4))]
+    with LargestTensor() as largest:  # type: ignore[no-untyped-call]
+        kind.gains(beliefs[space], problem)
+    assert largest.entries < 4000**2 < (300 * 16) ** 2

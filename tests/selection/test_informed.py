@@ -1,5 +1,6 @@
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -10,8 +11,10 @@ from amf_lightning.errors import InputError
 from amf_lightning.selection.context import SelectionContext
 from amf_lightning.selection.information_gain import Aggregate, Joint, Marginal, Variance
 from amf_lightning.selection.informed import InformationGain, InformedSelector, UncertaintySampling
-from amf_lightning.selection.occupancies import ImportanceWeighted, Occupancy, PolicyRollout
+from amf_lightning.selection.occupancies import Demonstrated, ImportanceWeighted, Occupancy, PolicyRollout
 from amf_lightning.uncertainty.embeddings import Embedding, LastLayerFeatures, LossGradient
+from amf_lightning.uncertainty.kernels import Kernel
+from amf_lightning.uncertainty.projected_gradient import ProjectedGradient
 from tiny import TinySuite
 
 SUITE = TinySuite()
@@ -23,6 +26,9 @@ PAIRS = [
     (LastLayerFeatures(), ImportanceWeighted()),
     (LossGradient(), ImportanceWeighted()),
     (LossGradient(condition_on_history=True), ImportanceWeighted(min_effective_sample_size=2.0)),
+    (ProjectedGradient(dimension=32), ImportanceWeighted()),
+    (ProjectedGradient(dimension=32, condition_on_history=True), ImportanceWeighted()),
+    (Kernel(), PolicyRollout()),
 ]
 pytestmark = pytest.mark.filterwarnings("ignore:The largest variance of the belief")
 
@@ -100,10 +106,66 @@ def test_keeping_twice_as_many_states_changes_scores_by_a_few_per_cent(aggregate
     assert float((one - two).abs().max()) < tolerance * float(one.max())
 
 
-def test_loss_gradients_with_rollouts_are_refused() -> None:
+@pytest.mark.parametrize("aggregate", [Marginal(), Joint()])
+@pytest.mark.parametrize("embedding", [LastLayerFeatures(), LossGradient(), ProjectedGradient(dimension=32), Kernel()])
+def test_demonstrated_tasks_are_scored_once_all_have_a_demonstration(
+    embedding: Embedding, aggregate: Aggregate
+) -> None:
+    selector = InformationGain(embedding, Demonstrated(), aggregate)
+    mixed = selector.select(context(demonstrated=(0, 3)), 3)
+    assert set(mixed.picks[:2]) == {1, 2} and mixed.picks[2] in (0, 3)
+    assert all(math.isnan(score) for row in mixed.scores[:2] for score in row)
+    assert [math.isnan(score) for score in mixed.scores[2]] == [False, True, True, False]
+    full = selector.select(context(demonstrated=(0, 1, 2, 3, 3)), 2)
+    assert all(math.isfinite(score) for row in full.scores for score in row)
+    assert full.diagnostics["environment_steps"] == 0
+    assert selector.select(context(demonstrated=()), 6).diagnostics == {}
+
+
+def test_gradients_with_rollouts_are_refused() -> None:
     for selector in (InformationGain, UncertaintySampling):
-        with pytest.raises(InputError, match="LossGradient needs the expert's actions"):
-            selector(LossGradient(), PolicyRollout())
+        for embedding in (LossGradient(), ProjectedGradient()):
+            with pytest.raises(InputError, match="Gradient needs the expert's actions"):
+                selector(embedding, PolicyRollout())
+
+
+def test_costs_turn_gains_into_gains_per_cost() -> None:
+    plain = InformationGain().select(context(), 1)
+    dear = SUITE.tasks[plain.picks[0]].name
+    selector = InformationGain(costs={dear: 100.0})
+    selector.check(SUITE, 5)
+    costly = selector.select(context(), 1)
+    assert costly.picks != plain.picks
+    factors = [100.0 if task.name == dear else 1.0 for task in SUITE.tasks]
+    assert costly.scores[0] == pytest.approx([score / c for score, c in zip(plain.scores[0], factors, strict=True)])
+
+
+@pytest.mark.parametrize(
+    ("embedding", "occupancy"),
+    [
+        (LastLayerFeatures(), PolicyRollout()),
+        (Kernel(), PolicyRollout()),
+        (LossGradient(condition_on_history=True), ImportanceWeighted()),
+        (ProjectedGradient(dimension=32, condition_on_history=True), ImportanceWeighted()),
+    ],
+)
+def test_noise_makes_what_was_demonstrated_count_for_less(embedding: Embedding, occupancy: Occupancy) -> None:
+    name = SUITE.tasks[3].name
+    plain, noisy = (
+        InformationGain(embedding, occupancy, noise=noise).select(context(), 1) for noise in (None, {name: 25.0})
+    )
+    assert noisy.diagnostics[f"variance/{name}"] > plain.diagnostics[f"variance/{name}"]
+    same = InformationGain(embedding, occupancy, noise={name: 1.0}).select(context(), 1)
+    assert same.scores[0] == pytest.approx(plain.scores[0], rel=1e-9)
+
+
+def test_costs_and_noise_must_be_positive_and_of_tasks_that_exist() -> None:
+    make: Callable[..., InformationGain] = InformationGain
+    for option in ("costs", "noise"):
+        with pytest.raises(InputError, match=f"{option} of task 'goal=1' is 0"):
+            make(**{option: {"goal=1": 0.0}})
+        with pytest.raises(InputError, match="goal=7"):
+            make(**{option: {"goal=7": 2.0}}).check(SUITE, 5)
 
 
 def test_joint_with_the_same_states_in_both_roles_is_refused() -> None:

@@ -5,13 +5,15 @@ import torch
 from selection_world import context_of, demonstrate, mlp, rows_of
 
 from amf_lightning.errors import InputError
+from amf_lightning.selection.baselines import RoundRobin
 from amf_lightning.selection.occupancies import (
+    Demonstrated,
     ImportanceWeighted,
     PolicyRollout,
     StateBlocks,
-    demonstrated_states,
     thinned_steps,
 )
+from amf_lightning.selection.state_rows import demonstrated_states
 from amf_lightning.tasks.actor import Actor
 from amf_lightning.tasks.rollout import rollout
 from amf_lightning.tasks.task import Episode
@@ -140,8 +142,48 @@ def test_collapsed_weights_are_reported() -> None:
     assert tempered.diagnostics["effective_sample_size/goal=1"] == pytest.approx(1.5, abs=1e-6)
 
 
+def test_demonstrated_tasks_are_looked_at_through_their_own_latest_demonstrations() -> None:
+    known = demonstrate(SUITE, [2, 0, 2, 2, 0])
+    expected = Demonstrated(demonstrations=2, states=6).expected(context_of(SUITE, POLICY, demonstrations=known))
+    assert expected is not None and expected.environment_steps == 0
+    assert sorted(expected.candidates.tasks.tolist()) == sorted(expected.targets.tasks.tolist()) == [0, 2]
+    steps = thinned_steps(known[0].length, 6)
+    for task, shown, judged in ((0, 4, 1), (2, 3, 2)):
+        for blocks, trajectory in ((expected.candidates, known[shown]), (expected.targets, known[judged])):
+            assert torch.equal(rows(blocks, task), torch.from_numpy(trajectory.observations)[steps])
+            assert blocks.states.actions is not None
+            actions = blocks.states.actions[blocks.tasks == task].flatten(0, 1)
+            assert torch.equal(actions, torch.from_numpy(trajectory.actions)[steps])
+
+
+def test_one_demonstration_is_observed_and_judged_at_different_states() -> None:
+    [known] = demonstrate(SUITE, [1])
+    expected = Demonstrated(states=4).expected(context_of(SUITE, POLICY, demonstrations=[known]))
+    assert expected is not None
+    observations = torch.from_numpy(known.observations)
+    assert torch.equal(rows(expected.candidates, 1), observations[[2, 5, 8, 11]])
+    assert torch.equal(rows(expected.targets, 1), observations[[0, 3, 6, 9]])
+
+
+def test_tasks_without_a_demonstration_are_asked_first_in_the_order_of_round_robin() -> None:
+    occupancy = Demonstrated()
+    for seed in range(5):
+        fresh = context_of(SUITE, POLICY, seed=seed)
+        order = RoundRobin().select(fresh, 4).picks
+        assert occupancy.prefill(fresh, 3) == order[:3]
+        assert occupancy.prefill(fresh, 6)[:4] == order
+        begun = context_of(SUITE, POLICY, seed=seed, demonstrations=demonstrate(SUITE, order[:2]), round=2)
+        assert occupancy.prefill(begun, 5) == order[2:]
+    known = demonstrate(SUITE, [0, 1, 2])
+    limited = context_of(SUITE, POLICY, demonstrations=known, available=(True, True, True, False))
+    assert occupancy.prefill(limited, 2) == ()
+    lost = context_of(SUITE, POLICY, demonstrations=known, available=(False, False, False, True))
+    assert occupancy.prefill(lost, 2) == (3, 3)
+
+
 def test_nothing_collected_gives_no_expectation() -> None:
     assert ImportanceWeighted().expected(context_of(SUITE, POLICY)) is None
+    assert Demonstrated().expected(context_of(SUITE, POLICY)) is None
     assert demonstrated_states(context_of(SUITE, POLICY)) is None
 
 
@@ -162,6 +204,8 @@ def test_the_history_holds_every_state_with_the_context_of_its_own_task() -> Non
         (lambda: PolicyRollout(episodes=1), "at least 2"),
         (lambda: PolicyRollout(states=0), "at least one state"),
         (lambda: ImportanceWeighted(states=0), "at least one state"),
+        (lambda: Demonstrated(states=0), "at least one state"),
+        (lambda: Demonstrated(demonstrations=0), "at least 1"),
         (lambda: ImportanceWeighted(temperature=0.5), "at least 1"),
         (lambda: ImportanceWeighted(min_effective_sample_size=0.5), "at least 1"),
         (lambda: ImportanceWeighted(temperature=2.0, min_effective_sample_size=2.0), "not both"),

@@ -11,7 +11,8 @@ from ready_runs import PROGRAM, lay_ready
 
 from amf_lightning.studies.comparison import Comparison
 from amf_lightning.studies.plan import Run, plan_runs
-from amf_lightning.studies.runner import execute, one_thread
+from amf_lightning.studies.processes import one_thread
+from amf_lightning.studies.runner import execute
 
 
 @pytest.fixture(scope="module", autouse=True)

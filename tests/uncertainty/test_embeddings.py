@@ -211,3 +211,20 @@ def test_a_policy_without_residuals_gives_no_gain_but_no_failure() -> None:
 def test_gradients_of_states_without_actions_are_refused() -> None:
     with pytest.raises(InputError, match="actions"):
         gradient_factors(mlp(SUITE), states(3, 4, actions=False))
+
+
+class Doubled(MLPPolicy):
+    """Gives an embedding of its own."""
+
+    def embed(self, observations: Tensor, contexts: Tensor) -> Tensor:
+        return 2 * self.features(observations, contexts)[:, :3]
+
+
+def test_a_policy_may_give_its_own_embedding_and_the_statistics_follow() -> None:
+    policy, ahead = Doubled(2, 1, 1, hidden=(8,)), states(3, 4)
+    observations, contexts = ahead.observations.flatten(0, 1), ahead.contexts.flatten(0, 1)
+    rows = 2 * policy.features(observations, contexts)[:, :3].detach().double()
+    statistics = statistics_of(policy, States(observations, contexts), {"a": 1})
+    assert torch.allclose(statistics.second_moment, rows.T @ rows)
+    embedded = LastLayerFeatures().embed(knowledge(policy, statistics=statistics), ahead, ahead, 0.1)
+    assert torch.allclose(embedded.targets.flatten(0, 1), rows / statistics.scale)

@@ -1,0 +1,46 @@
+"""When to stop asking before the budget is spent."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from amf_lightning.demonstrations.ledger import Job
+from amf_lightning.errors import InputError
+
+
+@dataclass(frozen=True)
+class StopRule:
+    """Ends a run once the largest score of a round was below a threshold for some rounds in a row (ours).
+
+    It looks at what the ledger says of the rounds collected so far and at nothing else: a run that was killed stops
+    where it would have stopped. For `InformationGain` scores are gains in nats (per cost). It never stops a selector
+    without scores. `LossGradient` and `ProjectedGradient` divide each round's scores by that round's mean: a
+    threshold on them says how unequal tasks are, not how little there is to learn.
+
+    Args:
+        below: the threshold.
+        rounds: m, rounds in a row that must be below it.
+    """
+
+    below: float
+    rounds: int = 3
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1:
+            raise InputError(f"active.stop.rounds is {self.rounds}; it must be at least 1.")
+        if math.isnan(self.below):
+            raise InputError("active.stop.below is not a number.")
+
+    def reached(self, jobs: Sequence[Job]) -> bool:
+        """Whether the last m rounds of these jobs, in order of demonstration, were all below the threshold."""
+        largest: dict[int, float] = {}
+        for job in jobs:  # the first choice of a round was made with nothing conditioned on
+            largest.setdefault(job.round, max((s for s in job.scores if not math.isnan(s)), default=math.inf))
+        last = list(largest.values())[-self.rounds :]
+        return len(last) == self.rounds and all(value < self.below for value in last)
+
+    @property
+    def reason(self) -> str:
+        """What to tell a person."""
+        rounds = "in the last round" if self.rounds == 1 else f"in each of the last {self.rounds} rounds"
+        return f"the largest score was below {self.below:g} {rounds}"

@@ -1,0 +1,154 @@
+"""A Gaussian process on (observation, context): the policy of AMF-GP (arXiv 2410.05026). Its weights are its data."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from amf_lightning.errors import InputError
+from amf_lightning.policies.protocol import Policy, RefittedPolicy
+
+
+class GaussianProcessPolicy(RefittedPolicy):
+    """π(s, c) = k(x, X)(K + N)⁻¹Y with x = (s, c) in lengthscales, k(x, y) = exp(−‖x − y‖²/2) and the prior mean 0.
+
+    The A action dimensions share the kernel; the mean is clipped to [-1, 1]; the action distribution is normal with
+    the predictive variance k(x, x) − k(x, X)(K + N)⁻¹k(X, x) + noise². Exact, by a Cholesky factor in float64, up to
+    `capacity` rows. Of more, evenly spaced ones are kept, and a row that stands for m has the noise variance noise²/m.
+
+    What it knows are the rows that it was fitted to. They are stored in a tensor of fixed size, so that files and
+    checkpoints of the same options fit each other however much was seen.
+
+    Args:
+        observation_dim: O.
+        context_dim: C.
+        action_dim: A.
+        observation_lengthscale: distance of observations over which actions change.
+        context_lengthscale: distance of contexts over which actions change.
+        noise: standard deviation of an action around the function, where the prior standard deviation is 1.
+        capacity: rows that are kept at most. A refit costs capacity³/3 multiplications.
+
+    Raises:
+        InputError: a lengthscale, the noise or the capacity is not positive.
+    """
+
+    rows: Tensor
+    """[capacity, O + C + A + 1] float64: observation, context, action, and how many rows each stands for."""
+    used: Tensor
+    """Rows in use, int64."""
+
+    def __init__(
+        self,
+        observation_dim: int,
+        context_dim: int,
+        action_dim: int,
+        observation_lengthscale: float = 1.0,
+        context_lengthscale: float = 1.0,
+        noise: float = 0.1,
+        capacity: int = 1024,
+    ) -> None:
+        super().__init__()
+        options: dict[str, float] = {
+            "observation_lengthscale": observation_lengthscale,
+            "context_lengthscale": context_lengthscale,
+            "noise": noise,
+            "capacity": capacity,
+        }
+        self.options = {**options}
+        for name, value in options.items():
+            if not value > 0:
+                raise InputError(f"GaussianProcessPolicy: {name} is {value}; it must be positive.")
+        self.noise, self.capacity = noise, capacity
+        self._lengthscales = observation_lengthscale, context_lengthscale
+        self._dims = [observation_dim, context_dim, action_dim, 1]
+        self.register_buffer("rows", torch.zeros(capacity, sum(self._dims), dtype=torch.float64))
+        self.register_buffer("used", torch.tensor(0))
+        self._solution: tuple[Tensor, Tensor, Tensor] | None = None
+        self.register_load_state_dict_post_hook(lambda module, _: setattr(module, "_solution", None))  # type: ignore[no-untyped-call]
+
+    @property
+    def is_normalised(self) -> bool:
+        """Lengthscales are in the units of the suite: there is nothing to normalise."""
+        return True
+
+    def fit_normaliser(self, observations: Tensor, contexts: Tensor) -> None:
+        """Nothing: see `is_normalised`."""
+
+    @torch.no_grad()
+    def refit(self, start: Policy, observations: Tensor, contexts: Tensor, actions: Tensor) -> None:
+        """Takes the rows of `start` and these; thins both alike if they are more than the capacity."""
+        assert isinstance(start, GaussianProcessPolicy)
+        ones = torch.ones_like(actions[:, :1])
+        fresh = torch.cat([observations, contexts, actions, ones], dim=1).to(self.rows)
+        rows = torch.cat([start.rows[: int(start.used)].to(self.rows), fresh])
+        if (found := len(rows)) > self.capacity:
+            rows = rows[torch.arange(self.capacity, device=rows.device) * found // self.capacity]
+            rows[:, -1] *= found / self.capacity
+        self.rows.zero_()
+        self.rows[: len(rows)] = rows
+        self.used.fill_(len(rows))
+        self._solution = self._solve()
+
+    def points(self, observations: Tensor, contexts: Tensor) -> Tensor:
+        """(s, c) in lengthscales, [..., O + C] float64: where the kernel is a function of the distance alone."""
+        observation, context = self._lengthscales
+        return torch.cat([observations.double() / observation, contexts.double() / context], dim=-1)
+
+    @property
+    def known(self) -> tuple[Tensor, Tensor]:
+        """Points [n, O + C] of the rows that it was fitted to, and how many rows each stands for, [n]."""
+        observations, contexts, _, count = self._kept()
+        return self.points(observations, contexts), count[:, 0]
+
+    def mean(self, observations: Tensor, contexts: Tensor) -> Tensor:
+        """Posterior mean, not clipped, [N, A] float64."""
+        inputs, _, coefficients = self._solved()
+        return rbf(self.points(observations, contexts), inputs) @ coefficients
+
+    def variance(self, observations: Tensor, contexts: Tensor) -> Tensor:
+        """Posterior variance of the function, without noise, [N] float64; 1 where nothing is known."""
+        inputs, factor, _ = self._solved()
+        cross = rbf(inputs, self.points(observations, contexts))
+        white: Tensor = torch.linalg.solve_triangular(factor, cross, upper=False)
+        return (1 - white.square().sum(0)).clamp(min=0)
+
+    def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
+        return self.mean(observations, contexts).clamp(-1, 1).to(observations)
+
+    @torch.no_grad()
+    def sample(self, observations: Tensor, contexts: Tensor, generator: torch.Generator) -> Tensor:
+        mean = self.act(observations, contexts)
+        drawn = torch.randn(mean.shape, generator=generator).to(mean)
+        return mean + self._deviation(observations, contexts).to(mean) * drawn
+
+    def loss(self, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
+        """Mean squared error of the action, [N]; there is no weight that it could be differentiated by."""
+        return (self.act(observations, contexts) - actions).square().mean(dim=1)
+
+    def log_prob(self, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
+        deviation = self._deviation(observations, contexts).to(actions)
+        z = (actions - self.act(observations, contexts)) / deviation
+        return (-0.5 * z.square() - deviation.log() - 0.5 * math.log(2 * math.pi)).sum(dim=1)
+
+    def _deviation(self, observations: Tensor, contexts: Tensor) -> Tensor:
+        """Standard deviation of an action, [N, 1]."""
+        return (self.variance(observations, contexts) + self.noise**2).sqrt()[:, None]
+
+    def _kept(self) -> tuple[Tensor, ...]:
+        return torch.split(self.rows[: int(self.used)], self._dims, dim=1)
+
+    def _solved(self) -> tuple[Tensor, Tensor, Tensor]:
+        if self._solution is None or self._solution[0].device != self.rows.device:
+            self._solution = self._solve()
+        return self._solution
+
+    def _solve(self) -> tuple[Tensor, Tensor, Tensor]:
+        """X, the lower Cholesky factor of K + N, and (K + N)⁻¹Y."""
+        inputs, count = self.known
+        factor: Tensor = torch.linalg.cholesky(rbf(inputs, inputs) + torch.diag(self.noise**2 / count))
+        return inputs, factor, torch.cholesky_solve(self._kept()[2], factor)
+
+
+def rbf(a: Tensor, b: Tensor) -> Tensor:
+    """exp(−‖x − y‖²/2) between rows [N, P] and [M, P], [N, M]."""
+    return torch.exp(-0.5 * torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").square())

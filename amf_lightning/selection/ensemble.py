@@ -1,0 +1,153 @@
+"""Several policies trained on the same data: where they disagree, the data do not say what the expert does."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from amf_lightning.errors import InputError
+from amf_lightning.policies.protocol import Policy, RefittedPolicy
+from amf_lightning.policies.weights import build_policy
+from amf_lightning.selection.baselines import allowed_tasks, draw_uniformly, without_scores
+from amf_lightning.selection.context import Selection, SelectionContext, Selector
+from amf_lightning.selection.informed import ReferenceRollouts
+from amf_lightning.selection.occupancies import Occupancy, PolicyRollout, StateBlocks
+from amf_lightning.selection.state_rows import all_states
+from amf_lightning.tasks.seeding import Purpose, keyed_generator
+from amf_lightning.uncertainty.embeddings import States
+
+
+class EnsembleDisagreement(Selector):
+    """Draws tasks with probability ∝ exp(τ·d_c), d_c the disagreement of an ensemble on the states of task c.
+
+    The idea of SAVE (arXiv 2606.18043), on our states. Each round the members are trained anew from different seeds on
+    the same data, of which each sees a bootstrap keyed by (seed, round, member): the demonstrations so far and, since
+    the pre-training data are gone, what π0 does on its own rollouts of the tasks that its file covers. d_c is the
+    standard deviation of the members' actions, averaged over action entries and the expected states of the task.
+    With nothing to train on the draw is uniform.
+
+    Args:
+        members: policies in the ensemble, of the class and options of the policy.
+        sharpness: τ ≥ 0; 0 draws uniformly. Actions lie in [-1, 1], so d_c is at most about 1.
+        steps: optimiser steps of each member in each round.
+        batch_size: state-action pairs in a minibatch.
+        learning_rate: of Adam.
+        occupancy: which states stand for a task.
+    """
+
+    def __init__(
+        self,
+        members: int = 5,
+        sharpness: float = 10.0,
+        steps: int = 400,
+        batch_size: int = 128,
+        learning_rate: float = 1e-3,
+        occupancy: Occupancy = PolicyRollout(),  # noqa: B008 (read-only; the command line shows it as the default)
+    ) -> None:
+        if members < 2:
+            raise InputError(f"EnsembleDisagreement: members is {members}; it takes at least 2 to disagree.")
+        if sharpness < 0:
+            raise InputError(f"EnsembleDisagreement: sharpness is {sharpness}; it must not be negative.")
+        if min(steps, batch_size) < 1 or learning_rate <= 0:
+            raise InputError("EnsembleDisagreement: steps, batch_size and learning_rate must be positive.")
+        self.members = members
+        self.sharpness = sharpness
+        self.steps = steps
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.occupancy = occupancy
+        self.uses = tuple(dict.fromkeys((*occupancy.uses, "pre-training statistics", "simulator rollouts")))
+        self._reference = ReferenceRollouts()
+
+    def select(self, context: SelectionContext, batch_size: int) -> Selection:
+        """Trains the ensemble, then draws the batch with replacement, keyed by (seed, round, position).
+
+        Raises:
+            InputError: the policy does not learn by gradient steps.
+        """
+        if isinstance(context.policy, RefittedPolicy):
+            raise InputError("EnsembleDisagreement trains policies by gradient steps; this one is refitted instead.")
+        allowed_tasks(context)
+        first = list(self.occupancy.prefill(context, batch_size))
+        unscored = without_scores(first, len(context.suite.tasks))
+        if len(first) == batch_size:
+            return unscored
+        pieces, steps = self._data(context)
+        expected = self.occupancy.expected(context)
+        if not pieces or expected is None:
+            return draw_uniformly(context, batch_size)
+        ensemble = [self._trained(context, member, pieces) for member in range(self.members)]
+        scores = disagreement(ensemble, expected.targets, len(context.suite.tasks))
+        picks = []
+        for position in range(len(first), batch_size):
+            chances = chances_of(scores, context.allowed, self.sharpness)
+            picks.append(int(torch.multinomial(chances, 1, generator=context.generator(position))))
+        named = zip(context.suite.tasks, scores.tolist(), strict=True)
+        diagnostics = {
+            **expected.diagnostics,
+            **{f"disagreement/{task.name}": value for task, value in named},
+            "environment_steps": float(expected.environment_steps + steps),
+        }
+        rows = (*unscored.scores, *(tuple(scores.tolist()) for _ in picks))
+        return Selection((*first, *picks), rows, diagnostics)
+
+    def _data(self, context: SelectionContext) -> tuple[list[States], int]:
+        """What the members learn from, a piece for each demonstration and each task of π0; and its steps."""
+        pieces = [all_states([demonstration], context) for demonstration in context.demonstrations]
+        if context.statistics is None:
+            return pieces, 0
+        known = self._reference(context)
+        pieces += [known[task.name] for task in context.suite.tasks if context.statistics.covers.get(task.name)]
+        # The same in every round: an uninterrupted run simulates them once, in the first.
+        return pieces, self._reference.steps if context.round == 0 else 0
+
+    def _trained(self, context: SelectionContext, member: int, pieces: Sequence[States]) -> Policy:
+        generator = keyed_generator(context.seed, Purpose.ENSEMBLE, context.round, member)
+        policy = fresh_like(context.policy, context.suite.signature(), generator)
+        drawn = torch.randint(len(pieces), (len(pieces),), generator=generator).tolist()
+        parts = [(pieces[i].observations, pieces[i].contexts, pieces[i].actions) for i in drawn]
+        rows = [torch.cat([part for part in column if part is not None]) for column in zip(*parts, strict=True)]
+        order = torch.randint(len(rows[0]), (self.steps, self.batch_size), generator=generator).to(rows[0].device)
+        optimizer = torch.optim.Adam(policy.parameters(), lr=self.learning_rate)
+        with torch.enable_grad():
+            for index in order:
+                optimizer.zero_grad()
+                policy.loss(*(column[index] for column in rows)).mean().backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+        return policy.eval()
+
+
+def fresh_like(policy: Policy, signature: dict[str, object], generator: torch.Generator) -> Policy:
+    """An untrained policy of the same class, options, device and buffers (input normalisation)."""
+    fresh = build_policy(lambda *dims: type(policy)(*dims, **policy.options), signature, generator)
+    buffers = dict(policy.named_buffers())
+    with torch.no_grad():
+        for name, buffer in fresh.named_buffers():
+            buffer.copy_(buffers[name])
+    return fresh.to(policy.device)
+
+
+@torch.no_grad()
+def disagreement(ensemble: Sequence[Policy], blocks: StateBlocks, task_count: int) -> Tensor:
+    """Standard deviation of the members' actions, mean over action entries, states and trajectories; [K] float64.
+
+    NaN for a task without states.
+    """
+    shape = blocks.states.observations.shape[:2]
+    observations, contexts = blocks.states.observations.flatten(0, 1), blocks.states.contexts.flatten(0, 1)
+    actions = torch.stack([member.act(observations, contexts).to(torch.float64) for member in ensemble])
+    spread = actions.std(dim=0, correction=0).mean(1).reshape(shape).mean(1).cpu()
+    scores = torch.zeros(task_count, dtype=torch.float64).index_add(0, blocks.tasks, blocks.weights * spread)
+    covered = torch.zeros(task_count, dtype=torch.bool)
+    covered[blocks.tasks] = True
+    return torch.where(covered, scores, torch.full_like(scores, torch.nan))
+
+
+def chances_of(scores: Tensor, allowed: Tensor, sharpness: float) -> Tensor:
+    """exp(τ·d)/Σ over the allowed tasks with a score, 0 for the others, [K].
+
+    >>> chances_of(torch.tensor([0.0, 0.0, float("nan")]), torch.tensor([True, True, True]), 10.0)
+    tensor([0.5000, 0.5000, 0.0000])
+    """
+    usable = allowed & ~scores.isnan()
+    return torch.softmax(torch.where(usable, sharpness * scores, torch.full_like(scores, -torch.inf)), dim=0)

@@ -1,0 +1,42 @@
+"""The belief of a policy that is a belief itself: AMF-GP (arXiv 2410.05026)."""
+
+import torch
+from torch import Tensor
+
+from amf_lightning.errors import InputError
+from amf_lightning.policies.gaussian_process import GaussianProcessPolicy
+from amf_lightning.uncertainty.embeddings import Embedded, Embedding, Knowledge, States
+from amf_lightning.uncertainty.kernels import RBF
+from amf_lightning.uncertainty.posterior import FunctionSpacePosterior
+
+
+class PolicyBelief(Embedding):
+    """The posterior of a `GaussianProcessPolicy` itself: its kernel, lengthscales and rows, those of π0 included.
+
+    With `rho` equal to noise² of the policy the variances are those of the policy, in units of noise². The rows of π0
+    are what others have as pre-training statistics.
+    """
+
+    uses = ("pre-training statistics",)
+
+    def embed(self, knowledge: Knowledge, candidates: States, targets: States, ridge: float) -> Embedded:
+        """See `Embedding.embed`.
+
+        Raises:
+            InputError: the policy is of another class.
+        """
+        policy = knowledge.policy
+        if not isinstance(policy, GaussianProcessPolicy):
+            raise InputError(
+                f"PolicyBelief is the belief of a GaussianProcessPolicy; the policy is a {type(policy).__name__}. "
+                "Use LastLayerFeatures, or Kernel."
+            )
+        observed, count = policy.known
+        prior = FunctionSpacePosterior(RBF(), ridge)
+        posterior = prior.condition(observed, 1 / count) if len(observed) else prior
+        return Embedded(posterior, _points(policy, candidates), _points(policy, targets))
+
+
+def _points(policy: GaussianProcessPolicy, states: States) -> Tensor:
+    with torch.no_grad():
+        return policy.points(states.observations, states.contexts)

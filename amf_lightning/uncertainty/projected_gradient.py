@@ -1,0 +1,155 @@
+"""Gradients of the loss by all trainable weights, made short by a fixed random projection."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from amf_lightning.errors import InputError
+from amf_lightning.policies.protocol import Policy
+from amf_lightning.tasks.seeding import Purpose, keyed_generator
+from amf_lightning.uncertainty.embeddings import Embedded, Embedding, Knowledge, States, thinned_history
+from amf_lightning.uncertainty.posterior import FeatureSpacePosterior
+
+_CHUNK = 2**24
+"""Entries of the per-sample gradients that are held at a time; 64 MiB in float32."""
+
+
+class ProjectedGradient(Embedding):
+    """The gradient of the cloning loss by every trainable weight, through a fixed random projection to few numbers.
+
+    Like `LossGradient` (AMF, arXiv 2410.05026) for the whole network instead of its last layer: residuals that are
+    small say what π0 knows, and weights that the retention froze do not count. Inner products are kept to about
+    ‖g‖‖g'‖/√m in m dimensions (Johnson–Lindenstrauss). They are divided each round by their mean over that round's
+    states: scores of different rounds do not compare.
+
+    Args:
+        dimension: m, numbers that are left of each gradient.
+        seed: of the projection, the same for the whole run and for all runs, so that they differ in nothing else.
+        orthogonal: orthonormalise the directions: exact if there are as many as trainable weights, else a little
+            closer; takes m² operations a weight.
+        condition_on_history: see `LossGradient`.
+    """
+
+    needs_actions = True
+
+    def __init__(
+        self, dimension: int = 256, seed: int = 0, orthogonal: bool = False, condition_on_history: bool = False
+    ) -> None:
+        if dimension < 1:
+            raise InputError(f"ProjectedGradient: dimension is {dimension}; it must be at least 1.")
+        self.dimension = dimension
+        self.seed = seed
+        self.orthogonal = orthogonal
+        self.condition_on_history = condition_on_history
+        self._matrix: Tensor | None = None
+
+    def embed(self, knowledge: Knowledge, candidates: States, targets: States, ridge: float) -> Embedded:
+        """See `Embedding.embed`.
+
+        Raises:
+            InputError: the expert's actions are missing, or no weight is trainable.
+        """
+        ahead, wanted = self._points(knowledge, candidates), self._points(knowledge, targets)
+        mean = float(torch.cat([part.flatten(0, -2).square().sum(1) for part in (ahead, wanted)]).mean())
+        scale = math.sqrt(mean) if mean > 0 else 1.0  # without any residual all gains are zero, and ties are drawn
+        posterior = FeatureSpacePosterior.prior(ahead.shape[-1], ridge, torch.zeros_like(ahead[0, 0]).diag())
+        if self.condition_on_history and knowledge.history is not None:
+            history, noise = _thinned(knowledge.history, knowledge.noise)
+            posterior = posterior.condition(self._points(knowledge, history) / scale, noise)
+        return Embedded(posterior, ahead / scale, wanted / scale)
+
+    def _points(self, knowledge: Knowledge, states: States) -> Tensor:
+        """Projected gradients, [..., m] float64."""
+        count = trainable_count(knowledge.policy, knowledge.trainable)
+        if self._matrix is None or len(self._matrix) != count:
+            self._matrix = projection(count, self.dimension, self.seed, self.orthogonal)
+        return projected_gradients(knowledge.policy, states, knowledge.trainable, self._matrix)
+
+
+def projection(count: int, dimension: int, seed: int, orthogonal: bool = False) -> Tensor:
+    """R [count, m] float32 with E[RRᵀ] = I, a function of its arguments alone; m is at most `count` if orthogonal."""
+    generator = keyed_generator(seed, Purpose.PROJECT)
+    if not orthogonal:
+        return torch.randn(count, dimension, generator=generator) / math.sqrt(dimension)
+    dimension = min(dimension, count)
+    directions: Tensor = torch.linalg.qr(torch.randn(count, dimension, generator=generator, dtype=torch.float64)).Q
+    return (directions * math.sqrt(count / dimension)).to(torch.float32)
+
+
+def trainable_count(policy: Policy, trainable: Mapping[str, Tensor]) -> int:
+    """Entries of the policy's parameters that training may change.
+
+    Raises:
+        InputError: there are none.
+    """
+    parts = [int(trainable[n].sum()) if n in trainable else p.numel() for n, p in policy.named_parameters()]
+    if not (count := sum(parts)):
+        raise InputError("ProjectedGradient: every weight of the policy is frozen, so there is no gradient.")
+    return count
+
+
+def projected_gradients(policy: Policy, states: States, trainable: Mapping[str, Tensor], matrix: Tensor) -> Tensor:
+    """Rᵀ∇ℓ of each state, ∇ by the trainable entries in the order of `named_parameters`; [..., m] float64.
+
+    Args:
+        policy: in evaluation mode, rows independent of each other.
+        states: with actions, any leading shape.
+        trainable: masks of parameters by name; those not named count whole.
+        matrix: R, [trainable entries, m].
+
+    Raises:
+        InputError: the expert's actions are missing.
+    """
+    if states.actions is None:
+        raise InputError(
+            "ProjectedGradient needs the expert's actions at the expected states. Use ImportanceWeighted or "
+            "Demonstrated."
+        )
+    rows = [part.flatten(0, -2) for part in (states.observations, states.contexts, states.actions)]
+    weights = {name: parameter.detach() for name, parameter in policy.named_parameters()}
+    moved = {name: weight for name, weight in weights.items() if name not in trainable or trainable[name].any()}
+    fixed = {f"policy.{name}": weight for name, weight in weights.items() if name not in moved}
+    kept = torch.cat([_mask(name, weight, trainable) for name, weight in moved.items()])
+    model = _Loss(policy)
+
+    def loss(moving: dict[str, Tensor], *row: Tensor) -> Tensor:
+        named = {f"policy.{name}": weight for name, weight in moving.items()}
+        value: Tensor = functional_call(model, {**fixed, **named}, tuple(part[None] for part in row))
+        return value.squeeze(0)
+
+    gradient = vmap(grad(loss), in_dims=(None, 0, 0, 0))
+    matrix = matrix.to(kept.device)
+    size = max(1, _CHUNK // len(kept))
+    points = []
+    for chunk in zip(*(torch.split(part, size) for part in rows), strict=True):
+        with torch.enable_grad():
+            found = gradient(moved, *chunk)
+        flat = torch.cat([found[name].detach().flatten(1) for name in moved], dim=1)
+        points.append((flat if kept.all() else flat[:, kept]) @ matrix.to(flat.dtype))
+    return torch.cat(points).to(torch.float64).reshape(*states.observations.shape[:-1], -1)
+
+
+class _Loss(nn.Module):
+    """The policy's loss as a forward pass, which is what `functional_call` calls."""
+
+    def __init__(self, policy: Policy) -> None:
+        super().__init__()
+        self.policy = policy
+
+    def forward(self, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
+        return self.policy.loss(observations, contexts, actions)
+
+
+def _thinned(history: States, noise: Tensor | None) -> tuple[States, Tensor | float]:
+    observations, left = thinned_history(history.observations, noise)
+    actions = None if history.actions is None else thinned_history(history.actions)[0]
+    return States(observations, thinned_history(history.contexts)[0], actions), left
+
+
+def _mask(name: str, weight: Tensor, trainable: Mapping[str, Tensor]) -> Tensor:
+    if name in trainable:
+        return trainable[name].to(weight.device).flatten()
+    return torch.ones(weight.numel(), dtype=torch.bool, device=weight.device)

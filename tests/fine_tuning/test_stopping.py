@@ -1,0 +1,78 @@
+"""A run that ends before its budget is spent, and says so."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import kill_points
+import pytest
+from tiny_runs import Run, assert_same_outcome, outcome
+
+from amf_lightning.demonstrations.ledger import Job
+from amf_lightning.errors import InputError
+from amf_lightning.fine_tuning.stopping import StopRule
+
+
+def jobs_of(*rounds: tuple[float, ...], batch_size: int = 1) -> list[Job]:
+    return [
+        Job(number * batch_size + position, number, "a", 0, "S", tuple(s / (position + 1) for s in scores), 0)
+        for number, scores in enumerate(rounds)
+        for position in range(batch_size)
+    ]
+
+
+def test_it_takes_enough_rounds_in_a_row_all_of_whose_scores_are_small() -> None:
+    rule = StopRule(below=1.0, rounds=2)
+    assert rule.reached(jobs_of((3.0, 2.0), (0.9, 0.1), (0.2, 0.3)))
+    assert not rule.reached(jobs_of((3.0, 2.0), (0.9, 0.1)))
+    assert not rule.reached(jobs_of((0.1, 0.1), (0.9, 1.0), (0.2, 0.3)))
+    assert not rule.reached(jobs_of((0.1, 0.1)))
+    assert not rule.reached([])
+
+
+def test_the_first_choice_of_a_batch_counts_and_missing_scores_do_not() -> None:
+    rule = StopRule(below=1.0, rounds=1)
+    assert not rule.reached(jobs_of((1.5, 0.2), batch_size=2))
+    assert rule.reached(jobs_of((math.nan, 0.2)))
+    assert not rule.reached(jobs_of((math.nan, math.nan)))
+
+
+def test_rules_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(InputError, match="at least 1"):
+        StopRule(1.0, rounds=0)
+    with pytest.raises(InputError, match="not a number"):
+        StopRule(math.nan)
+
+
+@pytest.fixture
+def stopping(make_run: Callable[..., Run]) -> Callable[..., Run]:
+    def make(name: str, budget: int = 8, *options: str) -> Run:
+        changes: dict[str, Any] = {"active": {"budget": budget, "stop": {"below": 1e6, "rounds": 2}}}
+        return make_run(name, changes, options)
+
+    return make
+
+
+def test_a_run_stops_says_so_and_stays_stopped(stopping: Callable[..., Run]) -> None:
+    run = stopping("run").complete()
+    assert [job.round for job in run.folder.read_selections()] == [0, 0, 1, 1]
+    assert run.folder.finished(8)
+    assert "below 1e+06 in each of the last 2 rounds" in str(run.folder.stopped)
+    assert "**Stopped early**, after 4 of 8 demonstrations" in run.folder.report.read_text()
+    assert "Stopped after 4 of 8 demonstrations" in run.log.read_text()
+    before = outcome(run)
+    assert outcome(run.complete()) == before
+
+
+def test_a_killed_run_stops_where_it_would_have_stopped(stopping: Callable[..., Run]) -> None:
+    reference = stopping("reference").complete()
+    killed = stopping("killed")
+    assert killed.finish(kill_points.in_mid_epoch, 1) < 0
+    assert_same_outcome(killed.complete(), reference)
+
+
+def test_the_policy_that_is_kept_is_evaluated_however_rarely_others_are(stopping: Callable[..., Run]) -> None:
+    run = stopping("run", 8, "--trainer.check_val_every_n_epoch=3").complete()
+    assert sorted({row.demonstrations for row in run.folder.read_curve()}) == [0, 4]
+    before = outcome(run)
+    assert outcome(run.complete()) == before

@@ -1,0 +1,116 @@
+import math
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from selection_world import OppositeGoals, context_of, demonstrate, mlp, statistics_of
+from torch import Tensor
+
+from amf_lightning.errors import InputError
+from amf_lightning.policies.mlp import MLPPolicy
+from amf_lightning.selection.context import SelectionContext
+from amf_lightning.selection.ensemble import EnsembleDisagreement, chances_of, disagreement, fresh_like
+from amf_lightning.selection.occupancies import Demonstrated, PolicyRollout
+from amf_lightning.tasks.seeding import Purpose, keyed_generator
+from tiny import TinySuite
+
+SUITE = TinySuite()
+
+
+def quick(**options: Any) -> EnsembleDisagreement:
+    return EnsembleDisagreement(members=3, steps=60, batch_size=32, learning_rate=1e-2, **options)
+
+
+def context(demonstrated: tuple[int, ...] = (0,), covered: bool = False) -> SelectionContext:
+    policy = mlp(SUITE, width=16)
+    statistics = statistics_of(policy, SUITE, demonstrate(SUITE, [3, 3], seed=50)) if covered else None
+    known = demonstrate(SUITE, demonstrated)
+    return context_of(SUITE, policy, statistics=statistics, demonstrations=known)
+
+
+def test_members_agree_where_they_were_shown_what_to_do() -> None:
+    suite = OppositeGoals()
+    known = context_of(suite, mlp(suite, width=16), demonstrations=demonstrate(suite, [0] * 4))
+    [scores] = quick(occupancy=Demonstrated()).select(replace(known, available=(True, False)), 1).scores
+    assert scores[0] < 0.25 and math.isnan(scores[1])
+    rolled = quick().select(known, 1)
+    assert rolled.scores[0][0] < rolled.scores[0][1]
+
+
+def test_what_pi0_does_on_the_tasks_of_its_file_is_learned_too() -> None:
+    known = context(covered=True)
+    [demonstration, distilled], _ = quick()._data(known)
+    assert torch.equal(demonstration.observations, torch.from_numpy(known.demonstrations[0].observations[:-1]))
+    assert (distilled.contexts == SUITE.tasks[3].context[0]).all()
+    with torch.no_grad():
+        actions = known.pretrained.act(distilled.observations, distilled.contexts)
+    assert distilled.actions is not None and torch.allclose(distilled.actions, actions, atol=1e-5)
+    without, with_file = quick().select(context(), 1), quick().select(known, 1)
+    assert without.scores != with_file.scores
+    once = 4 * 2 * 12  # every task, two episodes, the horizon
+    assert without.diagnostics["environment_steps"] == once
+    assert with_file.diagnostics["environment_steps"] == 2 * once
+    later = quick().select(replace(context(covered=True), round=3), 1)
+    assert later.diagnostics["environment_steps"] == once
+
+
+def test_a_restart_changes_nothing_and_a_round_is_trained_anew() -> None:
+    selector = quick()
+    first, again = selector.select(context(), 3), quick().select(context(), 3)
+    assert first == again == selector.select(context(), 3)
+    assert selector.select(replace(context(), round=1), 1).scores[0] != first.scores[0]
+    torch.manual_seed(5)
+    assert quick().select(context(), 3) == first
+
+
+def test_disagreement_is_the_spread_of_the_members() -> None:
+    expected = PolicyRollout(states=4).expected(context())
+
+    class Constant(MLPPolicy):
+        def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
+            return torch.full((len(observations), 1), self.level)
+
+        level = 0.0
+
+    members = [Constant(2, 1, 1, hidden=(4,)) for _ in range(2)]
+    members[1].level = 0.5
+    assert disagreement(members, expected.targets, 4).tolist() == pytest.approx([0.25] * 4)
+
+
+def test_tasks_are_drawn_in_proportion_to_the_exponential_of_their_disagreement() -> None:
+    scores = torch.tensor([0.0, 0.1, 0.2, 0.3], dtype=torch.float64)
+    allowed = torch.tensor([True, True, False, True])
+    chances = chances_of(scores, allowed, math.log(2) / 0.1)
+    assert chances.tolist() == pytest.approx([1 / 11, 2 / 11, 0, 8 / 11])
+    selection = quick(sharpness=5.0).select(replace(context(), available=(True, True, False, True)), 600)
+    counts = Counter(selection.picks)
+    expected = chances_of(torch.tensor(selection.scores[0]), allowed, 5.0)
+    for task in range(4):
+        assert counts[task] / 600 == pytest.approx(float(expected[task]), abs=0.08)
+
+
+def test_nothing_known_means_a_uniform_draw_and_a_prefill_comes_first() -> None:
+    assert all(math.isnan(score) for score in quick().select(context(()), 1).scores[0])
+    mixed = quick(occupancy=Demonstrated()).select(context((0, 3)), 3)
+    assert set(mixed.picks[:2]) == {1, 2} and mixed.picks[2] in (0, 3)
+
+
+def test_members_are_of_the_class_and_the_normalisation_of_the_policy() -> None:
+    policy = mlp(SUITE, width=16)
+    policy.fit_normaliser(torch.randn(9, 2, generator=torch.Generator().manual_seed(0)), torch.zeros(9, 1))
+    one, other = (
+        fresh_like(policy, SUITE.signature(), keyed_generator(0, Purpose.ENSEMBLE, member)) for member in (0, 1)
+    )
+    assert isinstance(one, MLPPolicy) and torch.equal(one.mean, policy.mean) and one.is_normalised
+    assert not torch.equal(one.head.weight, other.get_parameter("head.weight"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"members": 1}, "at least 2"), ({"sharpness": -1.0}, "negative"), ({"steps": 0}, "positive")],
+)
+def test_arguments_that_make_no_sense_are_refused(options: dict[str, int], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        EnsembleDisagreement(**options)  # type: ignore[arg-type]

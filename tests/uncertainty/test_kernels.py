@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+import torch
+from selection_world import mlp, normal
+from sklearn.gaussian_process import GaussianProcessRegressor, kernels
+
+from amf_lightning.errors import InputError
+from amf_lightning.uncertainty.embeddings import Knowledge, States
+from amf_lightning.uncertainty.kernels import RBF, Kernel, Matern12, Matern32, Matern52, Stationary
+from amf_lightning.uncertainty.posterior import FunctionSpacePosterior
+from tiny import TinySuite
+
+POLICY = mlp(TinySuite())
+LENGTHSCALES = [0.5, 2.0, 0.7]
+REFERENCES = [
+    (RBF(), kernels.RBF(LENGTHSCALES)),
+    (Matern12(), kernels.Matern(LENGTHSCALES, nu=0.5)),
+    (Matern32(), kernels.Matern(LENGTHSCALES, nu=1.5)),
+    (Matern52(), kernels.Matern(LENGTHSCALES, nu=2.5)),
+]
+
+
+def states(*shape: int, seed: int = 0) -> States:
+    return States(normal(*shape, 2, seed=seed).float(), normal(*shape, 1, seed=seed + 1).float())
+
+
+def inputs(of: States) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    return torch.cat([of.observations, of.contexts], dim=-1).flatten(0, -2).double().numpy()
+
+
+def knowledge(history: States | None = None) -> Knowledge:
+    return Knowledge(POLICY, POLICY, None, history, dict)
+
+
+@pytest.mark.parametrize(("ours", "reference"), REFERENCES)
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+def test_the_belief_is_the_gaussian_process_of_scikit_learn(
+    ours: Stationary, reference: kernels.Kernel, offset: float
+) -> None:
+    history, ahead = states(9), states(3, 4, seed=5)
+    history, ahead = (States(part.observations + offset, part.contexts) for part in (history, ahead))
+    ridge = 0.3
+    embedded = Kernel(ours, LENGTHSCALES[:2], LENGTHSCALES[2]).embed(knowledge(history), ahead, ahead, ridge)
+    process = GaussianProcessRegressor(kernels.ConstantKernel(1 / ridge) * reference)
+    process = process.set_params(alpha=1.0, optimizer=None).fit(inputs(history), np.zeros(9))
+    covariance = process.predict(inputs(ahead), return_cov=True)[1]
+    ready = embedded.posterior.prepare(embedded.targets).flatten(0, 1)
+    # Distances of Matérn 1/2 are square roots: rounding of 1e-13 far from the origin is 3e-7 there.
+    tolerance = 1e-8 if offset == 0 else 1e-5
+    assert np.allclose(embedded.posterior.covariance(ready, ready).numpy(), covariance, atol=tolerance)
+    assert np.allclose(embedded.posterior.variance(ready).numpy(), np.diag(covariance), atol=tolerance)
+
+
+def test_a_demonstration_at_a_time_is_all_at_once() -> None:
+    points, x = Kernel().points(states(12)), Kernel().points(states(5, seed=7))
+    noise = normal(12, seed=3).exp()
+    prior = FunctionSpacePosterior(Matern32(), 0.2)
+    whole = prior.condition(points, noise)
+    parts = prior.condition(points[:5], noise[:5]).condition(points[5:6], noise[5:6]).condition(points[6:], noise[6:])
+    levels = [belief.variance(belief.prepare(x)) for belief in (whole, parts)]
+    assert torch.allclose(levels[0], levels[1], rtol=1e-10)
+
+
+def test_a_long_history_is_thinned_with_rows_that_stand_for_several() -> None:
+    distinct, ahead = states(1500), states(2, 3, seed=9)
+    double = States(distinct.observations.repeat_interleave(2, 0), distinct.contexts.repeat_interleave(2, 0))
+    embedded = Kernel().embed(knowledge(double), ahead, ahead, 0.1)
+    assert isinstance(embedded.posterior, FunctionSpacePosterior)
+    assert embedded.posterior.observed is not None and len(embedded.posterior.observed) == 1500
+
+
+def test_lengthscales_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(InputError, match="positive"):
+        Kernel(context_lengthscales=[1.0, 0.0])
+    with pytest.raises(InputError, match="observation_lengthscales has 3 entries, but the observation has 2"):
+        Kernel(observation_lengthscales=[1.0, 1.0, 1.0]).points(states(4))

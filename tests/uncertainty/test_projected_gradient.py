@@ -1,0 +1,118 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from selection_world import mlp, normal
+from torch import Tensor
+
+from amf_lightning.errors import InputError
+from amf_lightning.policies.mlp import MLPPolicy
+from amf_lightning.uncertainty import projected_gradient
+from amf_lightning.uncertainty.embeddings import Knowledge, States
+from amf_lightning.uncertainty.projected_gradient import ProjectedGradient, projected_gradients, projection
+from tiny import TinySuite
+
+POLICY = mlp(TinySuite(), width=8)
+
+
+def states(*shape: int, seed: int = 0) -> States:
+    parts = [normal(*shape, size, seed=seed + i).float() for i, size in enumerate((2, 1, 1))]
+    return States(parts[0], parts[1], parts[2].tanh())
+
+
+def knowledge(history: States | None = None, trainable: dict[str, Tensor] | None = None) -> Knowledge:
+    return Knowledge(POLICY, POLICY, None, history, dict, trainable=trainable or {})
+
+
+def exact_gradients(policy: MLPPolicy, of: States) -> dict[str, Tensor]:
+    """One backward pass for each row."""
+    assert of.actions is not None
+    found: dict[str, list[Tensor]] = {name: [] for name, _ in policy.named_parameters()}
+    for row in zip(of.observations, of.contexts, of.actions, strict=True):
+        loss = policy.loss(*(part[None] for part in row)).sum()
+        for name, part in zip(found, torch.autograd.grad(loss, list(policy.parameters())), strict=True):
+            found[name].append(part.flatten().double())
+    return {name: torch.stack(parts) for name, parts in found.items()}
+
+
+def test_an_orthogonal_projection_of_full_dimension_is_exact() -> None:
+    rows = states(9)
+    exact = torch.cat(list(exact_gradients(POLICY, rows).values()), dim=1)
+    matrix = projection(exact.shape[1], exact.shape[1], seed=3, orthogonal=True)
+    points = projected_gradients(POLICY, rows, {}, matrix)
+    assert torch.allclose(points @ points.T, exact @ exact.T, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("orthogonal", [False, True])
+def test_inner_products_are_kept_within_the_johnson_lindenstrauss_error(orthogonal: bool) -> None:
+    rows, dimension = states(40), 64
+    exact = torch.cat(list(exact_gradients(POLICY, rows).values()), dim=1)
+    norms = exact.norm(dim=1)
+    errors = []
+    for seed in range(5):
+        points = projected_gradients(POLICY, rows, {}, projection(exact.shape[1], dimension, seed, orthogonal))
+        errors.append(((points @ points.T - exact @ exact.T) / (norms[:, None] * norms)).square().mean())
+    # The variance of each normalised inner product is (1 + cos²)/m, between 1/m and 2/m; rotations have less.
+    assert float(torch.stack(errors).mean()) < 2 / dimension
+    assert orthogonal or float(torch.stack(errors).mean()) > 0.3 / dimension
+
+
+def test_frozen_entries_do_not_count() -> None:
+    rows = states(7)
+    masks = {
+        "backbone.0.weight": torch.zeros(8, 3, dtype=torch.bool),
+        "head.weight": torch.arange(8).reshape(1, 8) % 2 == 0,
+    }
+    exact = exact_gradients(POLICY, rows)
+    kept = [part[:, masks[name].flatten()] if name in masks else part for name, part in exact.items()]
+    expected = torch.cat(kept, dim=1)
+    points = projected_gradients(POLICY, rows, masks, torch.eye(expected.shape[1]))
+    assert torch.allclose(points, expected, atol=1e-7)
+
+
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, matrix = states(3, 5), projection(113, 16, seed=0)
+    whole = projected_gradients(POLICY, rows, {}, matrix)
+    monkeypatch.setattr(projected_gradient, "_CHUNK", 4 * 113)
+    assert whole.shape == (3, 5, 16)
+    assert torch.allclose(projected_gradients(POLICY, rows, {}, matrix), whole, rtol=1e-5, atol=1e-8)
+
+
+def test_the_projection_is_fixed_by_its_seed() -> None:
+    ahead = states(3, 4)
+    one, same, other = (ProjectedGradient(32, seed).embed(knowledge(), ahead, ahead, 0.1) for seed in (0, 0, 1))
+    assert torch.equal(one.candidates, same.candidates)
+    assert not torch.allclose(one.candidates, other.candidates)
+
+
+def test_prior_variances_have_mean_one_over_ridge_and_the_history_lowers_them_only_if_asked_to() -> None:
+    ahead, history = states(3, 4), states(30, seed=9)
+    plain, conditioned = (
+        ProjectedGradient(32, condition_on_history=on).embed(knowledge(history), ahead, ahead, 0.5)
+        for on in (False, True)
+    )
+    before = plain.posterior.variance(plain.posterior.prepare(plain.targets))
+    after = conditioned.posterior.variance(conditioned.posterior.prepare(conditioned.targets))
+    assert float(before.mean()) == pytest.approx(2)
+    assert (after < before).all()
+
+
+def test_a_policy_without_residuals_gives_no_gain_but_no_failure() -> None:
+    ahead = states(3, 4)
+    with torch.no_grad():
+        actions = POLICY.act(ahead.observations.flatten(0, 1), ahead.contexts.flatten(0, 1)).reshape(3, 4, 1)
+    # Batched and single passes round differently, so the residual is only as good as zero: scale it away.
+    perfect = replace(ahead, actions=actions)
+    points = projected_gradients(POLICY, perfect, {}, projection(113, 16, seed=0))
+    assert float(points.abs().max()) < 1e-5
+
+
+def test_what_cannot_be_done_is_refused() -> None:
+    ahead = states(2, 3)
+    with pytest.raises(InputError, match="actions"):
+        ProjectedGradient().embed(knowledge(), replace(ahead, actions=None), ahead, 0.1)
+    frozen = {name: torch.zeros_like(p, dtype=torch.bool) for name, p in POLICY.named_parameters()}
+    with pytest.raises(InputError, match="every weight"):
+        ProjectedGradient().embed(knowledge(trainable=frozen), ahead, ahead, 0.1)
+    with pytest.raises(InputError, match="dimension"):
+        ProjectedGradient(dimension=0)
