@@ -5,6 +5,7 @@ import json
 import shlex
 import warnings
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from amf_lightning.shipped import shipped_folder
 from amf_lightning.studies.comparison import Comparison, read_comparison
 from amf_lightning.tasks.halfcheetah import HalfCheetahVelocity
 from amf_lightning.tasks.render import RenderingUnavailable, render_frames
-from amf_lightning.tasks.task import Episode
+from amf_lightning.tasks.task import Episode, TaskSuite
 
 CONFIGS = shipped_folder("configs")
 PARTS = {
@@ -68,8 +69,9 @@ def test_a_small_run_leaves_every_file_that_is_promised(tmp_path: Path, name: st
     options += [] if animated else ["--reports.animation=false"]
     outcome = amf("fit", *options, cwd=tmp_path)
     assert outcome.code == 0, outcome.said
-    folder, suite = RunFolder(tmp_path / "run"), HalfCheetahVelocity()
+    folder = RunFolder(tmp_path / "run")
     config = yaml.safe_load(folder.config.read_text())
+    suite = suite_of(config)
     budget, tasks = config["active"]["budget"], [task.name for task in suite.tasks]
 
     jobs = [json.loads(line) for line in folder.selections.read_text().splitlines()]
@@ -104,6 +106,13 @@ def test_a_small_run_leaves_every_file_that_is_promised(tmp_path: Path, name: st
     assert len(list(folder.demonstrations.glob("*.safetensors"))) == budget
     if animated:
         assert_animation_differs_where_it_should(folder)
+
+
+def suite_of(config: Mapping[str, Any]) -> TaskSuite:
+    """The suite of a resolved configuration."""
+    module, _, name = config["suite"]["class_path"].rpartition(".")
+    suite: TaskSuite = getattr(import_module(module), name)(**config["suite"]["init_args"])
+    return suite
 
 
 def assert_pictures_are_whole(folder: RunFolder) -> None:
@@ -162,13 +171,20 @@ def test_a_part_can_be_put_into_a_run(tmp_path: Path, name: str) -> None:
     """Everything is made, and then the checkpoint is missing; so the parts are known to fit without a run."""
     part = read_configuration(CONFIGS / name)
     key = PARTS[name.partition("/")[0]]
-    content: dict[str, Any] = {"config": str(CONFIGS / "halfcheetah.yaml"), key: str(CONFIGS / name)}
+    content: dict[str, Any] = {"config": str(CONFIGS / "halfcheetah.yaml")}
+    if key == "model.policy":
+        content["model"] = {"policy": str(CONFIGS / name), "pretrained": None}  # weights are of one policy
+        content["retention"] = {"class_path": "NoRetention"}
+    else:
+        content[key] = str(CONFIGS / name)
     if key == "suite":
         content["model"] = {"pretrained": None}  # weights are of one suite
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(content))
     printed = amf("fit", "--config=run.yaml", "--print_config", cwd=tmp_path)
     assert printed.code == 0, printed.said
-    resolved = yaml.safe_load(printed.stdout)[key]
+    resolved = yaml.safe_load(printed.stdout)
+    for word in key.split("."):
+        resolved = resolved[word]
     assert resolved["class_path"].rpartition(".")[2] == part["class_path"]
     assert set(leaves(part.get("init_args", {}))) <= set(leaves(resolved["init_args"]))
     made = amf("fit", "--config=run.yaml", "--ckpt_path=none.ckpt", cwd=tmp_path)
