@@ -2,8 +2,10 @@
 
     python benchmarks/selection.py --tasks 10 30 100 300 1000 --states 16 --features 257 --threads 2
 
-Times are the best of a few repetitions. `activeft` is the dense reference: it conditions the covariance matrix of all
-states on one candidate after the other. The product is one [N, d] x [d, N] matrix product over all N states.
+Times are the best of a few; ratios are those of one repetition, in which both sides are timed one after the other, and
+the tables give the median over `--repeats` repetitions with the smallest and the largest. `activeft` is the dense
+reference: it conditions the covariance matrix of all states on one candidate after the other. The product is one
+[N, d] x [d, N] matrix product over all N states.
 """
 
 import argparse
@@ -12,8 +14,9 @@ import json
 import math
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -23,6 +26,8 @@ from amf_lightning.selection.information_gain import Blocks, Problem, marginal_g
 from amf_lightning.uncertainty.posterior import FeatureSpacePosterior
 
 HORIZON, KAPPA, RIDGE = 200.0, 0.1, 0.1
+Repetitions = Sequence[dict[str, float]]
+"""One size: what each repetition measured."""
 DENSE_LIMIT = 100
 """Tasks above which the dense reference is not run: its matrix grows with the square of the states."""
 
@@ -82,7 +87,7 @@ def seconds(run: Callable[[], object], device: str, repetitions: int) -> float:
 
 
 def measure(tasks: int, states: int, features: int, device: str, dtype: torch.dtype) -> dict[str, float]:
-    """Times in seconds for one number of tasks, and how far the two ways agree."""
+    """Times in seconds for one number of tasks, how they relate, and how far the two ways agree."""
     problem, posterior = problem_of(tasks, states, features, device, dtype), posterior_of(features, device)
     repetitions = 2 if tasks > DENSE_LIMIT else 5
     row = {
@@ -93,11 +98,13 @@ def measure(tasks: int, states: int, features: int, device: str, dtype: torch.dt
     }
     if tasks <= DENSE_LIMIT and dtype == torch.float64 and device == "cpu":
         ours, dense = marginal_gains(posterior, problem, KAPPA), dense_scores(posterior, problem)
-        row["dense"] = seconds(lambda: dense_scores(posterior, problem), device, 1)
+        row["dense"] = seconds(lambda: dense_scores(posterior, problem), device, 2)
+        row["times_faster"] = row["dense"] / row["score"]
         row["relative_error"] = float(((ours - dense) / dense).abs().max())
         row["same_pick"] = float(ours.argmax() == dense.argmax())
     rows = problem.targets.points.flatten(0, 1)
     row["product"] = seconds(lambda: rows @ rows.T, device, repetitions)
+    row["products"] = row["score"] / row["product"]
     return row
 
 
@@ -108,35 +115,47 @@ def peak_gib(device: str) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def exponent(rows: list[dict[str, float]]) -> float:
+def exponent(sizes: Sequence[Repetitions]) -> float:
     """Slope of log time against log tasks, over the upper half of the sizes."""
-    upper = rows[len(rows) // 2 :] if len(rows) > 3 else rows
+    upper = sizes[len(sizes) // 2 :] if len(sizes) > 3 else sizes
     if len(upper) < 2:
         return math.nan
-    x = torch.tensor([math.log(row["tasks"]) for row in upper])
-    y = torch.tensor([math.log(row["score"]) for row in upper])
+    x = torch.tensor([math.log(middle(rows, "tasks")) for rows in upper])
+    y = torch.tensor([math.log(middle(rows, "score")) for rows in upper])
     return float(((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum())
 
 
-def print_tables(rows: list[dict[str, float]]) -> None:
+def middle(rows: Repetitions, key: str) -> float:
+    return median(row[key] for row in rows)
+
+
+def spread(rows: Repetitions, key: str, digits: int) -> str:
+    """Median, smallest and largest."""
+    values = [row[key] for row in rows]
+    return f"{median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+def print_tables(sizes: Sequence[Repetitions]) -> None:
     """Against activeft, then the growth."""
-    dense = [row for row in rows if "dense" in row]
-    if dense:
+    if dense := [rows for rows in sizes if "dense" in rows[0]]:
         print("\n| tasks | ours, s | activeft, s | times faster | largest relative difference | same pick |")
         print("|---:|---:|---:|---:|---:|---|")
-    for row in dense:
+    for rows in dense:
+        same = all(row["same_pick"] for row in rows)
         print(
-            f"| {row['tasks']:.0f} | {row['score']:.4f} | {row['dense']:.3f} | {row['dense'] / row['score']:.0f} "
-            f"| {row['relative_error']:.1e} | {'yes' if row['same_pick'] else 'NO'} |"
+            f"| {rows[0]['tasks']:.0f} | {middle(rows, 'score'):.4f} | {middle(rows, 'dense'):.3f} "
+            f"| {spread(rows, 'times_faster', 0)} | {max(row['relative_error'] for row in rows):.1e} "
+            f"| {'yes' if same else 'NO'} |"
         )
     print("\n| tasks | one scoring, s | one matrix product, s | ratio | peak memory, GiB |")
     print("|---:|---:|---:|---:|---:|")
-    for row in rows:
+    for rows in sizes:
+        # The memory of the first repetition: later ones come after products, which need more than the scoring does.
         print(
-            f"| {row['tasks']:.0f} | {row['score']:.4f} | {row['product']:.4f} | {row['score'] / row['product']:.2f} "
-            f"| {row['peak_gib']:.2f} |"
+            f"| {rows[0]['tasks']:.0f} | {middle(rows, 'score'):.4f} | {middle(rows, 'product'):.4f} "
+            f"| {spread(rows, 'products', 2)} | {rows[0]['peak_gib']:.2f} |"
         )
-    print(f"\nTime grows like tasks^{exponent(rows):.2f} (fitted to the upper half; the work is quadratic).")
+    print(f"\nTime grows like tasks^{exponent(sizes):.2f} (fitted to the upper half; the work is quadratic).")
 
 
 def main() -> None:
@@ -147,17 +166,21 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--float32", action="store_true", help="points in single precision; factors stay in double")
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", type=Path, help="write the numbers here too")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     dtype = torch.float32 if arguments.float32 else torch.float64
-    rows = [
-        measure(tasks, arguments.states, arguments.features, arguments.device, dtype)
+    sizes = [
+        [
+            measure(tasks, arguments.states, arguments.features, arguments.device, dtype)
+            for _ in range(arguments.repeats)
+        ]
         for tasks in sorted(arguments.tasks)
     ]
-    print_tables(rows)
+    print_tables(sizes)
     if arguments.json:
-        arguments.json.write_text(json.dumps({"exponent": exponent(rows), "rows": rows}, indent=1))
+        arguments.json.write_text(json.dumps({"exponent": exponent(sizes), "sizes": sizes}, indent=1))
 
 
 if __name__ == "__main__":
