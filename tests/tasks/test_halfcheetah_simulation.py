@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from amf_lightning.tasks.actor import Actor
@@ -41,7 +42,9 @@ def gymnasium_loop(actor: Actor, suite: HalfCheetahVelocity, episode: Episode, r
     observation, _ = env.reset(seed=episode.seed, options=dict(episode.task.options))
     generator = keyed_generator(episode.seed, Purpose.DEMONSTRATE)
     drawn = (noise * torch.randn(episode.task.horizon, 6, generator=generator)).numpy()
-    observations, actions, rewards, done = [np.asarray(observation, np.float32)], [], [], False
+    observations, done = [np.asarray(observation, np.float32)], False
+    actions: list[NDArray[np.float32]] = []
+    rewards: list[float] = []
     info: dict[str, Any] = {}
     while not done:
         padded, contexts = torch.zeros(32, 17), torch.zeros(32, 1)
