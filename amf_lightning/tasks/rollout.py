@@ -7,10 +7,7 @@ width; what stands in the other rows does not change a row.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
-from weakref import WeakKeyDictionary
 
-import gymnasium
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -19,13 +16,11 @@ from torch import Tensor, nn
 from amf_lightning.errors import InputError
 from amf_lightning.tasks.actor import Actor
 from amf_lightning.tasks.seeding import Purpose, keyed_generator
+from amf_lightning.tasks.simulation import simulate
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 
-_Env = gymnasium.Env[NDArray[Any], NDArray[Any]]
-
-# Making an environment costs as much as running an episode in it. `reset(seed=...)` leaves nothing of earlier episodes.
-_ENVIRONMENTS: WeakKeyDictionary[TaskSuite, dict[str, list[_Env]]] = WeakKeyDictionary()
+Array = NDArray[np.float32]
 
 
 @torch.no_grad()
@@ -61,110 +56,99 @@ def rollout(
     with _one_thread():
         for start in range(0, len(episodes), width):
             chunk = episodes[start : start + width]
-            runs = [
-                _Run(suite, episode, env, noise)
-                for episode, env in zip(chunk, _environments(suite, chunk), strict=True)
-            ]
-            _run_side_by_side(actor, suite, runs, width, on_step)
-            trajectories += [run.trajectory() for run in runs]
+            trajectories += _run_side_by_side(_Padded(actor, suite, chunk, width), suite, chunk, noise, on_step)
     return trajectories
 
 
-class _Run:
-    """One episode on its way."""
-
-    def __init__(self, suite: TaskSuite, episode: Episode, env: _Env, noise: float) -> None:
-        self.suite, self.episode, self.env = suite, episode, env
-        self.actions: list[NDArray[np.float32]] = []
-        self.rewards: list[float] = []
-        self.flags: list[bool] = []
-        self.info: dict[str, Any] = {}
-        self.done = False
-        self.noise: NDArray[np.float32] | None = None
-        if noise > 0:
-            generator = keyed_generator(episode.seed, Purpose.DEMONSTRATE)
-            drawn = torch.randn(episode.task.horizon, suite.action_dim, generator=generator)
-            self.noise = (noise * drawn).numpy()
-        observation, _ = env.reset(seed=episode.seed, options=dict(episode.task.options))
-        self.observations = [self._checked("observation", observation, suite.observation_dim)]
-
-    def step(self, action: NDArray[np.float32]) -> None:
-        action = np.clip(self._checked("action", action, self.suite.action_dim), -1.0, 1.0)
-        executed = action
-        if self.noise is not None:
-            executed = np.clip(action + self.noise[len(self.actions)], -1.0, 1.0)
-        observation, reward, terminated, truncated, self.info = self.env.step(executed)
-        if "success" not in self.info:
-            raise InputError(f"{self._where}: the environment's info has no 'success', which every suite must report.")
-        self.actions.append(action)
-        self.rewards.append(float(reward))
-        self.flags.append(bool(self.info["success"]))
-        self.observations.append(self._checked("observation", observation, self.suite.observation_dim))
-        self.done = terminated or truncated or len(self.actions) >= self.episode.task.horizon
-
-    def trajectory(self) -> Trajectory:
-        return Trajectory(
-            observations=np.stack(self.observations),
-            actions=np.stack(self.actions),
-            rewards=np.array(self.rewards),
-            task=self.episode.task.name,
-            seed=self.episode.seed,
-            success=self.suite.episode_success(self.flags),
-            metrics=dict(self.info.get("metrics", {})),
-        )
-
-    @property
-    def _where(self) -> str:
-        return f"Task '{self.episode.task.name}', seed {self.episode.seed}, step {len(self.actions)}"
-
-    def _checked(self, what: str, value: NDArray[Any], size: int) -> NDArray[np.float32]:
-        value = np.array(value, dtype=np.float32)  # a copy: environments may reuse their buffer
-        if value.shape != (size,):
-            raise InputError(f"{self._where}: the {what} has shape {value.shape}, the suite says ({size},).")
-        if not np.isfinite(value).all():
-            raise InputError(f"{self._where}: the {what} is not finite (NaN or infinite).")
-        return value
-
-
 def _run_side_by_side(
-    actor: Actor, suite: TaskSuite, runs: Sequence[_Run], width: int, on_step: Callable[[int], None] | None
-) -> None:
-    device = _device(actor)
-    observations = torch.zeros(width, suite.observation_dim)
-    contexts = torch.zeros(width, suite.context_dim)
-    for row, run in enumerate(runs):
-        contexts[row] = torch.tensor(run.episode.task.context)
-    contexts = contexts.to(device)
-    while active := [row for row, run in enumerate(runs) if not run.done]:
-        for row in active:
-            observations[row] = torch.from_numpy(runs[row].observations[-1])
-        actions = actor.act(observations.to(device), contexts)
-        if actions.shape != (width, suite.action_dim):
-            raise InputError(
-                f"The actor gave actions of shape {tuple(actions.shape)} for {width} rows of suite '{suite.name}', "
-                f"which has {suite.action_dim} action dimensions."
-            )
-        rows = actions.detach().float().cpu().numpy()
-        for row in active:
-            runs[row].step(rows[row])
+    actor: "_Padded",
+    suite: TaskSuite,
+    episodes: Sequence[Episode],
+    noise: float,
+    on_step: Callable[[int], None] | None,
+) -> list[Trajectory]:
+    simulation = simulate(suite, episodes)
+    longest = max(episode.task.horizon for episode in episodes)
+    observations = np.empty((longest + 1, len(episodes), suite.observation_dim), dtype=np.float32)
+    actions = np.empty((longest, len(episodes), suite.action_dim), dtype=np.float32)
+    lengths = np.zeros(len(episodes), dtype=int)
+    noises = _noises(episodes, longest, suite.action_dim, noise) if noise > 0 else None
+    running, step = np.arange(len(episodes)), 0
+    current = simulation.reset()
+    observations[0] = _finite("observation", current, running, episodes, 0)
+    while len(running):
+        chosen = _finite("action", actor.act(running, current), running, episodes, step)
+        executed: Array = np.clip(chosen, -1.0, 1.0)
+        actions[step, running] = executed
+        if noises is not None:
+            executed = np.clip(executed + noises[step, running], -1.0, 1.0)
+        current, ended = simulation.step(running, executed)
+        step += 1
+        observations[step, running] = _finite("observation", current, running, episodes, step)
         if on_step is not None:
-            on_step(len(active))
+            on_step(len(running))
+        if ended.any():
+            lengths[running[ended]] = step
+            running, current = running[~ended], current[~ended]
+    trajectories = []
+    for number, (episode, length) in enumerate(zip(episodes, lengths.tolist(), strict=True)):
+        outcome = simulation.outcome(number)
+        trajectories.append(
+            Trajectory(
+                observations=observations[: length + 1, number].copy(),
+                actions=actions[:length, number].copy(),
+                rewards=outcome.rewards,
+                task=episode.task.name,
+                seed=episode.seed,
+                success=suite.episode_success(outcome.flags),
+                metrics=outcome.metrics,
+            )
+        )
+    return trajectories
 
 
-def _environments(suite: TaskSuite, episodes: Sequence[Episode]) -> list[_Env]:
-    """An environment for each episode, made at the first use and kept as long as the suite lives."""
-    pools = _ENVIRONMENTS.setdefault(suite, {})
-    taken: dict[str, int] = {}
-    chosen = []
-    for episode in episodes:
-        key = suite.environment_key(episode.task)
-        pool = pools.setdefault(key, [])
-        position = taken.get(key, 0)
-        if position == len(pool):
-            pool.append(suite.make(episode.task))
-        chosen.append(pool[position])
-        taken[key] = position + 1
-    return chosen
+class _Padded:
+    """An actor that is always asked for `width` actions; row i belongs to episode i."""
+
+    def __init__(self, actor: Actor, suite: TaskSuite, episodes: Sequence[Episode], width: int) -> None:
+        self._actor, self._suite = actor, suite
+        self._device = _device(actor)
+        self._observations = torch.zeros(width, suite.observation_dim)
+        self._rows: Array = self._observations.numpy()
+        contexts = torch.zeros(width, suite.context_dim)
+        contexts[: len(episodes)] = torch.tensor([episode.task.context for episode in episodes])
+        self._contexts = contexts.to(self._device)
+
+    def act(self, running: NDArray[np.intp], observations: Array) -> Array:
+        """Actions [r, A] of the episodes `running` [r] for their observations [r, O]."""
+        self._rows[running] = observations
+        actions = self._actor.act(self._observations.to(self._device), self._contexts)
+        expected = (len(self._rows), self._suite.action_dim)
+        if actions.shape != expected:
+            raise InputError(
+                f"The actor gave actions of shape {tuple(actions.shape)} for {expected[0]} rows of suite "
+                f"'{self._suite.name}', which has {expected[1]} action dimensions."
+            )
+        rows: Array = actions.detach().float().cpu().numpy()
+        return rows[running]
+
+
+def _noises(episodes: Sequence[Episode], longest: int, action_dim: int, scale: float) -> Array:
+    """What is added to the actions, [T, n, A]."""
+    noises = np.zeros((longest, len(episodes), action_dim), dtype=np.float32)
+    for number, episode in enumerate(episodes):
+        generator = keyed_generator(episode.seed, Purpose.DEMONSTRATE)
+        drawn = torch.randn(episode.task.horizon, action_dim, generator=generator)
+        noises[: episode.task.horizon, number] = (scale * drawn).numpy()
+    return noises
+
+
+def _finite(what: str, values: Array, running: NDArray[np.intp], episodes: Sequence[Episode], step: int) -> Array:
+    """`values` [r, ...] if they are finite; else InputError about the first episode of which they are not."""
+    if not (finite := np.isfinite(values)).all():
+        number = running[int(np.argmin(finite.all(axis=1)))]
+        raise InputError(f"{episodes[number].where(step)}: the {what} is not finite (NaN or infinite).")
+    return values
 
 
 def _device(actor: Actor) -> torch.device:

@@ -37,6 +37,10 @@ class Episode:
     task: Task
     seed: int
 
+    def where(self, step: int) -> str:
+        """How messages name a step of it."""
+        return f"Task '{self.task.name}', seed {self.seed}, step {step}"
+
 
 @dataclass(frozen=True)
 class ReferenceReturns:

@@ -23,6 +23,11 @@ SETTLING = 0.3
 """Share of the horizon that a robot has to reach its target; what comes after counts for success."""
 
 
+def settling_steps(horizon: int) -> int:
+    """Steps of an episode that do not count for success."""
+    return int(SETTLING * horizon)
+
+
 class VelocitySuite(TaskSuite):
     """One task a target velocity, named `v=2` or `v=-0.5`, in m/s along x.
 
@@ -87,7 +92,7 @@ class VelocityTracking(gymnasium.Wrapper[NDArray[Any], NDArray[Any], NDArray[Any
 
     def __init__(self, env: Env, horizon: int, tolerance: float) -> None:
         super().__init__(env)
-        self._settled = int(SETTLING * horizon)
+        self._settled = settling_steps(horizon)
         self._tolerance = tolerance
         self._target = 0.0
         self._errors: list[float] = []
