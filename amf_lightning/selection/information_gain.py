@@ -12,7 +12,7 @@ from amf_lightning.errors import InputError
 from amf_lightning.uncertainty.posterior import Posterior
 
 _CHUNK = 2**20
-"""Entries of the largest intermediate tensor: 8 MiB in float64, which stays in caches and is not mapped anew each time."""
+"""Entries of the largest intermediate tensor: 8 MiB in float64, which stays in caches and is not allocated anew."""
 
 
 @dataclass(frozen=True, eq=False)
