@@ -68,11 +68,13 @@ class EnsembleDisagreement(Selector):
         if isinstance(context.policy, RefittedPolicy):
             raise InputError("EnsembleDisagreement trains policies by gradient steps; this one is refitted instead.")
         allowed_tasks(context)
+        if context.round == 0 and context.statistics is not None:
+            self._reference(context)
         first = list(self.occupancy.prefill(context, batch_size))
         unscored = without_scores(first, len(context.suite.tasks))
         if len(first) == batch_size:
             return unscored
-        pieces, steps = self._data(context)
+        pieces = self._data(context)
         expected = self.occupancy.expected(context)
         if not pieces or expected is None:
             return draw_uniformly(context, batch_size)
@@ -86,20 +88,18 @@ class EnsembleDisagreement(Selector):
         diagnostics = {
             **expected.diagnostics,
             **{f"disagreement/{task.name}": value for task, value in named},
-            "environment_steps": float(expected.environment_steps + steps),
+            "environment_steps": float(expected.environment_steps + self._reference.steps_in(context.round)),
         }
         rows = (*unscored.scores, *(tuple(scores.tolist()) for _ in picks))
         return Selection((*first, *picks), rows, diagnostics)
 
-    def _data(self, context: SelectionContext) -> tuple[list[States], int]:
-        """What the members learn from, a piece for each demonstration and each task of π0; and its steps."""
+    def _data(self, context: SelectionContext) -> list[States]:
+        """What the members learn from, a piece for each demonstration and each task of π0."""
         pieces = [all_states([demonstration], context) for demonstration in context.demonstrations]
         if context.statistics is None:
-            return pieces, 0
+            return pieces
         known = self._reference(context)
-        pieces += [known[task.name] for task in context.suite.tasks if context.statistics.covers.get(task.name)]
-        # The same in every round: an uninterrupted run simulates them once, in the first.
-        return pieces, self._reference.steps if context.round == 0 else 0
+        return pieces + [known[task.name] for task in context.suite.tasks if context.statistics.covers.get(task.name)]
 
     def _trained(self, context: SelectionContext, member: int, pieces: Sequence[States]) -> Policy:
         generator = keyed_generator(context.seed, Purpose.ENSEMBLE, context.round, member)

@@ -70,6 +70,8 @@ class InformedSelector(Selector):
     def select(self, context: SelectionContext, batch_size: int) -> Selection:
         """Scores every task, picks the best, conditions on its expected states, and so on for the batch."""
         allowed_tasks(context)
+        if context.round == 0 and "simulator rollouts" in self.embedding.uses:
+            self._reference(context)  # in the first round of any run, so that their cost does not depend on restarts
         first = list(self.occupancy.prefill(context, batch_size))
         unscored = without_scores(first, len(context.suite.tasks))
         if len(first) == batch_size:
@@ -77,7 +79,7 @@ class InformedSelector(Selector):
         expected = self.occupancy.expected(context)
         if expected is None:
             return draw_uniformly(context, batch_size)
-        posterior, problem, reference_steps = self._embed(context, expected)
+        posterior, problem = self._embed(context, expected)
         picks, scores = choose_greedily(
             posterior,
             problem.candidates,
@@ -91,28 +93,19 @@ class InformedSelector(Selector):
             **expected.diagnostics,
             **{f"variance/{task.name}": v for task, v in zip(context.suite.tasks, variances, strict=True)},
             **self.diagnose(posterior, problem),
-            "environment_steps": float(expected.environment_steps + reference_steps),
+            "environment_steps": float(expected.environment_steps + self._reference.steps_in(context.round)),
         }
         rows = (*unscored.scores, *(tuple(row.tolist()) for row in scores))
         return Selection((*first, *picks), rows, diagnostics)
 
-    def _embed(self, context: SelectionContext, expected: Expected) -> tuple[Posterior, Problem, int]:
-        """The belief given the history, the problem in its points, and the steps spent on π0's own rollouts."""
-        steps = 0
-
-        def reference() -> Mapping[str, States]:
-            nonlocal steps
-            states = self._reference(context)
-            # They are the same in every round: an uninterrupted run simulates them once, in the first.
-            steps = self._reference.steps if context.round == 0 else 0
-            return states
-
+    def _embed(self, context: SelectionContext, expected: Expected) -> tuple[Posterior, Problem]:
+        """The belief given the history, and the problem in its points."""
         knowledge = Knowledge(
             policy=context.policy,
             pretrained=context.pretrained,
             statistics=context.statistics,
             history=demonstrated_states(context),
-            reference=reference,
+            reference=lambda: self._reference(context),
             clip=self.occupancy.extrapolates,
             noise=self._noise_of_history(context),
             trainable=context.trainable,
@@ -123,7 +116,7 @@ class InformedSelector(Selector):
             candidates = replace(candidates, levels=levels.to(device)[candidates.tasks])
         targets = expected.targets.embedded(embedded.targets)
         distribution = context.suite.distribution.to(device)
-        return embedded.posterior, Problem(candidates, targets, distribution, self.costs_of(context.suite)), steps
+        return embedded.posterior, Problem(candidates, targets, distribution, self.costs_of(context.suite))
 
     def costs_of(self, suite: TaskSuite) -> Tensor | None:
         """What a demonstration of each task costs, [K] float64; None if all are the same."""
@@ -257,7 +250,10 @@ def _by_task(suite: TaskSuite, values: Mapping[str, float]) -> Tensor | None:
 
 
 class ReferenceRollouts:
-    """States of π0's own rollouts of each task, from the initial states of `rollout_episodes`; cached for one run."""
+    """States of π0's own rollouts of each task, from the initial states of `rollout_episodes`; cached for one run.
+
+    Whoever needs them at all asks for them in the first round.
+    """
 
     def __init__(self) -> None:
         self.steps = 0
@@ -275,3 +271,7 @@ class ReferenceRollouts:
             }
             self._key = (context.pretrained, context.seed)
         return self._states
+
+    def steps_in(self, number: int) -> int:
+        """Environment steps that they cost in a round; a run that was resumed made them again and counts them once."""
+        return self.steps if number == 0 else 0

@@ -68,7 +68,8 @@ class Embedding(ABC):
     needs_actions: ClassVar[bool] = False
     """Whether expected states must come with the expert's actions."""
     uses: tuple[str, ...] = ()
-    """What it needs beyond the demonstrations, in the words of `Selector.uses`."""
+    """What it needs beyond the demonstrations, in the words of `Selector.uses`. One that calls `Knowledge.reference`
+    says "simulator rollouts": their steps are counted in the first round."""
 
     @abstractmethod
     def embed(self, knowledge: Knowledge, candidates: States, targets: States, ridge: float) -> Embedded:
@@ -94,8 +95,11 @@ class LastLayerFeatures(Embedding):
         self.of_pretrained = of_pretrained
         self.unit_norm = unit_norm
         self.statistics = statistics
-        remade = statistics and (unit_norm or not of_pretrained)
-        self.uses = (("pre-training statistics",) if statistics else ()) + (("simulator rollouts",) if remade else ())
+        # Without statistics the scale comes from π0's own rollouts.
+        rolled_out = not statistics or unit_norm or not of_pretrained
+        self.uses = (("pre-training statistics",) if statistics else ()) + (
+            ("simulator rollouts",) if rolled_out else ()
+        )
 
     def embed(self, knowledge: Knowledge, candidates: States, targets: States, ridge: float) -> Embedded:
         """See `Embedding.embed`.

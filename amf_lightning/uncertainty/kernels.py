@@ -78,19 +78,21 @@ class Kernel(Embedding):
 
     Args:
         kernel: how likeness falls with distance.
-        observation_lengthscales: one for all entries of the observation, or one for each.
+        observation_lengthscales: one for all entries of the observation, or one for each. By default those at which
+            two unrelated states are about √2 apart: √O times the spread of each entry over π0's first rollouts.
         context_lengthscales: the same for the context.
     """
 
     def __init__(
         self,
         kernel: Stationary = RBF(),  # noqa: B008 (stateless; the command line shows it as the default)
-        observation_lengthscales: float | list[float] = 1.0,
-        context_lengthscales: float | list[float] = 1.0,
+        observation_lengthscales: float | list[float] | None = None,
+        context_lengthscales: float | list[float] | None = None,
     ) -> None:
         self.kernel = kernel
         self.observation_lengthscales = _positive("observation_lengthscales", observation_lengthscales)
         self.context_lengthscales = _positive("context_lengthscales", context_lengthscales)
+        self.uses = ("simulator rollouts",) if None in (observation_lengthscales, context_lengthscales) else ()
 
     def embed(self, knowledge: Knowledge, candidates: States, targets: States, ridge: float) -> Embedded:
         """See `Embedding.embed`.
@@ -98,31 +100,51 @@ class Kernel(Embedding):
         Raises:
             InputError: another number of lengthscales than of entries.
         """
+        reference = list(knowledge.reference().values()) if self.uses else []
+        scales = [
+            _lengthscales("observation", self.observation_lengthscales, candidates.observations, reference),
+            _lengthscales("context", self.context_lengthscales, candidates.contexts, reference),
+        ]
+
+        def points(states: States) -> Tensor:
+            return torch.cat([states.observations / scales[0], states.contexts / scales[1]], dim=-1)
+
         posterior = FunctionSpacePosterior(self.kernel, ridge)
         if knowledge.history is not None:
-            posterior = posterior.condition(*thinned_history(self.points(knowledge.history), knowledge.noise))
-        return Embedded(posterior, self.points(candidates), self.points(targets))
-
-    def points(self, states: States) -> Tensor:
-        """Observations and contexts divided by their lengthscales, [..., O + C] float64."""
-        scaled = [
-            _scaled("observation", states.observations, self.observation_lengthscales),
-            _scaled("context", states.contexts, self.context_lengthscales),
-        ]
-        return torch.cat(scaled, dim=-1)
+            posterior = posterior.condition(*thinned_history(points(knowledge.history), knowledge.noise))
+        return Embedded(posterior, points(candidates), points(targets))
 
 
-def _positive(name: str, lengthscales: float | Sequence[float]) -> tuple[float, ...]:
+def _positive(name: str, lengthscales: float | Sequence[float] | None) -> tuple[float, ...] | None:
+    if lengthscales is None:
+        return None
     values = (lengthscales,) if isinstance(lengthscales, int | float) else tuple(lengthscales)
     if not values or min(values) <= 0:
         raise InputError(f"Kernel: {name} is {lengthscales}; lengthscales must be positive.")
     return values
 
 
-def _scaled(name: str, rows: Tensor, lengthscales: tuple[float, ...]) -> Tensor:
-    if len(lengthscales) not in (1, rows.shape[-1]):
+def _lengthscales(name: str, given: tuple[float, ...] | None, rows: Tensor, reference: list[States]) -> Tensor:
+    """Of each entry of `rows`, or one for all, float64."""
+    if given is None:
+        return measured_lengthscales(torch.cat([getattr(states, f"{name}s") for states in reference]))
+    if len(given) not in (1, rows.shape[-1]):
         raise InputError(
-            f"Kernel: {name}_lengthscales has {len(lengthscales)} entries, but the {name} has {rows.shape[-1]}. "
+            f"Kernel: {name}_lengthscales has {len(given)} entries, but the {name} has {rows.shape[-1]}. "
             "Give one for each, or a single number."
         )
-    return rows.to(torch.float64) / torch.tensor(lengthscales, dtype=torch.float64, device=rows.device)
+    return torch.tensor(given, dtype=torch.float64, device=rows.device)
+
+
+def measured_lengthscales(rows: Tensor) -> Tensor:
+    """√E times the standard deviation of each of the E entries of rows [N, E], [E] float64; 1 where they are all equal.
+
+    Two rows that have nothing to do with each other are then about √2 apart, however many entries there are.
+
+    >>> measured_lengthscales(torch.tensor([[0.0, 5.0], [2.0, 5.0]]))
+    tensor([1.4142, 1.0000], dtype=torch.float64)
+    """
+    rows = rows.to(torch.float64)
+    spread = rows.std(dim=0, correction=0)
+    varies = spread > 1e-6 * rows.abs().amax(dim=0)
+    return torch.where(varies, spread * math.sqrt(rows.shape[1]), torch.ones_like(spread))

@@ -41,7 +41,7 @@ def test_members_agree_where_they_were_shown_what_to_do() -> None:
 
 def test_what_pi0_does_on_the_tasks_of_its_file_is_learned_too() -> None:
     known = context(covered=True)
-    [demonstration, distilled], _ = quick()._data(known)
+    [demonstration, distilled] = quick()._data(known)
     assert torch.equal(demonstration.observations, torch.from_numpy(known.demonstrations[0].observations[:-1]))
     assert (distilled.contexts == SUITE.tasks[3].context[0]).all()
     with torch.no_grad():

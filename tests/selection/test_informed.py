@@ -1,17 +1,29 @@
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from selection_world import context_of, demonstrate, mlp, statistics_of
 
 from amf_lightning.errors import InputError
-from amf_lightning.selection.context import SelectionContext
+from amf_lightning.selection.context import SelectionContext, Selector
+from amf_lightning.selection.ensemble import EnsembleDisagreement
 from amf_lightning.selection.information_gain import Aggregate, Joint, Marginal, Variance
-from amf_lightning.selection.informed import InformationGain, InformedSelector, UncertaintySampling
+from amf_lightning.selection.informed import (
+    InformationGain,
+    InformedSelector,
+    ReferenceRollouts,
+    UncertaintySampling,
+)
 from amf_lightning.selection.occupancies import Demonstrated, ImportanceWeighted, Occupancy, PolicyRollout
+from amf_lightning.tasks.actor import Actor
+from amf_lightning.tasks.rollout import rollout
+from amf_lightning.tasks.task import Episode
+from amf_lightning.tasks.trajectory import Trajectory
 from amf_lightning.uncertainty.embeddings import Embedding, LastLayerFeatures, LossGradient
 from amf_lightning.uncertainty.kernels import Kernel
 from amf_lightning.uncertainty.projected_gradient import ProjectedGradient
@@ -81,6 +93,39 @@ def test_steps_of_the_simulator_are_those_of_an_uninterrupted_run() -> None:
     assert steps == [once, once, 2 * once, once]  # π0 is rolled out in the first round, where it is needed at all
     paper = InformationGain(LossGradient(), ImportanceWeighted()).select(context(), 1)
     assert paper.diagnostics["environment_steps"] == 0
+
+
+def counted(suite: TinySuite, steps: list[int], **known: Any) -> SelectionContext:
+    """A context in which nothing was collected yet, and whose simulator counts into `steps`."""
+
+    def run(actor: Actor, episodes: Sequence[Episode]) -> list[Trajectory]:
+        return rollout(actor, suite, episodes, on_step=steps.append)
+
+    return replace(context(suite, demonstrated=()), rollout=run, **known)
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        InformationGain(LastLayerFeatures(of_pretrained=False), ImportanceWeighted()),
+        InformationGain(LastLayerFeatures(statistics=False), Demonstrated()),
+        InformationGain(Kernel(), Demonstrated()),
+        EnsembleDisagreement(members=2, steps=2, occupancy=Demonstrated()),
+    ],
+    ids=lambda selector: type(selector).__name__,
+)
+def test_rollouts_of_pi0_are_counted_in_the_first_round_even_if_nothing_is_scored_then(selector: Selector) -> None:
+    assert "simulator rollouts" in selector.uses
+    steps: list[int] = []
+    assert math.isnan(selector.select(counted(SUITE, steps, round=0), 1).scores[0][0])
+    assert sum(steps) == 4 * 2 * 12  # every task, two episodes, the horizon
+    steps.clear()
+    known = demonstrate(SUITE, [0, 1, 2, 3])
+    later = counted(SUITE, steps, round=4, demonstrations=known)
+    resumed = deepcopy(selector)
+    resumed.__dict__["_reference"] = ReferenceRollouts()
+    for one in (selector, resumed):  # simulated again after a restart, counted once
+        assert one.select(replace(later, pretrained=later.pretrained), 1).diagnostics["environment_steps"] == 0
 
 
 def test_nothing_collected_means_a_uniform_draw_for_the_papers_combination() -> None:
@@ -182,6 +227,8 @@ def test_the_ridge_must_be_positive(selector: type[InformedSelector]) -> None:
 def test_what_is_used_follows_the_parts() -> None:
     assert InformationGain().uses == ("pre-training statistics", "simulator rollouts")
     assert InformationGain(LossGradient(), ImportanceWeighted()).uses == ()
+    unaided = LastLayerFeatures(statistics=False)  # its scale is that of π0's rollouts
+    assert InformationGain(unaided, ImportanceWeighted()).uses == ("simulator rollouts",)
     remade = LastLayerFeatures(of_pretrained=False)
     assert InformationGain(remade, ImportanceWeighted()).uses == ("pre-training statistics", "simulator rollouts")
 

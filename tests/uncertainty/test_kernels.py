@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -52,7 +54,7 @@ def test_the_belief_is_the_gaussian_process_of_scikit_learn(
 
 
 def test_a_demonstration_at_a_time_is_all_at_once() -> None:
-    points, x = Kernel().points(states(12)), Kernel().points(states(5, seed=7))
+    points, x = normal(12, 3), normal(5, 3, seed=7)
     noise = normal(12, seed=3).exp()
     prior = FunctionSpacePosterior(Matern32(), 0.2)
     whole = prior.condition(points, noise)
@@ -64,7 +66,7 @@ def test_a_demonstration_at_a_time_is_all_at_once() -> None:
 def test_a_long_history_is_thinned_with_rows_that_stand_for_several() -> None:
     distinct, ahead = states(1500), states(2, 3, seed=9)
     double = States(distinct.observations.repeat_interleave(2, 0), distinct.contexts.repeat_interleave(2, 0))
-    embedded = Kernel().embed(knowledge(double), ahead, ahead, 0.1)
+    embedded = Kernel(RBF(), 1.0, 1.0).embed(knowledge(double), ahead, ahead, 0.1)
     assert isinstance(embedded.posterior, FunctionSpacePosterior)
     assert embedded.posterior.observed is not None and len(embedded.posterior.observed) == 1500
 
@@ -73,4 +75,26 @@ def test_lengthscales_that_do_not_fit_are_refused() -> None:
     with pytest.raises(InputError, match="positive"):
         Kernel(context_lengthscales=[1.0, 0.0])
     with pytest.raises(InputError, match="observation_lengthscales has 3 entries, but the observation has 2"):
-        Kernel(observation_lengthscales=[1.0, 1.0, 1.0]).points(states(4))
+        Kernel(RBF(), [1.0, 1.0, 1.0], 1.0).embed(knowledge(), states(2, 3), states(2, 3), 0.1)
+
+
+def test_lengthscales_are_measured_on_what_pi0_does_unless_they_are_given() -> None:
+    reference = {"a": states(400, seed=20), "b": states(200, seed=30)}
+    reference = {
+        name: States(part.observations * torch.tensor([3.0, 0.01]), torch.full_like(part.contexts, 0.1))
+        for name, part in reference.items()
+    }
+    ahead, known = states(3, 4), replace(knowledge(states(9)), reference=lambda: reference)
+    measured = Kernel()
+    given = [
+        float(torch.cat([part.observations for part in reference.values()]).double()[:, entry].std(correction=0))
+        * 2**0.5
+        for entry in (0, 1)
+    ]
+    explicit = Kernel(RBF(), given, 1.0)  # the context does not vary
+    found, expected = (embedding.embed(known, ahead, ahead, 0.3) for embedding in (measured, explicit))
+    assert torch.allclose(found.targets, expected.targets, rtol=1e-9)
+    levels = [part.posterior.variance(part.posterior.prepare(part.targets)) for part in (found, expected)]
+    assert torch.allclose(levels[0], levels[1])
+    assert measured.uses == Kernel(RBF(), 1.0).uses == ("simulator rollouts",)
+    assert explicit.uses == ()
