@@ -10,7 +10,7 @@ from torch import Tensor
 
 from amf_lightning.errors import InputError
 from amf_lightning.policies.protocol import Policy
-from amf_lightning.selection.baselines import allowed_tasks, draw_uniformly, without_scores
+from amf_lightning.selection.baselines import draw_uniformly, without_scores
 from amf_lightning.selection.context import Selection, SelectionContext, Selector
 from amf_lightning.selection.greedy import choose_greedily
 from amf_lightning.selection.information_gain import (
@@ -69,7 +69,6 @@ class InformedSelector(Selector):
 
     def select(self, context: SelectionContext, batch_size: int) -> Selection:
         """Scores every task, picks the best, conditions on its expected states, and so on for the batch."""
-        allowed_tasks(context)
         if context.round == 0 and "simulator rollouts" in self.embedding.uses:
             self._reference(context)  # in the first round of any run, so that their cost does not depend on restarts
         first = list(self.occupancy.prefill(context, batch_size))
@@ -85,7 +84,7 @@ class InformedSelector(Selector):
             problem.candidates,
             lambda belief: self.score(belief, problem),
             batch_size - len(first),
-            context.allowed,
+            lambda picked: context.allowed([*first, *picked]),
             lambda position: context.generator(len(first) + position),
         )
         variances = task_variances(posterior, problem.targets, len(context.suite.tasks)).tolist()

@@ -33,7 +33,7 @@ def context(demonstrated: tuple[int, ...] = (0,), covered: bool = False) -> Sele
 def test_members_agree_where_they_were_shown_what_to_do() -> None:
     suite = OppositeGoals()
     known = context_of(suite, mlp(suite, width=16), demonstrations=demonstrate(suite, [0] * 4))
-    [scores] = quick(occupancy=Demonstrated()).select(replace(known, available=(True, False)), 1).scores
+    [scores] = quick(occupancy=Demonstrated()).select(replace(known, remaining=(900, 0)), 1).scores
     assert scores[0] < 0.25 and math.isnan(scores[1])
     rolled = quick().select(known, 1)
     assert rolled.scores[0][0] < rolled.scores[0][1]
@@ -84,7 +84,7 @@ def test_tasks_are_drawn_in_proportion_to_the_exponential_of_their_disagreement(
     allowed = torch.tensor([True, True, False, True])
     chances = chances_of(scores, allowed, math.log(2) / 0.1)
     assert chances.tolist() == pytest.approx([1 / 11, 2 / 11, 0, 8 / 11])
-    selection = quick(sharpness=5.0).select(replace(context(), available=(True, True, False, True)), 600)
+    selection = quick(sharpness=5.0).select(replace(context(), remaining=(900, 900, 0, 900)), 600)
     counts = Counter(selection.picks)
     expected = chances_of(torch.tensor(selection.scores[0]), allowed, 5.0)
     for task in range(4):

@@ -10,6 +10,7 @@ import torch
 from selection_world import context_of, demonstrate, mlp, statistics_of
 
 from amf_lightning.errors import InputError
+from amf_lightning.selection.baselines import RoundRobin, Uniform
 from amf_lightning.selection.context import SelectionContext, Selector
 from amf_lightning.selection.ensemble import EnsembleDisagreement
 from amf_lightning.selection.information_gain import Aggregate, Joint, Marginal, Variance
@@ -20,6 +21,7 @@ from amf_lightning.selection.informed import (
     UncertaintySampling,
 )
 from amf_lightning.selection.occupancies import Demonstrated, ImportanceWeighted, Occupancy, PolicyRollout
+from amf_lightning.selection.privileged import LearningProgress, Oracle, Rebalancing
 from amf_lightning.tasks.actor import Actor
 from amf_lightning.tasks.rollout import rollout
 from amf_lightning.tasks.task import Episode
@@ -137,8 +139,44 @@ def test_nothing_collected_means_a_uniform_draw_for_the_papers_combination() -> 
 
 @pytest.mark.parametrize(("embedding", "occupancy"), PAIRS)
 def test_tasks_that_ran_out_are_not_asked(embedding: Embedding, occupancy: Occupancy) -> None:
-    limited = replace(context(), available=(False, True, False, True))
+    limited = replace(context(), remaining=(0, 900, 0, 900))
     assert set(InformationGain(embedding, occupancy).select(limited, 6).picks) <= {1, 3}
+
+
+def sum_of(tasks: Sequence[int]) -> float:
+    return float(sum(tasks))
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        *(InformationGain(embedding, occupancy) for embedding, occupancy in PAIRS),
+        InformationGain(occupancy=Demonstrated()),
+        UncertaintySampling(),
+        EnsembleDisagreement(members=2, steps=2),
+        EnsembleDisagreement(members=2, steps=2, occupancy=Demonstrated()),
+        Uniform(),
+        RoundRobin(),
+        Rebalancing(),
+        LearningProgress(),
+        Oracle(),
+    ],
+    ids=lambda selector: type(selector).__name__,
+)
+@pytest.mark.parametrize("demonstrated", [(), (0, 3), (1, 2, 3)])
+def test_a_batch_never_asks_for_more_than_there_is(selector: Selector, demonstrated: tuple[int, ...]) -> None:
+    scores = (0.9, 0.0, 0.5, 0.1)
+    limited = replace(
+        context(demonstrated=demonstrated),
+        remaining=(2, 0, 1, 1),
+        pretraining_counts=(2, 2, 0, 0),
+        scores=scores,
+        score_history=(scores,),
+        lookahead=sum_of,
+    )
+    assert sorted(selector.select(limited, 4).picks) == [0, 0, 2, 3]
+    with pytest.raises(InputError, match="no task has a demonstration left"):
+        selector.select(limited, 5)
 
 
 @pytest.mark.parametrize(("aggregate", "tolerance"), [(Marginal(0.1), 0.02), (Joint(0.1), 0.06)])

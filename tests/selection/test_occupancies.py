@@ -175,9 +175,9 @@ def test_tasks_without_a_demonstration_are_asked_first_in_the_order_of_round_rob
         begun = context_of(SUITE, POLICY, seed=seed, demonstrations=demonstrate(SUITE, order[:2]), round=2)
         assert occupancy.prefill(begun, 5) == order[2:]
     known = demonstrate(SUITE, [0, 1, 2])
-    limited = context_of(SUITE, POLICY, demonstrations=known, available=(True, True, True, False))
+    limited = context_of(SUITE, POLICY, demonstrations=known, remaining=(900, 900, 900, 0))
     assert occupancy.prefill(limited, 2) == ()
-    lost = context_of(SUITE, POLICY, demonstrations=known, available=(False, False, False, True))
+    lost = context_of(SUITE, POLICY, demonstrations=known, remaining=(0, 0, 0, 900))
     assert occupancy.prefill(lost, 2) == (3, 3)
 
 
