@@ -122,13 +122,12 @@ class InformedSelector(Selector):
         return None
 
     def _noise_of_history(self, context: SelectionContext) -> Tensor | None:
-        """Level of each demonstrated state, [N]."""
-        levels = _by_task(context.suite, self.noise)
-        if levels is None or not context.demonstrations:
+        """Level of each demonstrated state: its task's times its demonstration's own, [N]; None if all are 1."""
+        levels = [self.noise.get(trajectory.task, 1.0) * trajectory.noise for trajectory in context.demonstrations]
+        if all(level == 1 for level in levels):
             return None
-        tasks = torch.tensor([context.suite.task(trajectory.task).index for trajectory in context.demonstrations])
         lengths = torch.tensor([trajectory.length for trajectory in context.demonstrations])
-        return levels[tasks].repeat_interleave(lengths).to(context.policy.device)
+        return torch.tensor(levels, dtype=torch.float64).repeat_interleave(lengths).to(context.policy.device)
 
 
 class InformationGain(InformedSelector):
@@ -143,7 +142,8 @@ class InformationGain(InformedSelector):
         aggregate: how information is summed over states.
         rho: ridge ρ of the belief, in units of the observation noise.
         noise: observation noise of demonstrations of tasks, by name, in units of that of the others: 4 for a task
-            whose expert has twice the spread. What was demonstrated and what is expected both count for less.
+            whose expert has twice the spread. What was demonstrated and what is expected both count for less. A
+            demonstration that carries a `noise` of its own counts for less by that factor, too.
         costs: what a demonstration of a task costs, by name, in units of that of the others; the score is then the
             gain per cost.
     """

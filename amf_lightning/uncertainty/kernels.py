@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from amf_lightning.errors import InputError
-from amf_lightning.uncertainty.embeddings import Embedded, Embedding, Knowledge, States, thinned_history
+from amf_lightning.uncertainty.embeddings import Embedded, Embedding, Knowledge, States, noise_or_one
 from amf_lightning.uncertainty.posterior import FunctionSpacePosterior
 
 
@@ -111,7 +111,7 @@ class Kernel(Embedding):
 
         posterior = FunctionSpacePosterior(self.kernel, ridge)
         if knowledge.history is not None:
-            posterior = posterior.condition(*thinned_history(points(knowledge.history), knowledge.noise))
+            posterior = posterior.condition(points(knowledge.history), noise_or_one(knowledge.noise))
         return Embedded(posterior, points(candidates), points(targets))
 
 

@@ -242,6 +242,23 @@ def test_noise_makes_what_was_demonstrated_count_for_less(embedding: Embedding, 
     assert same.scores[0] == pytest.approx(plain.scores[0], rel=1e-9)
 
 
+@pytest.mark.parametrize("embedding", [LastLayerFeatures(), Kernel()])
+def test_a_demonstration_may_carry_a_noise_of_its_own(embedding: Embedding) -> None:
+    """On top of that of its task: 5 times 5 is 25, but what is expected has only the task's."""
+    name, known = SUITE.tasks[3].name, context()
+    carried = [replace(d, noise=5.0 if d.task == name else 1.0) for d in known.demonstrations]
+    belief = (InformationGain(embedding, noise=noise) for noise in ({name: 5.0}, {name: 25.0}, None))
+    both = next(belief).select(replace(known, demonstrations=carried), 1)
+    task_alone = next(belief).select(known, 1)
+    own_alone = next(belief).select(replace(known, demonstrations=carried), 1)
+    for task in SUITE.tasks:
+        key = f"variance/{task.name}"
+        assert both.diagnostics[key] == pytest.approx(task_alone.diagnostics[key])
+        assert both.diagnostics[key] >= own_alone.diagnostics[key]
+    assert both.scores[0][3] > task_alone.scores[0][3]
+    assert own_alone.diagnostics[f"variance/{name}"] < both.diagnostics[f"variance/{name}"]
+
+
 def test_costs_and_noise_must_be_positive_and_of_tasks_that_exist() -> None:
     make: Callable[..., InformationGain] = InformationGain
     for option in ("costs", "noise"):
