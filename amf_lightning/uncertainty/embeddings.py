@@ -165,7 +165,8 @@ class LossGradient(Embedding):
 
     Where π0 is already right its residuals, and so its gradients, are small: that is how what it knows enters, without
     statistics. Inner products are (r·r')(h·h'), divided each round by their mean over that round's states: scores of
-    different rounds do not compare. Blind spots: a saturated wrong action has no gradient, and a policy that ignores
+    different rounds do not compare. It uses the expert's actions in the demonstrations, and nothing beyond them. Blind
+    spots: a saturated wrong action has no gradient, and a policy that ignores
     the context shows none on tasks it has not seen.
 
     Args:

@@ -73,8 +73,8 @@ class Matern52(Stationary):
 class Kernel(Embedding):
     """No features: two states are alike by a kernel on their observations and contexts, divided by lengthscales.
 
-    It knows nothing of what π0 has learned, only of what was demonstrated since. A history of more than 2,000 states
-    is thinned, each row standing for several.
+    It knows nothing of what π0 has learned, only of what was demonstrated since; measuring its lengthscales uses
+    rollouts of π0. A history of more than 2,000 states is thinned, each row standing for several.
 
     Args:
         kernel: how likeness falls with distance.

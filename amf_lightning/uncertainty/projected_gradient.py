@@ -23,7 +23,8 @@ class ProjectedGradient(Embedding):
     Like `LossGradient` (AMF, arXiv 2410.05026) for the whole network instead of its last layer: residuals that are
     small say what π0 knows, and weights that the retention froze do not count. Inner products are kept to about
     ‖g‖‖g'‖/√m in m dimensions (Johnson–Lindenstrauss). They are divided each round by their mean over that round's
-    states: scores of different rounds do not compare.
+    states: scores of different rounds do not compare. It uses the expert's actions in the demonstrations and random
+    directions keyed by `seed`, nothing beyond them.
 
     Args:
         dimension: m, numbers that are left of each gradient.
