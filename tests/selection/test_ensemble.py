@@ -1,7 +1,7 @@
 import math
 from collections import Counter
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -63,6 +63,29 @@ def test_a_restart_changes_nothing_and_a_round_is_trained_anew() -> None:
     assert selector.select(replace(context(), round=1), 1).scores[0] != first.scores[0]
     torch.manual_seed(5)
     assert quick().select(context(), 3) == first
+
+
+class Watched(MLPPolicy):
+    """Remembers the contexts that it was trained on."""
+
+    seen: ClassVar[set[float]] = set()
+
+    def loss(self, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
+        self.seen.update(contexts.flatten().tolist())
+        return super().loss(observations, contexts, actions)
+
+
+def test_each_member_sees_a_bootstrap_of_its_own() -> None:
+    """Drawing three of three demonstrations with replacement leaves one out in all but 2 of 9 cases."""
+    known = replace(context((0, 1, 2)), policy=Watched(2, 1, 1, hidden=(4,)))
+    selector, drawn = quick(), []
+    for member in range(8):
+        Watched.seen.clear()
+        selector._trained(known, member, selector._data(known))
+        drawn.append(frozenset(Watched.seen))
+    assert len(set(drawn)) > 2
+    assert min(len(one) for one in drawn) < 3
+    assert frozenset().union(*drawn) == {task.context[0] for task in SUITE.tasks[:3]}
 
 
 def test_disagreement_is_the_spread_of_the_members() -> None:

@@ -27,7 +27,7 @@ from amf_lightning.tasks.rollout import rollout
 from amf_lightning.tasks.task import Episode
 from amf_lightning.tasks.trajectory import Trajectory
 from amf_lightning.uncertainty.embeddings import Embedding, LastLayerFeatures, LossGradient
-from amf_lightning.uncertainty.kernels import Kernel
+from amf_lightning.uncertainty.kernels import RBF, Kernel
 from amf_lightning.uncertainty.projected_gradient import ProjectedGradient
 from tiny import TinySuite
 
@@ -277,6 +277,12 @@ def test_joint_with_the_same_states_in_both_roles_is_refused() -> None:
 def test_the_ridge_must_be_positive(selector: type[InformedSelector]) -> None:
     with pytest.raises(InputError, match="ridge"):
         selector(LastLayerFeatures(), PolicyRollout(), rho=0.0)
+
+
+@pytest.mark.parametrize("selector", [InformationGain, UncertaintySampling])
+def test_the_ridge_is_the_prior_precision(selector: type[InformationGain] | type[UncertaintySampling]) -> None:
+    selection = selector(Kernel(RBF(), 1.0, 1.0), rho=0.25).select(context(demonstrated=()), 1)
+    assert [selection.diagnostics[f"variance/{task.name}"] for task in SUITE.tasks] == pytest.approx([4.0] * 4)
 
 
 def test_what_is_used_follows_the_parts() -> None:

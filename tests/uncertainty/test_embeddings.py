@@ -188,6 +188,16 @@ def test_gradients_have_mean_prior_variance_one_over_ridge() -> None:
     assert float(embedded.posterior.variance(embedded.posterior.prepare(rows)).mean()) == pytest.approx(2)
 
 
+def test_gradients_are_those_of_the_current_policy_also_where_something_was_demonstrated() -> None:
+    current, ahead, wanted, history = mlp(SUITE, seed=5), states(3, 4), states(2, 4, seed=9), states(7, seed=3)
+    known = knowledge(current, history=history, pretrained=mlp(SUITE))
+    embedded = LossGradient(condition_on_history=True).embed(known, ahead, wanted, 0.1)
+    assert torch.equal(embedded.candidates, gradient_factors(current, ahead))
+    assert torch.equal(embedded.targets, gradient_factors(current, wanted))
+    assert isinstance(embedded.posterior, FunctionSpacePosterior) and embedded.posterior.observed is not None
+    assert torch.equal(embedded.posterior.observed, gradient_factors(current, history))
+
+
 def test_the_history_conditions_gradients_only_if_asked_to() -> None:
     policy, ahead = mlp(SUITE), states(3, 4)
     known = knowledge(policy, history=states(50, seed=3))
