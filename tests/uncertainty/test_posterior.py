@@ -129,7 +129,7 @@ def test_data_never_raise_a_variance_and_noise_never_lowers_one(seed: int, rows:
     assert (levels[0] >= 0).all()
 
 
-@pytest.mark.parametrize("parts", [[600], [400, 200], [100, 500], [300, 4, 296]])
+@pytest.mark.parametrize("parts", [[600], [400, 200], [100, 500], [300, 4, 296], [150, 100, 350]])
 def test_a_history_beyond_the_bound_is_thinned_with_rows_that_stand_for_several(
     monkeypatch: pytest.MonkeyPatch, parts: list[int]
 ) -> None:
