@@ -20,6 +20,8 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
 # Imported so that their classes can be named in a configuration without a path.
+import amf_lightning.experts.limited
+import amf_lightning.experts.recorded
 import amf_lightning.experts.scripted
 import amf_lightning.experts.trained
 import amf_lightning.policies.gaussian_process

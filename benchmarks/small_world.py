@@ -90,7 +90,12 @@ def greedy(points: Tensor, aggregate: Aggregate | None, budget: int) -> list[int
     prior = FeatureSpacePosterior.prior(points.shape[2], RIDGE)
     allowed = torch.ones(len(points), dtype=torch.bool)
     return choose_greedily(
-        prior, problem.candidates, score, budget, allowed, lambda position: torch.Generator().manual_seed(position)
+        prior,
+        problem.candidates,
+        score,
+        budget,
+        lambda _: allowed,
+        lambda position: torch.Generator().manual_seed(position),
     )[0]
 
 

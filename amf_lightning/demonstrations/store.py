@@ -89,6 +89,8 @@ def _encode(index: int, trajectory: Trajectory) -> bytes:
         "seed": int(trajectory.seed),
         "success": bool(trajectory.success),
         "metrics": {name: float(value) for name, value in trajectory.metrics.items()},
+        # Left out where it is the usual one: files and hashes stay those of versions that did not know it.
+        **({} if trajectory.noise == 1 else {"noise": float(trajectory.noise)}),
     }
     arrays = {name: np.ascontiguousarray(getattr(trajectory, name), dtype) for name, dtype in _ARRAYS.items()}
     # One metadata entry only: safetensors writes several in an arbitrary order, and the hash would not be reproducible.
@@ -106,11 +108,12 @@ def _decode(path: Path, content: bytes, index: int) -> Trajectory:
         if {name: array.dtype for name, array in arrays.items()} != _ARRAYS:
             found = ", ".join(f"{name} ({array.dtype})" for name, array in sorted(arrays.items())) or "nothing"
             raise _refused(path, f"holds {found} instead of {', '.join(_ARRAYS)}")
+        noise = float(about.get("noise", 1.0))
         about = {name: about[name] for name in ("task", "seed", "success", "metrics")}
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise _refused(path, f"is truncated or not a demonstration ({type(error).__name__}: {error})") from error
     try:
-        return Trajectory(**arrays, **about)
+        return Trajectory(**arrays, **about, noise=noise)
     except InputError as error:
         raise _refused(path, f"is not a valid demonstration ({error})") from error
 

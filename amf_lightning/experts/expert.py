@@ -1,7 +1,9 @@
 """Who can be asked for demonstrations."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -30,6 +32,20 @@ class Expert(ABC):
         Raises:
             InputError: a demonstration cannot be had; the message says of which task, why, and what to do.
         """
+
+    def remaining(self, suite: TaskSuite, given: Sequence[int]) -> list[float]:
+        """How many more demonstrations of each task can be had, [K]; infinity, the default, if there is no end.
+
+        A task of which none is left is not chosen. Called before every round, and once when the configuration is read.
+
+        Args:
+            suite: where the tasks come from.
+            given: demonstrations of each task that the run has had, [K].
+
+        Raises:
+            InputError: the expert does not fit the suite.
+        """
+        return [math.inf] * len(suite.tasks)
 
 
 class ActingExpert(Expert):
@@ -99,4 +115,4 @@ class _OnGoals:
 def _retry(episode: Episode, attempt: int) -> Episode:
     if attempt == 0:
         return episode
-    return Episode(episode.task, keyed_seed(episode.seed, Purpose.DEMONSTRATE, attempt))
+    return replace(episode, seed=keyed_seed(episode.seed, Purpose.DEMONSTRATE, attempt))

@@ -17,7 +17,7 @@ from amf_lightning.errors import InputError
 from amf_lightning.evaluation.run_folder import RunFolder
 from amf_lightning.evaluation.scores import Evaluation
 from amf_lightning.experts.expert import Expert
-from amf_lightning.fine_tuning.collection import Share, collect
+from amf_lightning.fine_tuning.collection import Share, collect, episodes_of, remaining_of
 from amf_lightning.fine_tuning.lookahead import Lookahead
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.fine_tuning.stopping import StopRule
@@ -58,6 +58,7 @@ class ActiveSampling(Callback):
     ) -> None:
         rounds_of(budget, batch_size)
         selector.check(suite, budget)
+        expert.remaining(suite, [0] * len(suite.tasks))
         self.suite = suite
         self.expert = expert
         self.selector = selector
@@ -94,6 +95,9 @@ class ActiveSampling(Callback):
         module, data = _module(pl_module), _data(trainer)
         if self.stop is not None and self.stop.reached(self.jobs):
             self.stopped = self.stop.reason
+        elif not any(remaining_of(self.jobs, self.expert, self.suite)):
+            self.stopped = "the expert has no demonstration left of any task"
+        if self.stopped is not None:
             if self.evaluations[-1].demonstrations != len(self.jobs):
                 self._evaluate(trainer, pl_module)
             raise StopIteration  # Lightning's way to end a fit in good order
@@ -198,6 +202,7 @@ class ActiveSampling(Callback):
         def counted_rollout(actor: Any, episodes: Sequence[Episode]) -> list[Trajectory]:
             return rollout(actor, self.suite, episodes, on_step=lambda count: steps.append(count))
 
+        left = remaining_of(self.jobs, self.expert, self.suite)
         lookahead = Lookahead(module, data, self.expert, number, first, self.seed)
         context = SelectionContext(
             suite=self.suite,
@@ -213,8 +218,9 @@ class ActiveSampling(Callback):
             trainable=module.trainable(),
             score_history=tuple(evaluation.scores for evaluation in self.evaluations),
             lookahead=lookahead,
+            remaining=left,
         )
-        selection = self.selector.select(context, min(self.batch_size, self.budget - first))
+        selection = self.selector.select(context, int(min(self.batch_size, self.budget - first, sum(left))))
         # Numbered on from π0's own demonstrations: none of its initial states is demonstrated a second time.
         before = sum(module.pretraining_counts or ())
         jobs = [
@@ -235,14 +241,15 @@ class ActiveSampling(Callback):
     def _collect(self, trainer: Trainer, jobs: Sequence[Job]) -> list[Trajectory]:
         """Has the jobs demonstrated, split between the ranks; returns once all are on the disk and recorded."""
         recorded = trainer.strategy.broadcast(self._ledger.recorded() if trainer.is_global_zero else {})
-        missing = [job for job in jobs if job.demonstration not in recorded]
+        episodes = episodes_of(self.jobs, self.suite)
+        missing = [(job, episodes[job.demonstration]) for job in jobs if job.demonstration not in recorded]
         share = Share(trainer.global_rank, trainer.world_size)
         quiet = trainer.progress_bar_callback is None or not trainer.is_global_zero
         try:
             collect(missing, self.expert, self.suite, self._store, share, recorded, quiet)
         finally:
             if trainer.is_global_zero:
-                for demonstration in sorted(job.demonstration for job in missing if job.demonstration in recorded):
+                for demonstration in sorted(job.demonstration for job, _ in missing if job.demonstration in recorded):
                     self._ledger.record(demonstration, recorded[demonstration])
         return [self._store.read(job.demonstration, recorded[job.demonstration], job.task) for job in jobs]
 

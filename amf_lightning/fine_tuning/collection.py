@@ -23,8 +23,24 @@ class Share:
     count: int
 
 
+def remaining_of(jobs: Sequence[Job], expert: Expert, suite: TaskSuite) -> tuple[float, ...]:
+    """Demonstrations of each task that the expert can still give after these jobs, [K]."""
+    asked = [job.task_index for job in jobs]
+    return tuple(expert.remaining(suite, [asked.count(task.index) for task in suite.tasks]))
+
+
+def episodes_of(jobs: Sequence[Job], suite: TaskSuite) -> list[Episode]:
+    """What to ask the expert for, for all jobs of a run from its first: each numbered among those of its task."""
+    counts = [0] * len(suite.tasks)
+    episodes = []
+    for job in jobs:
+        episodes.append(Episode(suite.tasks[job.task_index], job.seed, counts[job.task_index]))
+        counts[job.task_index] += 1
+    return episodes
+
+
 def collect(
-    jobs: Sequence[Job],
+    jobs: Sequence[tuple[Job, Episode]],
     expert: Expert,
     suite: TaskSuite,
     store: DemonstrationStore,
@@ -54,7 +70,7 @@ def collect(
 
 
 def _demonstrate(
-    jobs: Sequence[Job],
+    jobs: Sequence[tuple[Job, Episode]],
     expert: Expert,
     suite: TaskSuite,
     store: DemonstrationStore,
@@ -64,11 +80,11 @@ def _demonstrate(
     """Has some jobs demonstrated on this process; puts the hash of each file into `written` once it is there."""
     if not jobs:
         return
-    episodes = [Episode(suite.tasks[job.task_index], job.seed) for job in jobs]
+    episodes = [episode for _, episode in jobs]
     steps = sum(episode.task.horizon for episode in episodes)
     with tqdm(total=steps, desc="Collecting", unit="step", leave=False, disable=quiet) as bar:
         trajectories = expert.demonstrate(suite, episodes, on_step=partial(_advance, bar))
-    for job, trajectory in zip(jobs, trajectories, strict=True):
+    for (job, _), trajectory in zip(jobs, trajectories, strict=True):
         written[job.demonstration] = store.write(job.demonstration, trajectory)
 
 

@@ -48,7 +48,7 @@ class Lookahead:
         self.round, self.first, self.seed = round, first, seed
         self.steps = 0
         """Environment steps so far, of the expert and of the evaluations."""
-        self._known: dict[tuple[int, int], Trajectory] = {}
+        self._known: dict[Episode, Trajectory] = {}
 
     def __call__(self, tasks: Sequence[int]) -> float:
         """Mean score of the policy after a round in which `tasks` are demonstrated, in this order.
@@ -72,14 +72,16 @@ class Lookahead:
         return self._evaluate(policy, len(demonstrations))
 
     def _demonstrate(self, tasks: Sequence[int]) -> list[Trajectory]:
+        suite, found = self.module.suite, []
+        before = sum(self.module.pretraining_counts or ())  # numbered as the round itself will number it
+        given = [suite.task(demonstration.task).index for demonstration in self.data.demonstrations]
         for position, task in enumerate(tasks):
-            if (position, task) not in self._known:
-                before = sum(self.module.pretraining_counts or ())  # numbered as the round itself will number it
-                seed = keyed_seed(self.seed, Purpose.DEMONSTRATE, before + self.first + position)
-                episode = Episode(self.module.suite.tasks[task], seed)
-                [found] = self.expert.demonstrate(self.module.suite, [episode], on_step=self._count)
-                self._known[position, task] = found
-        return [self._known[position, task] for position, task in enumerate(tasks)]
+            seed = keyed_seed(self.seed, Purpose.DEMONSTRATE, before + self.first + position)
+            episode = Episode(suite.tasks[task], seed, [*given, *tasks[:position]].count(task))
+            if episode not in self._known:
+                [self._known[episode]] = self.expert.demonstrate(suite, [episode], on_step=self._count)
+            found.append(self._known[episode])
+        return found
 
     def _count(self, steps: int) -> None:
         self.steps += steps

@@ -13,8 +13,9 @@ class StopRule:
     """Ends a run once the largest score of a round was below a threshold for some rounds in a row (ours).
 
     It looks at what the ledger says of the rounds collected so far and at nothing else: a run that was killed stops
-    where it would have stopped. For `InformationGain` scores are gains in nats (per cost). It never stops a selector
-    without scores. `LossGradient` and `ProjectedGradient` divide each round's scores by that round's mean: a
+    where it would have stopped. For `InformationGain` scores are gains in nats, divided by the cost of the task where
+    the selector has `costs`: the threshold is then the least that a unit of cost has to bring. It never stops a
+    selector without scores. `LossGradient` and `ProjectedGradient` divide each round's scores by that round's mean: a
     threshold on them says how unequal tasks are, not how little there is to learn.
 
     Args:

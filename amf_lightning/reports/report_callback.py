@@ -15,6 +15,7 @@ from amf_lightning.fine_tuning.active_sampling_callback import ActiveSampling
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.reports.animation import write_animation
 from amf_lightning.reports.run_report import write_report
+from amf_lightning.reports.tables import uses_phrase
 from amf_lightning.tasks.task import TaskSuite
 
 
@@ -40,6 +41,7 @@ class RunReports(Callback):
         if trainer.is_global_zero and trainer.current_epoch == 0:
             self._write_tables(trainer)
             log_evaluation(trainer, self.active.evaluations[-1], self.suite, rounds=0)
+            log_uses(trainer, self.active)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
@@ -109,6 +111,14 @@ def log_evaluation(trainer: Trainer, evaluation: Evaluation, suite: TaskSuite, r
     for logger in trainer.loggers:
         logger.log_metrics({f"by_demonstrations/{name}": v for name, v in metrics.items()}, evaluation.demonstrations)
         logger.log_metrics({f"by_round/{name}": value for name, value in metrics.items()}, rounds)
+
+
+def log_uses(trainer: Trainer, active: ActiveSampling) -> None:
+    """What the selector needs beyond the demonstrations, as text."""
+    name, uses = type(active.selector).__name__, uses_phrase(active.selector.uses)
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_text("selection/uses", f"{name} uses beyond the demonstrations: {uses}.", 0)
 
 
 def log_choices(trainer: Trainer, active: ActiveSampling, suite: TaskSuite) -> None:

@@ -1,5 +1,7 @@
 """Selectors that need nothing but the names of the tasks and what was collected so far."""
 
+from collections.abc import Sequence
+
 import torch
 
 from amf_lightning.errors import InputError
@@ -24,9 +26,10 @@ class RoundRobin(Selector):
 
     def select(self, context: SelectionContext, batch_size: int) -> Selection:
         """Picks a task with the fewest demonstrations, the one that comes first in the order of that cycle."""
-        counts, allowed = context.counts, allowed_tasks(context)
+        counts = context.counts
         picks: list[int] = []
         for _ in range(batch_size):
+            allowed = allowed_tasks(context, picks)
             cycle = min(counts[task] for task in allowed)
             generator = keyed_generator(context.seed, Purpose.SELECT, cycle)
             order = torch.randperm(len(counts), generator=generator).tolist()
@@ -76,8 +79,8 @@ class FixedSchedule(Selector):
         start = len(context.demonstrations)
         self.check(context.suite, start + batch_size)
         picks = [context.suite.task(name).index for name in self.schedule[start : start + batch_size]]
-        for pick in picks:
-            if not context.allowed[pick]:
+        for position, pick in enumerate(picks):
+            if not context.allowed(picks[:position])[pick]:
                 name = context.suite.tasks[pick].name
                 raise InputError(f"FixedSchedule asks for task '{name}', of which no demonstration is left.")
         return without_scores(picks, len(context.suite.tasks))
@@ -85,20 +88,17 @@ class FixedSchedule(Selector):
 
 def draw_uniformly(context: SelectionContext, batch_size: int) -> Selection:
     """Independent draws from the tasks that can still be had, without scores."""
-    allowed = allowed_tasks(context)
-    draws = torch.randint(len(allowed), (batch_size,), generator=context.generator())
-    return without_scores([allowed[draw] for draw in draws.tolist()], len(context.suite.tasks))
+    generator = context.generator()
+    picks: list[int] = []
+    for _ in range(batch_size):
+        allowed = allowed_tasks(context, picks)
+        picks.append(allowed[int(torch.randint(len(allowed), (1,), generator=generator))])
+    return without_scores(picks, len(context.suite.tasks))
 
 
-def allowed_tasks(context: SelectionContext) -> list[int]:
-    """Indices of the tasks of which a demonstration can still be had.
-
-    Raises:
-        InputError: there is none.
-    """
-    allowed: list[int] = torch.nonzero(context.allowed).flatten().tolist()
-    if not allowed:
-        raise InputError(f"Round {context.round}: no task has a demonstration left. Lower active.budget.")
+def allowed_tasks(context: SelectionContext, picks: Sequence[int] = ()) -> list[int]:
+    """Indices of `context.allowed(picks)`; raises InputError if there is none."""
+    allowed: list[int] = torch.nonzero(context.allowed(picks)).flatten().tolist()
     return allowed
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from amf_lightning.errors import InputError
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.policies.statistics import FeatureStatistics
 from amf_lightning.tasks.actor import Actor
@@ -36,8 +37,8 @@ class SelectionContext:
     """Privileged: demonstrations of each task that π0 was trained on, [K]."""
     scores: tuple[float, ...] | None = None
     """Privileged: normalised score of each task at the last evaluation, [K]."""
-    available: tuple[bool, ...] | None = None
-    """Whether a demonstration of each task can still be had, [K]; None if always."""
+    remaining: tuple[float, ...] | None = None
+    """Demonstrations of each task that can still be had, infinity if there is no end of them, [K]; None: all so."""
     trainable: Mapping[str, Tensor] = field(default_factory=dict)
     """Which entries of each named parameter training may change; a parameter not named is trained whole."""
     score_history: tuple[tuple[float, ...], ...] = ()
@@ -64,11 +65,20 @@ class SelectionContext:
         names = [trajectory.task for trajectory in self.demonstrations]
         return [names.count(task.name) for task in self.suite.tasks]
 
-    @property
-    def allowed(self) -> Tensor:
-        """`available` as a mask, [K] bool."""
-        available = self.available or (True,) * len(self.suite.tasks)
-        return torch.tensor(available)
+    def allowed(self, picks: Sequence[int] = ()) -> Tensor:
+        """Tasks of which a demonstration can still be had once `picks` of the same batch have been given, [K] bool.
+
+        Raises:
+            InputError: there is none.
+        """
+        count = len(self.suite.tasks)
+        if self.remaining is None:
+            return torch.ones(count, dtype=torch.bool)
+        taken = torch.bincount(torch.tensor(picks, dtype=torch.int64), minlength=count)
+        mask = torch.tensor(self.remaining) > taken
+        if not mask.any():
+            raise InputError(f"Round {self.round}: no task has a demonstration left. Lower active.budget.")
+        return mask
 
 
 @dataclass(frozen=True)
@@ -104,6 +114,5 @@ class Selector(ABC):
 
 def argmax_keyed(scores: Tensor, allowed: Tensor, generator: torch.Generator) -> int:
     """Index of the largest of `scores` [K] among the `allowed`; ties are broken by a draw from `generator`."""
-    masked = torch.where(allowed, scores, torch.full_like(scores, -torch.inf))
-    best = torch.nonzero(masked == masked.max()).flatten()
+    best = torch.nonzero(allowed & (scores == scores[allowed].max())).flatten()
     return int(best[torch.randint(len(best), (1,), generator=generator)])

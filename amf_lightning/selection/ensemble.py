@@ -8,7 +8,7 @@ from torch import Tensor
 from amf_lightning.errors import InputError
 from amf_lightning.policies.protocol import Policy, RefittedPolicy
 from amf_lightning.policies.weights import build_policy
-from amf_lightning.selection.baselines import allowed_tasks, draw_uniformly, without_scores
+from amf_lightning.selection.baselines import draw_uniformly, without_scores
 from amf_lightning.selection.context import Selection, SelectionContext, Selector
 from amf_lightning.selection.informed import ReferenceRollouts
 from amf_lightning.selection.occupancies import Occupancy, PolicyRollout, StateBlocks
@@ -67,7 +67,6 @@ class EnsembleDisagreement(Selector):
         """
         if isinstance(context.policy, RefittedPolicy):
             raise InputError("EnsembleDisagreement trains policies by gradient steps; this one is refitted instead.")
-        allowed_tasks(context)
         if context.round == 0 and context.statistics is not None:
             self._reference(context)
         first = list(self.occupancy.prefill(context, batch_size))
@@ -80,9 +79,9 @@ class EnsembleDisagreement(Selector):
             return draw_uniformly(context, batch_size)
         ensemble = [self._trained(context, member, pieces) for member in range(self.members)]
         scores = disagreement(ensemble, expected.targets, len(context.suite.tasks))
-        picks = []
+        picks: list[int] = []
         for position in range(len(first), batch_size):
-            chances = chances_of(scores, context.allowed, self.sharpness)
+            chances = chances_of(scores, context.allowed([*first, *picks]), self.sharpness)
             picks.append(int(torch.multinomial(chances, 1, generator=context.generator(position))))
         named = zip(context.suite.tasks, scores.tolist(), strict=True)
         diagnostics = {
@@ -144,10 +143,12 @@ def disagreement(ensemble: Sequence[Policy], blocks: StateBlocks, task_count: in
 
 
 def chances_of(scores: Tensor, allowed: Tensor, sharpness: float) -> Tensor:
-    """exp(τ·d)/Σ over the allowed tasks with a score, 0 for the others, [K].
+    """exp(τ·d)/Σ over the allowed tasks with a score, 0 for the others, [K]; equal for the allowed if none has one.
 
     >>> chances_of(torch.tensor([0.0, 0.0, float("nan")]), torch.tensor([True, True, True]), 10.0)
     tensor([0.5000, 0.5000, 0.0000])
     """
     usable = allowed & ~scores.isnan()
+    if not usable.any():
+        return allowed.to(scores.dtype) / allowed.sum()
     return torch.softmax(torch.where(usable, sharpness * scores, torch.full_like(scores, -torch.inf)), dim=0)

@@ -1,6 +1,6 @@
 """A batch of tasks, one after the other, each as if the ones before it had been demonstrated. Pure tensors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ def choose_greedily(
     candidates: Blocks,
     score: Callable[[Posterior], Tensor],
     batch_size: int,
-    allowed: Tensor,
+    allowed: Callable[[Sequence[int]], Tensor],
     generator: Callable[[int], torch.Generator],
 ) -> tuple[list[int], list[Tensor]]:
     """Picks `batch_size` tasks, conditioning on the expected states of each before the next (method, section 2).
@@ -28,7 +28,7 @@ def choose_greedily(
         candidates: the states expected of a demonstration of each task.
         score: score of each task under a belief, [K]; NaN where a task has none.
         batch_size: B.
-        allowed: tasks that can be picked, [K] bool, at least one of them with a score.
+        allowed: tasks that can be picked after these, [K] bool, at least one of them.
         generator: randomness for ties at each position of the batch.
 
     Returns:
@@ -40,7 +40,8 @@ def choose_greedily(
         if picks:
             posterior = condition_on_task(posterior, candidates, picks[-1])
         current = score(posterior).to("cpu", torch.float64)
-        picks.append(argmax_keyed(level_ties(current, allowed), allowed, generator(position)))
+        left = allowed(picks)
+        picks.append(argmax_keyed(level_ties(current, left), left, generator(position)))
         scores.append(current)
     return picks, scores
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from amf_lightning.errors import InputError
 from amf_lightning.policies.protocol import Policy
-from amf_lightning.selection.baselines import allowed_tasks, draw_uniformly, without_scores
+from amf_lightning.selection.baselines import draw_uniformly, without_scores
 from amf_lightning.selection.context import Selection, SelectionContext, Selector
 from amf_lightning.selection.greedy import choose_greedily
 from amf_lightning.selection.information_gain import (
@@ -69,7 +69,6 @@ class InformedSelector(Selector):
 
     def select(self, context: SelectionContext, batch_size: int) -> Selection:
         """Scores every task, picks the best, conditions on its expected states, and so on for the batch."""
-        allowed_tasks(context)
         if context.round == 0 and "simulator rollouts" in self.embedding.uses:
             self._reference(context)  # in the first round of any run, so that their cost does not depend on restarts
         first = list(self.occupancy.prefill(context, batch_size))
@@ -85,7 +84,7 @@ class InformedSelector(Selector):
             problem.candidates,
             lambda belief: self.score(belief, problem),
             batch_size - len(first),
-            context.allowed,
+            lambda picked: context.allowed([*first, *picked]),
             lambda position: context.generator(len(first) + position),
         )
         variances = task_variances(posterior, problem.targets, len(context.suite.tasks)).tolist()
@@ -123,13 +122,12 @@ class InformedSelector(Selector):
         return None
 
     def _noise_of_history(self, context: SelectionContext) -> Tensor | None:
-        """Level of each demonstrated state, [N]."""
-        levels = _by_task(context.suite, self.noise)
-        if levels is None or not context.demonstrations:
+        """Level of each demonstrated state: its task's times its demonstration's own, [N]; None if all are 1."""
+        levels = [self.noise.get(trajectory.task, 1.0) * trajectory.noise for trajectory in context.demonstrations]
+        if all(level == 1 for level in levels):
             return None
-        tasks = torch.tensor([context.suite.task(trajectory.task).index for trajectory in context.demonstrations])
         lengths = torch.tensor([trajectory.length for trajectory in context.demonstrations])
-        return levels[tasks].repeat_interleave(lengths).to(context.policy.device)
+        return torch.tensor(levels, dtype=torch.float64).repeat_interleave(lengths).to(context.policy.device)
 
 
 class InformationGain(InformedSelector):
@@ -144,7 +142,8 @@ class InformationGain(InformedSelector):
         aggregate: how information is summed over states.
         rho: ridge ρ of the belief, in units of the observation noise.
         noise: observation noise of demonstrations of tasks, by name, in units of that of the others: 4 for a task
-            whose expert has twice the spread. What was demonstrated and what is expected both count for less.
+            whose expert has twice the spread. What was demonstrated and what is expected both count for less. A
+            demonstration that carries a `noise` of its own counts for less by that factor, too.
         costs: what a demonstration of a task costs, by name, in units of that of the others; the score is then the
             gain per cost.
     """

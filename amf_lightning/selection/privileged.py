@@ -31,12 +31,11 @@ class Rebalancing(Selector):
                 "Rebalancing needs the number of pre-training demonstrations of each task, which the file of the "
                 "pre-trained policy does not hold. Use a policy exported by `amf fit`, or another selector."
             )
-        allowed_tasks(context)
         totals = torch.tensor(context.pretraining_counts, dtype=torch.float64) + torch.tensor(context.counts)
         picks: list[int] = []
         scores: list[tuple[float, ...]] = []
         for position in range(batch_size):
-            pick = argmax_keyed(-totals, context.allowed, context.generator(position))
+            pick = argmax_keyed(-totals, context.allowed(picks), context.generator(position))
             scores.append(tuple((-totals).tolist()))
             picks.append(pick)
             totals[pick] += 1
@@ -73,14 +72,13 @@ class LearningProgress(Selector):
         """
         if not context.score_history:
             raise InputError("LearningProgress needs evaluations, and there is none. Choose another selector.")
-        allowed_tasks(context)
         wanted = learning_progress(context.score_history, self.progress, self.window)
         picked = torch.zeros_like(wanted)
         picks: list[int] = []
         scores: list[tuple[float, ...]] = []
         for position in range(batch_size):
             current = wanted / (1 + picked)
-            pick = argmax_keyed(current, context.allowed, context.generator(position))
+            pick = argmax_keyed(current, context.allowed(picks), context.generator(position))
             scores.append(tuple(current.tolist()))
             picks.append(pick)
             picked[pick] += 1
@@ -130,13 +128,12 @@ class Oracle(Selector):
         """
         if context.lookahead is None:
             raise InputError("Oracle looks ahead in a run of `amf fit`, and this is none.")
-        allowed = allowed_tasks(context)
         picks: list[int] = []
         rows: list[tuple[float, ...]] = []
         for position in range(batch_size):
             scores = torch.full((len(context.suite.tasks),), torch.nan, dtype=torch.float64)
-            for task in allowed:
+            for task in allowed_tasks(context, picks):
                 scores[task] = context.lookahead([*picks, task])
-            picks.append(argmax_keyed(scores, context.allowed, context.generator(position)))
+            picks.append(argmax_keyed(scores, context.allowed(picks), context.generator(position)))
             rows.append(tuple(scores.tolist()))
         return Selection(tuple(picks), tuple(rows))

@@ -36,6 +36,8 @@ class Episode:
 
     task: Task
     seed: int
+    number: int | None = None
+    """Which demonstration of its task in a run this is, from 0, where it is one: recordings are given in that order."""
 
     def where(self, step: int) -> str:
         """How messages name a step of it."""

@@ -1,5 +1,6 @@
 """One episode, checked when it is made."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -16,7 +17,7 @@ class Trajectory:
     The context of the task is not part of the observations, so the same states can be read for another task.
 
     Raises:
-        InputError: lengths that do not fit each other, or values that are not finite.
+        InputError: lengths that do not fit each other, values that are not finite, or a noise that is not positive.
     """
 
     observations: NDArray[np.float32]
@@ -33,6 +34,9 @@ class Trajectory:
     """Whether the environment calls the episode a success."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Further numbers of the whole episode that the suite defines, e.g. `velocity_error` in m/s."""
+    noise: float = 1.0
+    """Variance of the actions around what the expert means to do, in units of that of other demonstrations of the task:
+    4 for a hand that is twice as shaky. Beliefs about the expert trust the demonstration that much less."""
 
     def __post_init__(self) -> None:
         where = f"Trajectory of task '{self.task}', seed {self.seed}"
@@ -46,6 +50,8 @@ class Trajectory:
             if not np.isfinite(array).all():
                 step = int(np.argwhere(~np.isfinite(array))[0][0])
                 raise InputError(f"{where}: {name} hold a value that is not finite (NaN or infinite) at step {step}.")
+        if not 0 < self.noise < math.inf:
+            raise InputError(f"{where}: noise is {self.noise}; it is a variance ratio and must be positive.")
         steps = len(self.actions)
         if steps == 0:
             raise InputError(f"{where}: no step was taken.")

@@ -13,9 +13,6 @@ from amf_lightning.policies.protocol import Policy, features_with_bias
 from amf_lightning.policies.statistics import FeatureStatistics
 from amf_lightning.uncertainty.posterior import FeatureSpacePosterior, FunctionSpacePosterior, Posterior
 
-_LONGEST_HISTORY = 2000
-"""Rows of a history in function space; longer ones are thinned, each row standing for several states."""
-
 
 @dataclass(frozen=True, eq=False)
 class States:
@@ -122,7 +119,9 @@ class LastLayerFeatures(Embedding):
                 bound = max(bound, float(history.norm(dim=-1).max()))
             ahead, wanted = clip_norms(ahead, bound), clip_norms(wanted, bound)
         prior = FeatureSpacePosterior.prior(ahead.shape[-1], ridge, self._known(knowledge, points, scale))
-        return Embedded(prior if history is None else prior.condition(history, _or_one(knowledge.noise)), ahead, wanted)
+        return Embedded(
+            prior if history is None else prior.condition(history, noise_or_one(knowledge.noise)), ahead, wanted
+        )
 
     def _scale(self, knowledge: Knowledge) -> float:
         """s, the same in every round: from the file, else from π0's first rollouts."""
@@ -166,7 +165,8 @@ class LossGradient(Embedding):
 
     Where π0 is already right its residuals, and so its gradients, are small: that is how what it knows enters, without
     statistics. Inner products are (r·r')(h·h'), divided each round by their mean over that round's states: scores of
-    different rounds do not compare. Blind spots: a saturated wrong action has no gradient, and a policy that ignores
+    different rounds do not compare. It uses the expert's actions in the demonstrations, and nothing beyond them. Blind
+    spots: a saturated wrong action has no gradient, and a policy that ignores
     the context shows none on tasks it has not seen.
 
     Args:
@@ -189,7 +189,7 @@ class LossGradient(Embedding):
         posterior = FunctionSpacePosterior(GradientKernel(outputs, mean if mean > 0 else 1.0), ridge)
         if self.condition_on_history and knowledge.history is not None:
             rows = gradient_factors(knowledge.policy, knowledge.history)
-            posterior = posterior.condition(*thinned_history(rows, knowledge.noise))
+            posterior = posterior.condition(rows, noise_or_one(knowledge.noise))
         return Embedded(posterior, ahead, wanted)
 
 
@@ -246,19 +246,8 @@ def gradient_factors(policy: Policy, states: States) -> Tensor:
     return factors.reshape(*states.observations.shape[:-1], -1)
 
 
-def thinned_history(
-    rows: Tensor, noise: Tensor | None = None, longest: int = _LONGEST_HISTORY
-) -> tuple[Tensor, Tensor | float]:
-    """Every m-th of rows [N, ...] so that at most `longest` are left, and their noise over m: each stands for m.
-
-    >>> thinned_history(torch.arange(5), longest=2)
-    (tensor([0, 3]), 0.3333333333333333)
-    """
-    stride = max(1, -(-len(rows) // longest))
-    return rows[::stride], 1 / stride if noise is None else noise[::stride] / stride
-
-
-def _or_one(noise: Tensor | None) -> Tensor | float:
+def noise_or_one(noise: Tensor | None) -> Tensor | float:
+    """`Knowledge.noise`, 1 where it is None."""
     return 1.0 if noise is None else noise
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from amf_lightning.errors import InputError
-from amf_lightning.uncertainty.embeddings import Embedded, Embedding, Knowledge, States, thinned_history
+from amf_lightning.uncertainty.embeddings import Embedded, Embedding, Knowledge, States, noise_or_one
 from amf_lightning.uncertainty.posterior import FunctionSpacePosterior
 
 
@@ -73,8 +73,8 @@ class Matern52(Stationary):
 class Kernel(Embedding):
     """No features: two states are alike by a kernel on their observations and contexts, divided by lengthscales.
 
-    It knows nothing of what π0 has learned, only of what was demonstrated since. A history of more than 2,000 states
-    is thinned, each row standing for several.
+    It knows nothing of what π0 has learned, only of what was demonstrated since; measuring its lengthscales uses
+    rollouts of π0. A history of more than 2,000 states is thinned, each row standing for several.
 
     Args:
         kernel: how likeness falls with distance.
@@ -111,7 +111,7 @@ class Kernel(Embedding):
 
         posterior = FunctionSpacePosterior(self.kernel, ridge)
         if knowledge.history is not None:
-            posterior = posterior.condition(*thinned_history(points(knowledge.history), knowledge.noise))
+            posterior = posterior.condition(points(knowledge.history), noise_or_one(knowledge.noise))
         return Embedded(posterior, points(candidates), points(targets))
 
 

@@ -13,8 +13,8 @@ from amf_lightning.uncertainty.posterior import FunctionSpacePosterior
 class PolicyBelief(Embedding):
     """The posterior of a `GaussianProcessPolicy` itself: its kernel, lengthscales and rows, those of π0 included.
 
-    With `rho` equal to noise² of the policy the variances are those of the policy, in units of noise². The rows of π0
-    are what others have as pre-training statistics.
+    With `rho` equal to noise² of the policy the variances are those of the policy, in units of noise², up to a capacity
+    of 2,000 rows. The rows of π0 are what others have as pre-training statistics.
     """
 
     uses = ("pre-training statistics",)
@@ -23,13 +23,18 @@ class PolicyBelief(Embedding):
         """See `Embedding.embed`.
 
         Raises:
-            InputError: the policy is of another class.
+            InputError: the policy is of another class, or demonstrations differ in their noise.
         """
         policy = knowledge.policy
         if not isinstance(policy, GaussianProcessPolicy):
             raise InputError(
                 f"PolicyBelief is the belief of a GaussianProcessPolicy; the policy is a {type(policy).__name__}. "
                 "Use LastLayerFeatures, or Kernel."
+            )
+        if knowledge.noise is not None:
+            raise InputError(
+                "PolicyBelief is the belief of the policy, in which all demonstrations have the same noise. Do without "
+                "the selector's `noise` and demonstrations that carry one, or choose the embedding Kernel."
             )
         observed, count = policy.known
         prior = FunctionSpacePosterior(RBF(), ridge)

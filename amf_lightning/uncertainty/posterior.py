@@ -12,6 +12,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+LONGEST_HISTORY = 2000
+"""Rows that a belief in function space is conditioned on at most; its factor is a matrix between all of them."""
+
 
 class Posterior(ABC):
     """The belief P(π* | D). Immutable: conditioning gives a new one."""
@@ -139,7 +142,8 @@ class FunctionSpacePosterior(Posterior):
     """Gaussian process with prior covariance k/ρ and unit noise: the same numbers for k = φ·φ, any kernel else.
 
     A prepared point carries [x, L⁻¹k(D, x)/ρ] with LLᵀ = K_DD/ρ + noise, so a covariance costs one kernel and one
-    product. The cost of `prepare` grows with the square of the observed rows: thin long histories before.
+    product. The cost of `prepare` grows with the square of the observed rows: of more than `LONGEST_HISTORY` every
+    m-th is kept, with 1/m of its noise, for it stands for m. Up to there it is exact.
     """
 
     kernel: Kernel
@@ -148,6 +152,8 @@ class FunctionSpacePosterior(Posterior):
     """D, [n, P]."""
     factor: Tensor | None = None
     """L, [n, n] float64."""
+    noise: Tensor | None = None
+    """Variance of each observation, [n] float64."""
 
     def prepare(self, points: Tensor) -> Tensor:
         """[..., P + n]."""
@@ -171,21 +177,39 @@ class FunctionSpacePosterior(Posterior):
         return (self.kernel.diagonal(x) / self.ridge - white.square().sum(-1)).clamp(min=0)
 
     def condition(self, points: Tensor, noise: Tensor | float = 1.0) -> "FunctionSpacePosterior":
-        """Appends rows to the Cholesky factor; what was factorised before stays."""
+        """Appends rows to the Cholesky factor; what was factorised before stays, unless all has to be thinned."""
         rows = points.to(torch.float64)
         variances = torch.as_tensor(noise, dtype=torch.float64, device=rows.device).expand(len(rows))
+        if (0 if self.observed is None else len(self.observed)) + len(rows) > LONGEST_HISTORY:
+            if self.observed is not None and self.noise is not None:
+                rows, variances = torch.cat([self.observed.to(rows), rows]), torch.cat([self.noise.to(rows), variances])
+            thinned = thinned_history(rows, variances, LONGEST_HISTORY)
+            return FunctionSpacePosterior(self.kernel, self.ridge).condition(*thinned)
         prepared = self.prepare(rows)
         corner = cholesky(self.covariance(prepared, prepared), variances)
         if self.observed is None or self.factor is None:
-            return FunctionSpacePosterior(self.kernel, self.ridge, rows, corner)
+            return FunctionSpacePosterior(self.kernel, self.ridge, rows, corner, variances)
         below = self._split(prepared)[1]
         above = below.new_zeros(len(self.factor), len(rows))
         factor = torch.cat([torch.cat([self.factor.to(rows), above], 1), torch.cat([below, corner], 1)])
-        return FunctionSpacePosterior(self.kernel, self.ridge, torch.cat([self.observed.to(rows), rows]), factor)
+        observed = torch.cat([self.observed.to(rows), rows])
+        if self.noise is not None:
+            variances = torch.cat([self.noise.to(rows), variances])
+        return FunctionSpacePosterior(self.kernel, self.ridge, observed, factor, variances)
 
     def _split(self, prepared: Tensor) -> tuple[Tensor, Tensor]:
         width = prepared.shape[-1] - (0 if self.factor is None else len(self.factor))
         return prepared[..., :width], prepared[..., width:]
+
+
+def thinned_history(rows: Tensor, noise: Tensor, longest: int = LONGEST_HISTORY) -> tuple[Tensor, Tensor]:
+    """Every m-th of rows [N, ...] so that at most `longest` are left, and their noise [N] over m: each stands for m.
+
+    >>> thinned_history(torch.arange(5), torch.ones(5), longest=2)
+    (tensor([0, 3]), tensor([0.3333, 0.3333]))
+    """
+    stride = max(1, -(-len(rows) // longest))
+    return rows[::stride], noise[::stride] / stride
 
 
 def cholesky(covariance: Tensor, noise: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ from torch.func import functional_call, grad, vmap
 from amf_lightning.errors import InputError
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.tasks.seeding import Purpose, keyed_generator
-from amf_lightning.uncertainty.embeddings import Embedded, Embedding, Knowledge, States, thinned_history
-from amf_lightning.uncertainty.posterior import FeatureSpacePosterior
+from amf_lightning.uncertainty.embeddings import Embedded, Embedding, Knowledge, States
+from amf_lightning.uncertainty.posterior import FeatureSpacePosterior, thinned_history
 
 _CHUNK = 2**24
 """Entries of the per-sample gradients that are held at a time; 64 MiB in float32."""
@@ -23,7 +23,8 @@ class ProjectedGradient(Embedding):
     Like `LossGradient` (AMF, arXiv 2410.05026) for the whole network instead of its last layer: residuals that are
     small say what π0 knows, and weights that the retention froze do not count. Inner products are kept to about
     ‖g‖‖g'‖/√m in m dimensions (Johnson–Lindenstrauss). They are divided each round by their mean over that round's
-    states: scores of different rounds do not compare.
+    states: scores of different rounds do not compare. It uses the expert's actions in the demonstrations and random
+    directions keyed by `seed`, nothing beyond them.
 
     Args:
         dimension: m, numbers that are left of each gradient.
@@ -57,7 +58,7 @@ class ProjectedGradient(Embedding):
         scale = math.sqrt(mean) if mean > 0 else 1.0  # without any residual all gains are zero, and ties are drawn
         posterior = FeatureSpacePosterior.prior(ahead.shape[-1], ridge, torch.zeros_like(ahead[0, 0]).diag())
         if self.condition_on_history and knowledge.history is not None:
-            history, noise = _thinned(knowledge.history, knowledge.noise)
+            history, noise = _thinned(knowledge.history, knowledge.noise)  # each row costs a backward pass
             posterior = posterior.condition(self._points(knowledge, history) / scale, noise)
         return Embedded(posterior, ahead / scale, wanted / scale)
 
@@ -143,10 +144,11 @@ class _Loss(nn.Module):
         return self.policy.loss(observations, contexts, actions)
 
 
-def _thinned(history: States, noise: Tensor | None) -> tuple[States, Tensor | float]:
-    observations, left = thinned_history(history.observations, noise)
-    actions = None if history.actions is None else thinned_history(history.actions)[0]
-    return States(observations, thinned_history(history.contexts)[0], actions), left
+def _thinned(history: States, noise: Tensor | None) -> tuple[States, Tensor]:
+    levels = torch.ones(len(history.observations), dtype=torch.float64) if noise is None else noise
+    rows, levels = thinned_history(torch.arange(len(levels), device=levels.device), levels)
+    actions = None if history.actions is None else history.actions[rows]
+    return States(history.observations[rows], history.contexts[rows], actions), levels
 
 
 def _mask(name: str, weight: Tensor, trainable: Mapping[str, Tensor]) -> Tensor:

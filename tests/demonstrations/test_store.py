@@ -1,4 +1,5 @@
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,14 @@ def test_what_is_read_has_the_bits_of_what_was_written(
         metrics=metrics,
     )
     assert_same(store.read(12, store.write(12, written)), written)
+
+
+def test_a_noise_is_kept_and_the_usual_one_is_not_written(store: DemonstrationStore) -> None:
+    store.write(0, replace(trajectory(), noise=2.5))
+    assert store.read(0).noise == 2.5
+    store.write(1, trajectory())  # as files were before there was a noise
+    assert b"noise" not in store.path(1).read_bytes()
+    assert store.read(1).noise == 1
 
 
 def test_the_file_is_named_by_its_index_and_its_hash_is_returned(store: DemonstrationStore) -> None:

@@ -64,6 +64,23 @@ def test_a_run_stops_says_so_and_stays_stopped(stopping: Callable[..., Run]) -> 
     assert outcome(run.complete()) == before
 
 
+def test_what_demonstrations_cost_counts_in_what_is_too_little(make_run: Callable[..., Run]) -> None:
+    """The same gains, worth the trouble or not: a rule on gains per cost."""
+    active = {"budget": 4, "stop": {"below": 1e-6, "rounds": 1}}
+    runs = []
+    for name, cost in (("cheap", 1.0), ("dear", 1e12)):
+        costs = dict.fromkeys(("goal=-1", "goal=-0.5", "goal=0.5", "goal=1"), cost)
+        selector = {"class_path": "InformationGain", "init_args": {"costs": costs}}
+        runs.append(make_run(name, {"active": active, "selector": selector}).complete().folder)
+    cheap, dear = runs
+    assert cheap.stopped is None and len(cheap.read_selections()) == 4
+    assert "below 1e-06 in the last round" in str(dear.stopped)
+    assert len(dear.read_selections()) == 2
+    for one, other in zip(dear.read_selections(), cheap.read_selections(), strict=False):
+        assert one.task == other.task
+        assert one.scores == pytest.approx([score / 1e12 for score in other.scores], rel=1e-6)
+
+
 def test_a_killed_run_stops_where_it_would_have_stopped(stopping: Callable[..., Run]) -> None:
     reference = stopping("reference").complete()
     killed = stopping("killed")

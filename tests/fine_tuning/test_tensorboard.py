@@ -85,6 +85,11 @@ def test_each_choice_has_a_sentence_with_the_runner_up(events: Events, uninterru
         assert f"runner-up {TASKS[second]} with {job.scores[second]:.4g}" in texts[job.demonstration]
 
 
+def test_what_the_selector_uses_is_said_once(events: Events) -> None:
+    expected = "InformationGain uses beyond the demonstrations: pre-training statistics, simulator rollouts."
+    assert events.texts("selection/uses") == {0: expected}
+
+
 def test_importance_weights_show_their_effective_sample_sizes(make_run: Callable[..., Run]) -> None:
     parts = {"embedding": {"class_path": "LossGradient"}, "occupancy": {"class_path": "ImportanceWeighted"}}
     run = make_run("run", {"selector": {"class_path": "InformationGain", "init_args": parts}}).complete()

@@ -1,6 +1,7 @@
 from collections import Counter
 
 import pytest
+import torch
 from selection_world import context_of, demonstrate, mlp
 
 from amf_lightning.errors import InputError
@@ -11,7 +12,7 @@ from tiny import TinySuite
 
 SUITE = TinySuite()
 POLICY = mlp(SUITE)
-AVAILABLE = (True, False, True, False)
+REMAINING = (900, 0, 900, 0)
 
 
 def run(selector: Selector, rounds: int, batch_size: int = 1, seed: int = 0) -> list[int]:
@@ -53,10 +54,10 @@ def test_round_robin_does_not_depend_on_the_batch_size() -> None:
 
 @pytest.mark.parametrize("selector", [Uniform(), RoundRobin(), Rebalancing()])
 def test_tasks_that_ran_out_are_not_asked(selector: Selector) -> None:
-    context = context_of(SUITE, POLICY, available=AVAILABLE, pretraining_counts=(5, 0, 5, 0))
+    context = context_of(SUITE, POLICY, remaining=REMAINING, pretraining_counts=(5, 0, 5, 0))
     assert set(selector.select(context, 12).picks) == {0, 2}
     with pytest.raises(InputError, match="no task has a demonstration left"):
-        selector.select(context_of(SUITE, POLICY, available=(False,) * 4, pretraining_counts=(0,) * 4), 1)
+        selector.select(context_of(SUITE, POLICY, remaining=(0,) * 4, pretraining_counts=(0,) * 4), 1)
 
 
 def test_a_schedule_of_names_is_followed_in_order_across_rounds() -> None:
@@ -78,7 +79,15 @@ def test_a_schedule_is_checked_against_suite_and_budget() -> None:
     with pytest.raises(InputError, match="names 2 demonstrations"):
         schedule.select(context_of(SUITE, POLICY), 3)
     with pytest.raises(InputError, match=r"'goal=-0\.5', of which no demonstration is left"):
-        FixedSchedule(["goal=-0.5"]).select(context_of(SUITE, POLICY, available=AVAILABLE), 1)
+        FixedSchedule(["goal=-0.5"]).select(context_of(SUITE, POLICY, remaining=REMAINING), 1)
+    with pytest.raises(InputError, match="'goal=1', of which no demonstration is left"):
+        FixedSchedule(["goal=1"] * 2).select(context_of(SUITE, POLICY, remaining=(1, 1, 1, 1)), 2)
+
+
+def test_draws_do_not_depend_on_whether_there_is_an_end_of_demonstrations() -> None:
+    endless, ample = (Uniform().select(context_of(SUITE, POLICY, remaining=left), 20) for left in (None, (99,) * 4))
+    generator = context_of(SUITE, POLICY).generator()
+    assert endless.picks == ample.picks == tuple(torch.randint(4, (20,), generator=generator).tolist())
 
 
 @pytest.mark.parametrize(("tasks", "message"), [([], "names no"), ({"goal=1": 0}, "names no"), ({"a": -1}, "negative")])

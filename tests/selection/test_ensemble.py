@@ -1,7 +1,7 @@
 import math
 from collections import Counter
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -33,7 +33,7 @@ def context(demonstrated: tuple[int, ...] = (0,), covered: bool = False) -> Sele
 def test_members_agree_where_they_were_shown_what_to_do() -> None:
     suite = OppositeGoals()
     known = context_of(suite, mlp(suite, width=16), demonstrations=demonstrate(suite, [0] * 4))
-    [scores] = quick(occupancy=Demonstrated()).select(replace(known, available=(True, False)), 1).scores
+    [scores] = quick(occupancy=Demonstrated()).select(replace(known, remaining=(900, 0)), 1).scores
     assert scores[0] < 0.25 and math.isnan(scores[1])
     rolled = quick().select(known, 1)
     assert rolled.scores[0][0] < rolled.scores[0][1]
@@ -65,6 +65,29 @@ def test_a_restart_changes_nothing_and_a_round_is_trained_anew() -> None:
     assert quick().select(context(), 3) == first
 
 
+class Watched(MLPPolicy):
+    """Remembers the contexts that it was trained on."""
+
+    seen: ClassVar[set[float]] = set()
+
+    def loss(self, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
+        self.seen.update(contexts.flatten().tolist())
+        return super().loss(observations, contexts, actions)
+
+
+def test_each_member_sees_a_bootstrap_of_its_own() -> None:
+    """Drawing three of three demonstrations with replacement leaves one out in all but 2 of 9 cases."""
+    known = replace(context((0, 1, 2)), policy=Watched(2, 1, 1, hidden=(4,)))
+    selector, drawn = quick(), []
+    for member in range(8):
+        Watched.seen.clear()
+        selector._trained(known, member, selector._data(known))
+        drawn.append(frozenset(Watched.seen))
+    assert len(set(drawn)) > 2
+    assert min(len(one) for one in drawn) < 3
+    assert frozenset().union(*drawn) == {task.context[0] for task in SUITE.tasks[:3]}
+
+
 def test_disagreement_is_the_spread_of_the_members() -> None:
     expected = PolicyRollout(states=4).expected(context())
 
@@ -84,7 +107,7 @@ def test_tasks_are_drawn_in_proportion_to_the_exponential_of_their_disagreement(
     allowed = torch.tensor([True, True, False, True])
     chances = chances_of(scores, allowed, math.log(2) / 0.1)
     assert chances.tolist() == pytest.approx([1 / 11, 2 / 11, 0, 8 / 11])
-    selection = quick(sharpness=5.0).select(replace(context(), available=(True, True, False, True)), 600)
+    selection = quick(sharpness=5.0).select(replace(context(), remaining=(900, 900, 0, 900)), 600)
     counts = Counter(selection.picks)
     expected = chances_of(torch.tensor(selection.scores[0]), allowed, 5.0)
     for task in range(4):

@@ -32,7 +32,7 @@ def choose(
         problem.candidates,
         score,
         batch_size,
-        torch.ones(count, dtype=torch.bool) if allowed is None else allowed,
+        lambda _: torch.ones(count, dtype=torch.bool) if allowed is None else allowed,
         lambda position: torch.Generator().manual_seed(seed + position),
     )
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from largest_tensor import LargestTensor
 from selection_world import normal
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from amf_lightning.errors import InputError
 from amf_lightning.selection import information_gain
@@ -281,19 +281,6 @@ def test_the_noise_of_targets_as_candidates_does_not_change_how_much_they_count(
     base = problem_of(3)
     levels = torch.full((3,), 9.0, dtype=torch.float64)
     assert torch.equal(replace(base, targets=replace(base.targets, levels=levels)).state_weights, base.state_weights)
-
-
-class LargestTensor(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Remembers the number of entries of the largest tensor that any operation returned."""
-
-    entries = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        found = func(*args, **(kwargs or {}))
-        for tensor in found if isinstance(found, tuple | list) else [found]:
-            if isinstance(tensor, Tensor):
-                self.entries = max(self.entries, tensor.numel())
-        return found
 
 
 @pytest.mark.parametrize("kind", [Marginal(0.1), Variance(), Joint(0.5)])

@@ -10,6 +10,7 @@ import torch
 from selection_world import context_of, demonstrate, mlp, statistics_of
 
 from amf_lightning.errors import InputError
+from amf_lightning.selection.baselines import RoundRobin, Uniform
 from amf_lightning.selection.context import SelectionContext, Selector
 from amf_lightning.selection.ensemble import EnsembleDisagreement
 from amf_lightning.selection.information_gain import Aggregate, Joint, Marginal, Variance
@@ -20,12 +21,13 @@ from amf_lightning.selection.informed import (
     UncertaintySampling,
 )
 from amf_lightning.selection.occupancies import Demonstrated, ImportanceWeighted, Occupancy, PolicyRollout
+from amf_lightning.selection.privileged import LearningProgress, Oracle, Rebalancing
 from amf_lightning.tasks.actor import Actor
 from amf_lightning.tasks.rollout import rollout
 from amf_lightning.tasks.task import Episode
 from amf_lightning.tasks.trajectory import Trajectory
 from amf_lightning.uncertainty.embeddings import Embedding, LastLayerFeatures, LossGradient
-from amf_lightning.uncertainty.kernels import Kernel
+from amf_lightning.uncertainty.kernels import RBF, Kernel
 from amf_lightning.uncertainty.projected_gradient import ProjectedGradient
 from tiny import TinySuite
 
@@ -137,8 +139,44 @@ def test_nothing_collected_means_a_uniform_draw_for_the_papers_combination() -> 
 
 @pytest.mark.parametrize(("embedding", "occupancy"), PAIRS)
 def test_tasks_that_ran_out_are_not_asked(embedding: Embedding, occupancy: Occupancy) -> None:
-    limited = replace(context(), available=(False, True, False, True))
+    limited = replace(context(), remaining=(0, 900, 0, 900))
     assert set(InformationGain(embedding, occupancy).select(limited, 6).picks) <= {1, 3}
+
+
+def sum_of(tasks: Sequence[int]) -> float:
+    return float(sum(tasks))
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        *(InformationGain(embedding, occupancy) for embedding, occupancy in PAIRS),
+        InformationGain(occupancy=Demonstrated()),
+        UncertaintySampling(),
+        EnsembleDisagreement(members=2, steps=2),
+        EnsembleDisagreement(members=2, steps=2, occupancy=Demonstrated()),
+        Uniform(),
+        RoundRobin(),
+        Rebalancing(),
+        LearningProgress(),
+        Oracle(),
+    ],
+    ids=lambda selector: type(selector).__name__,
+)
+@pytest.mark.parametrize("demonstrated", [(), (0, 3), (1, 2, 3)])
+def test_a_batch_never_asks_for_more_than_there_is(selector: Selector, demonstrated: tuple[int, ...]) -> None:
+    scores = (0.9, 0.0, 0.5, 0.1)
+    limited = replace(
+        context(demonstrated=demonstrated),
+        remaining=(2, 0, 1, 1),
+        pretraining_counts=(2, 2, 0, 0),
+        scores=scores,
+        score_history=(scores,),
+        lookahead=sum_of,
+    )
+    assert sorted(selector.select(limited, 4).picks) == [0, 0, 2, 3]
+    with pytest.raises(InputError, match="no task has a demonstration left"):
+        selector.select(limited, 5)
 
 
 @pytest.mark.parametrize(("aggregate", "tolerance"), [(Marginal(0.1), 0.02), (Joint(0.1), 0.06)])
@@ -204,6 +242,23 @@ def test_noise_makes_what_was_demonstrated_count_for_less(embedding: Embedding, 
     assert same.scores[0] == pytest.approx(plain.scores[0], rel=1e-9)
 
 
+@pytest.mark.parametrize("embedding", [LastLayerFeatures(), Kernel()])
+def test_a_demonstration_may_carry_a_noise_of_its_own(embedding: Embedding) -> None:
+    """On top of that of its task: 5 times 5 is 25, but what is expected has only the task's."""
+    name, known = SUITE.tasks[3].name, context()
+    carried = [replace(d, noise=5.0 if d.task == name else 1.0) for d in known.demonstrations]
+    belief = (InformationGain(embedding, noise=noise) for noise in ({name: 5.0}, {name: 25.0}, None))
+    both = next(belief).select(replace(known, demonstrations=carried), 1)
+    task_alone = next(belief).select(known, 1)
+    own_alone = next(belief).select(replace(known, demonstrations=carried), 1)
+    for task in SUITE.tasks:
+        key = f"variance/{task.name}"
+        assert both.diagnostics[key] == pytest.approx(task_alone.diagnostics[key])
+        assert both.diagnostics[key] >= own_alone.diagnostics[key]
+    assert both.scores[0][3] > task_alone.scores[0][3]
+    assert own_alone.diagnostics[f"variance/{name}"] < both.diagnostics[f"variance/{name}"]
+
+
 def test_costs_and_noise_must_be_positive_and_of_tasks_that_exist() -> None:
     make: Callable[..., InformationGain] = InformationGain
     for option in ("costs", "noise"):
@@ -222,6 +277,12 @@ def test_joint_with_the_same_states_in_both_roles_is_refused() -> None:
 def test_the_ridge_must_be_positive(selector: type[InformedSelector]) -> None:
     with pytest.raises(InputError, match="ridge"):
         selector(LastLayerFeatures(), PolicyRollout(), rho=0.0)
+
+
+@pytest.mark.parametrize("selector", [InformationGain, UncertaintySampling])
+def test_the_ridge_is_the_prior_precision(selector: type[InformationGain] | type[UncertaintySampling]) -> None:
+    selection = selector(Kernel(RBF(), 1.0, 1.0), rho=0.25).select(context(demonstrated=()), 1)
+    assert [selection.diagnostics[f"variance/{task.name}"] for task in SUITE.tasks] == pytest.approx([4.0] * 4)
 
 
 def test_what_is_used_follows_the_parts() -> None:

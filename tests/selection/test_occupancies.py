@@ -1,10 +1,12 @@
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
 from selection_world import context_of, demonstrate, mlp, rows_of
 
 from amf_lightning.errors import InputError
+from amf_lightning.experts.scripted import IntegratorExpert
 from amf_lightning.selection.baselines import RoundRobin
 from amf_lightning.selection.occupancies import (
     Demonstrated,
@@ -15,6 +17,7 @@ from amf_lightning.selection.occupancies import (
 )
 from amf_lightning.selection.state_rows import demonstrated_states
 from amf_lightning.tasks.actor import Actor
+from amf_lightning.tasks.integrator import Integrator
 from amf_lightning.tasks.rollout import rollout
 from amf_lightning.tasks.task import Episode
 from amf_lightning.tasks.trajectory import Trajectory
@@ -175,10 +178,43 @@ def test_tasks_without_a_demonstration_are_asked_first_in_the_order_of_round_rob
         begun = context_of(SUITE, POLICY, seed=seed, demonstrations=demonstrate(SUITE, order[:2]), round=2)
         assert occupancy.prefill(begun, 5) == order[2:]
     known = demonstrate(SUITE, [0, 1, 2])
-    limited = context_of(SUITE, POLICY, demonstrations=known, available=(True, True, True, False))
+    limited = context_of(SUITE, POLICY, demonstrations=known, remaining=(900, 900, 900, 0))
     assert occupancy.prefill(limited, 2) == ()
-    lost = context_of(SUITE, POLICY, demonstrations=known, available=(False, False, False, True))
+    lost = context_of(SUITE, POLICY, demonstrations=known, remaining=(0, 0, 0, 900))
     assert occupancy.prefill(lost, 2) == (3, 3)
+
+
+def test_a_demonstration_that_ended_early_stands_for_its_whole_horizon() -> None:
+    [known] = demonstrate(SUITE, [1])
+    short = replace(known, observations=known.observations[:6], actions=known.actions[:5], rewards=known.rewards[:5])
+    context = context_of(SUITE, POLICY, demonstrations=[short])
+    for occupancy in (PolicyRollout(), Demonstrated(), ImportanceWeighted()):
+        expected = occupancy.expected(context)
+        assert expected is not None
+        for blocks in (expected.candidates, expected.targets):
+            assert (blocks.horizons == 12).all()
+
+
+def test_the_default_temperature_is_the_number_of_action_entries_of_an_episode() -> None:
+    suite = Integrator()
+    policy, count = mlp(suite), suite.tasks[0].horizon * suite.action_dim
+    known = IntegratorExpert().demonstrate(suite, [Episode(suite.tasks[task], task) for task in (0, 4, 7)])
+    context = context_of(suite, policy, demonstrations=known)
+    default, same, other = (
+        ImportanceWeighted(temperature=temperature).expected(context)
+        for temperature in (None, float(count), float(suite.tasks[0].horizon))
+    )
+    assert default is not None and same is not None and other is not None
+    assert default.diagnostics == same.diagnostics != other.diagnostics
+
+
+def test_rollouts_start_where_the_seed_and_the_task_say() -> None:
+    def seeds(seed: int, number: int) -> list[int]:
+        context = context_of(SUITE, POLICY, seed=seed, round=number)
+        return [episode.seed for episode in context.rollout_episodes(2)]
+
+    assert len(set(seeds(0, 0) + seeds(1, 0))) == 2 * 4 * 2
+    assert seeds(0, 0) == seeds(0, 3)
 
 
 def test_nothing_collected_gives_no_expectation() -> None:

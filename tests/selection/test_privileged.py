@@ -63,7 +63,7 @@ def test_the_oracle_takes_the_best_of_all_it_tries_given_the_picks_before() -> N
         tried.append(list(tasks))
         return [0.1, 0.9, 0.3, 0.2][tasks[-1]] - 0.7 * (list(tasks).count(1) > 1)
 
-    context = context_of(SUITE, POLICY, lookahead=lookahead, available=(True, True, True, False))
+    context = context_of(SUITE, POLICY, lookahead=lookahead, remaining=(900, 900, 900, 0))
     selection = Oracle().select(context, 2)
     assert selection.picks == (1, 2)
     assert tried == [[0], [1], [2], [1, 0], [1, 1], [1, 2]]

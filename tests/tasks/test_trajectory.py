@@ -34,6 +34,8 @@ def test_length_and_return() -> None:
             "no step was taken",
         ),
         ({"rewards": np.array([0, 1, np.nan, 3, 4])}, "rewards hold a value that is not finite .* at step 2"),
+        ({"noise": 0.0}, "noise is 0"),
+        ({"noise": np.nan}, "noise is nan"),
         ({"observations": np.full((6, 3), np.inf, np.float32)}, "observations hold a value that is not finite"),
     ],
 )

@@ -122,6 +122,19 @@ def test_stored_statistics_bound_the_norms_without_a_rollout() -> None:
     assert float(clip_norms(torch.tensor([[3.0, 4.0], [0.0, 0.0]]), 1.0)[0].norm()) == pytest.approx(1)
 
 
+def test_current_features_are_bounded_by_what_pi0_does_in_them() -> None:
+    """The stored norm is that of π0's own features and says nothing about others."""
+    pretrained, current, pretraining = mlp(SUITE), mlp(SUITE, seed=5), states(30, seed=10)
+    with torch.no_grad():
+        current.get_parameter("backbone.0.weight").mul_(3)
+    statistics, reference = statistics_of(pretrained, pretraining, {"a": 1}), {"a": states(5, seed=7)}
+    far = States(states(3, 4).observations * 100, states(3, 4).contexts)
+    known = knowledge(current, statistics=statistics, reference=reference, clip=True, pretrained=pretrained)
+    embedded = LastLayerFeatures(of_pretrained=False).embed(known, far, far, 0.1)
+    bound = last_layer_features(current, reference["a"]).norm(dim=-1).max() / statistics.scale
+    assert torch.allclose(embedded.targets.norm(dim=-1).max(), bound)
+
+
 def test_a_policy_file_without_statistics_is_refused_with_a_way_out() -> None:
     ahead = states(3, 4)
     known = knowledge(mlp(SUITE), reference={"a": states(5, seed=7)})
@@ -173,6 +186,16 @@ def test_gradients_have_mean_prior_variance_one_over_ridge() -> None:
     embedded = LossGradient().embed(knowledge(policy, history=states(5, seed=3)), ahead, wanted, 0.5)
     rows = torch.cat([embedded.candidates.flatten(0, 1), embedded.targets.flatten(0, 1)])
     assert float(embedded.posterior.variance(embedded.posterior.prepare(rows)).mean()) == pytest.approx(2)
+
+
+def test_gradients_are_those_of_the_current_policy_also_where_something_was_demonstrated() -> None:
+    current, ahead, wanted, history = mlp(SUITE, seed=5), states(3, 4), states(2, 4, seed=9), states(7, seed=3)
+    known = knowledge(current, history=history, pretrained=mlp(SUITE))
+    embedded = LossGradient(condition_on_history=True).embed(known, ahead, wanted, 0.1)
+    assert torch.equal(embedded.candidates, gradient_factors(current, ahead))
+    assert torch.equal(embedded.targets, gradient_factors(current, wanted))
+    assert isinstance(embedded.posterior, FunctionSpacePosterior) and embedded.posterior.observed is not None
+    assert torch.equal(embedded.posterior.observed, gradient_factors(current, history))
 
 
 def test_the_history_conditions_gradients_only_if_asked_to() -> None:

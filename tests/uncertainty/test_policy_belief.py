@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -45,6 +47,12 @@ def test_conditioning_on_states_does_what_a_refit_on_them_does() -> None:
     refitted.refit(known, ahead.observations[0], ahead.contexts[0], torch.zeros(6, 1))
     expected = refitted.variance(wanted.observations.flatten(0, 1), wanted.contexts.flatten(0, 1))
     assert torch.allclose(NOISE**2 * after.variance(after.prepare(embedded.targets)).flatten(), expected, atol=1e-9)
+
+
+def test_noise_that_the_policy_does_not_know_of_is_refused() -> None:
+    noisy = replace(knowledge(policy(3)), noise=torch.full((5,), 2.0))
+    with pytest.raises(InputError, match=r"the same noise.*Kernel"):
+        PolicyBelief().embed(noisy, states(2, 3), states(4, 3), 1.0)
 
 
 def test_other_policies_are_refused() -> None:

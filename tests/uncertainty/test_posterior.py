@@ -3,10 +3,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from largest_tensor import LargestTensor
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF
 from torch import Tensor
 
+from amf_lightning.uncertainty import posterior as posterior_module
 from amf_lightning.uncertainty.posterior import FeatureSpacePosterior, FunctionSpacePosterior, Posterior
 
 RIDGE = 0.3
@@ -125,6 +127,34 @@ def test_data_never_raise_a_variance_and_noise_never_lowers_one(seed: int, rows:
     assert (levels[0] <= levels[1] + 1e-10).all()
     assert (levels[1] <= levels[2] + 1e-10).all()
     assert (levels[0] >= 0).all()
+
+
+@pytest.mark.parametrize("parts", [[600], [400, 200], [100, 500], [300, 4, 296], [150, 100, 350]])
+def test_a_history_beyond_the_bound_is_thinned_with_rows_that_stand_for_several(
+    monkeypatch: pytest.MonkeyPatch, parts: list[int]
+) -> None:
+    """Runs of equal rows with one noise: whichever of them are kept, they must stand for all."""
+    distinct, noise, x = normal(75, 2), normal(75, seed=1).exp(), normal(6, 2, seed=2)
+    rows, levels = distinct.repeat_interleave(8, 0), noise.repeat_interleave(8)
+    exact = FunctionSpacePosterior(Gaussian(), RIDGE).condition(rows, levels)
+    monkeypatch.setattr(posterior_module, "LONGEST_HISTORY", 300)
+    belief = FunctionSpacePosterior(Gaussian(), RIDGE)
+    start = 0
+    for count in parts:
+        belief = belief.condition(rows[start : start + count], levels[start : start + count])
+        start += count
+        assert belief.observed is not None and belief.factor is not None
+        assert len(belief.observed) == len(belief.factor) <= 300
+    found, expected = (part.variance(part.prepare(x)) for part in (belief, exact))
+    assert torch.allclose(found, expected, rtol=1e-6)
+
+
+def test_no_matrix_between_all_states_of_a_history_or_a_batch_is_formed() -> None:
+    belief = FunctionSpacePosterior(Gaussian(), RIDGE)
+    with LargestTensor() as largest:  # type: ignore[no-untyped-call]
+        for seed in range(3):
+            belief = belief.condition(normal(5000, 1, seed=seed))
+    assert largest.entries <= 2000**2 < 4000**2
 
 
 def test_the_same_point_a_thousand_times_does_not_break_the_factors() -> None:

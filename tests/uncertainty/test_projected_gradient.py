@@ -97,6 +97,18 @@ def test_prior_variances_have_mean_one_over_ridge_and_the_history_lowers_them_on
     assert (after < before).all()
 
 
+def test_the_history_is_in_the_units_of_the_expected_states() -> None:
+    """v = φᵀ(ρI + ΦᵀΦ)⁻¹φ, all gradients divided by the root of the mean ‖φ‖² of this round's states."""
+    ahead, wanted, history = states(3, 4), states(2, 4, seed=5), states(30, seed=9)
+    embedded = ProjectedGradient(16, condition_on_history=True).embed(knowledge(history), ahead, wanted, 0.5)
+    rows = [projected_gradients(POLICY, part, {}, projection(113, 16, seed=0)) for part in (ahead, wanted, history)]
+    scale = torch.cat([part.flatten(0, -2) for part in rows[:2]]).square().sum(1).mean().sqrt()
+    ready, seen = rows[1].flatten(0, 1) / scale, rows[2] / scale
+    expected = (ready @ torch.linalg.inv(0.5 * torch.eye(16) + seen.T @ seen) * ready).sum(1)
+    found = embedded.posterior.variance(embedded.posterior.prepare(embedded.targets)).flatten()
+    assert torch.allclose(found, expected, rtol=1e-6)
+
+
 def test_a_policy_without_residuals_gives_no_gain_but_no_failure() -> None:
     ahead = states(3, 4)
     with torch.no_grad():
