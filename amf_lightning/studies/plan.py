@@ -106,7 +106,7 @@ class Run:
             key, before, now = found
             raise InputError(
                 f"{self.folder} belongs to a run with {key} = {before!r}, now it is {now!r}. "
-                "Choose another --output, or delete that folder."
+                "Choose another --output or --runs, or delete that folder."
             )
 
 
