@@ -1,4 +1,4 @@
-"""Writes what a comparison found: `curves.csv`, `summary.json`, `summary.md`, `curves.png`, `allocation.png`."""
+"""Writes what a comparison found: `summary.json`, `summary.md`, `curves.png`, `allocation.png`."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,40 +6,49 @@ from pathlib import Path
 from typing import Any
 
 from amf_lightning.durable import write_durably
-from amf_lightning.evaluation.run_folder import RunFolder
 from amf_lightning.reports.figures import bands_figure, counts_figure, png
 from amf_lightning.reports.tables import PRIVILEGED, interval, markdown_table, number, plural, uses_phrase
-from amf_lightning.studies.plan import Run
-from amf_lightning.studies.rows import RunFacts, RunRows, read_rows, read_run, write_rows
+from amf_lightning.studies.record import Entry
+from amf_lightning.studies.rows import RunFacts, RunRows
 from amf_lightning.studies.summary import gather_facts, score_band, summarise
 
 _FEW_SEEDS = 5
+_SECONDS = (
+    " Seconds a run: of the whole process on one thread, median over the runs that were not resumed; they are as good "
+    "as the machines were quiet."
+)
 
 
-def write_from_runs(output: Path, runs: Sequence[Run], baseline: str) -> Path:
-    """Writes everything from the finished ones among `runs`; the missing ones are listed. Returns `summary.md`."""
-    rows: list[RunRows] = []
-    facts: dict[str, list[RunFacts]] = {}
-    for run in runs:
-        if run.finished():
-            curve, fact = read_run(run.label, run.seed, RunFolder(run.folder))
-            rows.append(curve)
-            facts.setdefault(run.label, []).append(fact)
-    meta = {"budget": runs[0].budget, "missing": [run.name for run in runs if not run.finished()]}
-    summary = summarise(rows, baseline, meta | gather_facts(facts, rows[0].tasks if rows else []))
-    write_rows(output / "curves.csv", rows)
-    return _write(output, rows, summary)
+def write_summary(output: Path, entries: Sequence[Entry], baseline: str, budget: int, missing: Sequence[str]) -> Path:
+    """Writes `summary.md` and what it shows. Returns its path.
 
-
-def write_from_curves(output: Path, baseline: str) -> Path:
-    """Writes everything but `curves.csv` again, from it; what rows do not say comes from `summary.json` if it is there.
-
-    Returns `summary.md`.
+    Args:
+        output: folder.
+        entries: finished runs with their facts.
+        baseline: label that the others are paired with.
+        budget: N.
+        missing: names of the runs that are not among `entries` yet.
     """
-    rows = read_rows(output / "curves.csv")
+    facts: dict[str, list[RunFacts]] = {}
+    for entry in entries:
+        if entry.facts:
+            facts.setdefault(entry.curve.strategy, []).append(entry.facts)
+    meta = {"budget": budget, "missing": list(missing)}
+    tasks = entries[0].curve.tasks if entries else []
+    return _write(output, [entry.curve for entry in entries], baseline, meta | gather_facts(facts, tasks))
+
+
+def write_from_rows(output: Path, entries: Sequence[Entry], baseline: str, missing: Sequence[str]) -> Path:
+    """Like `write_summary` with the budget that the rows show.
+
+    What rows without facts do not say comes from the `summary.json` that is there, if one is.
+    """
+    rows = [entry.curve for entry in entries]
+    if all(entry.facts for entry in entries):
+        budget = max((row.demonstrations for run in rows for row in run.rows), default=0)
+        return write_summary(output, entries, baseline, budget, missing)
     path = output / "summary.json"
-    meta = json.loads(path.read_text())["meta"] if path.is_file() else {}
-    return _write(output, rows, summarise(rows, baseline, meta))
+    return _write(output, rows, baseline, json.loads(path.read_text())["meta"] if path.is_file() else {})
 
 
 def summary_text(summary: Mapping[str, Any]) -> str:
@@ -74,14 +83,18 @@ def summary_text(summary: Mapping[str, Any]) -> str:
         "## What each selector uses",
         _uses_table(meta, list(summary["strategies"])),
         "Beyond the demonstrations themselves. Environment steps are what the selector took in the simulator, mean "
-        "over runs. Privileged: information that one would not have, or not for free.",
+        "over runs. Privileged: information that one would not have, or not for free."
+        + (_SECONDS if meta.get("seconds") else ""),
     ]
+    if versions := meta.get("versions"):
+        lines.append(f"Made by amf_lightning {', '.join(versions)}.")
     if meta.get("asked"):
         lines += ["## What was asked", "![Demonstrations of each task](allocation.png)"]
     return "\n\n".join(lines) + "\n"
 
 
-def _write(output: Path, rows: Sequence[RunRows], summary: Mapping[str, Any]) -> Path:
+def _write(output: Path, rows: Sequence[RunRows], baseline: str, known: Mapping[str, Any]) -> Path:
+    summary = summarise(rows, baseline, known)
     meta = summary["meta"]
     bands = {
         label: score_band([run for run in rows if run.strategy == label], meta["budget"]) for label in meta["seeds"]
@@ -143,12 +156,18 @@ def _pairs_table(summary: Mapping[str, Any]) -> str:
 
 
 def _uses_table(meta: Mapping[str, Any], labels: Sequence[str]) -> str:
-    uses, steps = meta.get("uses") or {}, meta.get("environment_steps") or {}
+    uses, steps, seconds = (meta.get(key) or {} for key in ("uses", "environment_steps", "seconds"))
+    header = ["strategy", "uses", "environment steps", *(["seconds a run"] if seconds else [])]
     rows = [
-        [label, uses_phrase(uses[label]) if label in uses else "–", number(steps.get(label), digits=0)]
+        [
+            label,
+            uses_phrase(uses[label]) if label in uses else "–",
+            number(steps.get(label), digits=0),
+            *([number(seconds.get(label), digits=0)] if seconds else []),
+        ]
         for label in labels
     ]
-    return markdown_table(["strategy", "uses", "environment steps"], rows, left=2)
+    return markdown_table(header, rows, left=2)
 
 
 def _marked(label: str, meta: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ class Run:
     command: tuple[str, ...]
     settings: Mapping[str, Any] = field(repr=False, hash=False)
     """What makes it this run, by dotted key: kept beside the folder, so that one of other settings is noticed."""
+    needs: "Run | None" = field(default=None, repr=False)
+    """The run that makes its pre-trained policy, if the comparison asks for one."""
 
     @property
     def name(self) -> str:
@@ -51,6 +53,17 @@ class Run:
         return self.folder.with_name(f"{self.folder.name}.settings.json")
 
     @property
+    def made_file(self) -> Path:
+        """Where it is kept what its making took."""
+        return self.folder.with_name(f"{self.folder.name}.made.json")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Its settings and, under `pretrain.`, those of the run that it needs, as JSON gives them back."""
+        before = self.needs.settings if self.needs else {}
+        return _plain({**self.settings, **{f"pretrain.{key}": value for key, value in before.items()}})
+
+    @property
     def shell_command(self) -> str:
         """The command as one would type it."""
         return shlex.join(self.command)
@@ -61,7 +74,16 @@ class Run:
 
     def begin(self) -> None:
         """Notes the settings of the run beside its folder."""
+        self.made_file.unlink(missing_ok=True)
         write_durably(self.settings_file, json.dumps(self.settings, indent=1, default=str) + "\n")
+
+    def note_making(self, **facts: Any) -> None:
+        """Keeps beside its folder what its making took, as plain types."""
+        write_durably(self.made_file, json.dumps(facts) + "\n")
+
+    def making(self) -> dict[str, Any]:
+        """What `note_making` kept; empty if it did not."""
+        return dict(json.loads(self.made_file.read_text())) if self.made_file.is_file() else {}
 
     def publish(self) -> bool:
         """Gives a finished run its final name; whether it is there now.
@@ -80,13 +102,24 @@ class Run:
         """Raises InputError if its folder was begun with other settings than this run has."""
         if not (self.settings_file.is_file() and self.made_in.exists() | self.folder.exists()):
             return
-        before, now = json.loads(self.settings_file.read_text()), json.loads(json.dumps(self.settings, default=str))
-        for key in sorted(before.keys() | now.keys()):
-            if before.get(key) != now.get(key):
-                raise InputError(
-                    f"{self.folder} belongs to a run with {key} = {before.get(key)!r}, now it is {now.get(key)!r}. "
-                    "Choose another --output, or delete that folder."
-                )
+        if found := first_difference(json.loads(self.settings_file.read_text()), _plain(self.settings)):
+            key, before, now = found
+            raise InputError(
+                f"{self.folder} belongs to a run with {key} = {before!r}, now it is {now!r}. "
+                "Choose another --output or --runs, or delete that folder."
+            )
+
+
+def first_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
+    """The first key in which two settings differ, with both values; None stands for a key that is not there.
+
+    >>> first_difference({"a": 1, "b": 2}, {"a": 1, "b": 3, "c": 4})
+    ('b', 2, 3)
+    """
+    for key in sorted(before.keys() | now.keys()):
+        if before.get(key) != now.get(key):
+            return key, before.get(key), now.get(key)
+    return None
 
 
 def plan_pretraining(
@@ -115,18 +148,26 @@ def plan_pretraining(
 def plan_runs(
     comparison: Comparison, seeds: Sequence[int], output: Path, program: Sequence[str] = PROGRAM
 ) -> list[Run]:
-    """The runs of every strategy and seed, strategy by strategy.
+    """The runs of every strategy and seed, seed by seed: a study that is not finished is balanced all the same.
+
+    Args:
+        comparison: what is compared.
+        seeds: one run of each strategy each.
+        output: folder of the run folders.
+        program: how the application is started.
 
     Raises:
         InputError: a configuration does not say its budget, or the budgets differ.
     """
+    made = {run.seed: run for run in plan_pretraining(comparison, seeds, output, program=program)}
     runs = []
-    for label, settings in comparison.strategies.items():
-        for seed in seeds:
+    for seed in seeds:
+        needs = made.get(seed)
+        given = {"model.pretrained": str(RunFolder(needs.folder).policy)} if needs else {}
+        for label, settings in comparison.strategies.items():
             folder = output / "runs" / label / f"seed-{seed}"
-            policy = output / "pretrained" / f"seed-{seed}" / "policy.safetensors"
-            given = {"model.pretrained": str(policy)} if comparison.pretrain else {}
-            runs.append(_run(label, seed, comparison.base, settings, folder, folder, program, given))
+            run = _run(label, seed, comparison.base, settings, folder, folder, program, given)
+            runs.append(replace(run, needs=needs))
     if len(budgets := {run.budget for run in runs}) > 1:
         raise InputError(f"The strategies have different budgets, {sorted(budgets)}: their curves would not compare.")
     return runs
@@ -171,3 +212,7 @@ def _flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in mapping.items():
         leaves |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return leaves
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(json.loads(json.dumps(settings, default=str)))

@@ -5,6 +5,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
@@ -44,10 +45,20 @@ class RunFacts:
     """Names of the tasks that π0 was trained on; None if unknown."""
     asked: tuple[str, ...]
     """Task of each demonstration, in order."""
+    seconds: float | None = None
+    """From the start of its process to its end; None if that is unknown or the run was resumed."""
+    version: str | None = None
+    """What `source_version` said where it was made; None if unknown."""
 
 
-def read_run(strategy: str, seed: int, folder: RunFolder) -> tuple[RunRows, RunFacts]:
+def read_run(strategy: str, seed: int, folder: RunFolder, **making: Any) -> tuple[RunRows, RunFacts]:
     """Rows and facts of a finished run. One that stopped early keeps its last scores up to the budget.
+
+    Args:
+        strategy: label.
+        seed: seed.
+        folder: of the run.
+        making: the facts that the folder does not say, `seconds` and `version`.
 
     Raises:
         InputError: a file of the folder is damaged.
@@ -62,6 +73,7 @@ def read_run(strategy: str, seed: int, folder: RunFolder) -> tuple[RunRows, RunF
         environment_steps=facts.get("environment_steps"),
         pretraining_tasks=None if pretraining is None else tuple(pretraining),
         asked=tuple(job.task for job in folder.read_selections()),
+        **making,
     )
 
 

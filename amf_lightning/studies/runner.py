@@ -2,12 +2,13 @@
 
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from amf_lightning.studies.plan import Run
 from amf_lightning.studies.processes import Process, Spawn, cold
+from amf_lightning.studies.source_version import source_version
 
 _TAIL = 15
 _POLL_SECONDS = 0.05
@@ -28,41 +29,70 @@ class Failure:
 
 
 def execute(
-    runs: Sequence[Run], jobs: int = 1, say: Callable[[str], None] = print, spawn: Spawn = cold
+    runs: Sequence[Run],
+    jobs: int = 1,
+    say: Callable[[str], None] = print,
+    spawn: Spawn = cold,
+    done: Callable[[Run], None] | None = None,
 ) -> list[Failure]:
-    """Runs what is not finished, `jobs` processes at once; a failure does not stop the others.
+    """Runs what is not finished and what that needs, `jobs` processes at once; a failure stops only who needs it.
 
     A run counts as done when its folder is complete, whatever its process said: one that was asked to stop may exit
     with 0. Interrupting this function ends the processes that it started.
+
+    Args:
+        runs: begun in this order; one whose pre-trained policy is not there yet lets others pass.
+        jobs: processes at once.
+        say: told what happens.
+        spawn: starts a process.
+        done: called with each of `runs` as soon as it is finished, not with what they need.
     """
-    waiting = [run for run in runs if not run.finished()]
-    if done := len(runs) - len(waiting):
-        say(f"{done} of {len(runs)} runs are finished already")
+    waiting = with_needs(runs)
+    total, started, version = len(waiting), 0, source_version()
     failures: list[Failure] = []
-    started = 0
     with _processes() as running:
         while waiting or running:
-            while waiting and len(running) < jobs:
-                run = waiting.pop(0)
+            while len(running) < jobs and (run := _next(waiting, running)):
+                waiting.remove(run)
                 started += 1
-                running[run] = (_start(run, spawn), time.monotonic())
-                say(f"[{started + done}/{len(runs)}] {run.name}: started, log in {run.log}")
+                fresh = not run.made_in.exists()
+                running[run] = (_start(run, spawn), time.monotonic(), fresh)
+                say(f"[{started}/{total}] {run.name}: started, log in {run.log}")
             time.sleep(_POLL_SECONDS)
-            for run, (process, since) in list(running.items()):
+            for run, (process, since, fresh) in list(running.items()):
                 if (code := process.poll()) is None:
                     continue
                 del running[run]
                 seconds = time.monotonic() - since
                 if code == 0 and run.publish():
+                    run.note_making(seconds=round(seconds, 1) if fresh else None, version=version)
                     say(f"{run.name}: finished in {seconds:.0f} s")
+                    if done and run in runs:
+                        done(run)
                 else:
                     failures.append(failure := Failure(run, _reason(code), _tail(run)))
                     say(str(failure))
+                    if without := [other for other in waiting if other.needs == run]:
+                        waiting = [other for other in waiting if other not in without]
+                        names = ", ".join(other.name for other in without)
+                        say(f"Left out for want of a pre-trained policy: {names}")
     return failures
 
 
-class _Running(dict[Run, tuple[Process, float]]):
-    """Processes under way, with the time at which they began."""
+def with_needs(runs: Sequence[Run]) -> list[Run]:
+    """What is not finished, with each pre-training before the first run that needs it."""
+    waiting = [run for run in runs if not run.finished()]
+    needed = [needed for run in waiting for needed in (run.needs, run) if needed]
+    return [run for run in dict.fromkeys(needed) if not run.finished()]
+
+
+def _next(waiting: Sequence[Run], running: Collection[Run]) -> Run | None:
+    """The first that can begin now."""
+    return next((run for run in waiting if run.needs not in waiting and run.needs not in running), None)
+
+
+class _Running(dict[Run, tuple[Process, float, bool]]):
+    """Processes under way, with the time at which they began, and whether from the start of the run."""
 
 
 @contextmanager
@@ -71,9 +101,9 @@ def _processes() -> Iterator[_Running]:
     try:
         yield running
     finally:
-        for process, _ in running.values():
+        for process, *_ in running.values():
             process.terminate()
-        for process, _ in running.values():
+        for process, *_ in running.values():
             try:
                 process.wait(timeout=10)
             except subprocess.TimeoutExpired:

@@ -117,11 +117,14 @@ def score_band(runs: Sequence[RunRows], budget: int) -> Band:
 def gather_facts(facts: Mapping[str, Sequence[RunFacts]], tasks: Sequence[str]) -> dict[str, Any]:
     """Facts of the runs of each strategy as entries of `meta`, by label.
 
-    `environment_steps` is the mean over runs, `asked` the mean demonstrations of each task, [K].
+    `environment_steps` is the mean over runs, `seconds` the median, `asked` the mean demonstrations of each task, [K].
+    `versions` are those of all runs together.
     """
     return {
         "uses": {label: list(dict.fromkeys(use for fact in of for use in fact.uses)) for label, of in facts.items()},
         "environment_steps": {label: _mean([fact.environment_steps for fact in of]) for label, of in facts.items()},
+        "seconds": {label: _median([fact.seconds for fact in of]) for label, of in facts.items()},
+        "versions": sorted({fact.version for of in facts.values() for fact in of if fact.version}),
         "pretraining_tasks": {label: _common(label, of) for label, of in facts.items()},
         "asked": {
             label: [float(np.mean([fact.asked.count(task) for fact in of])) for task in tasks]
@@ -181,6 +184,11 @@ def _held(curve: Sequence[tuple[int, float]], budget: int) -> list[float]:
 def _mean(values: Sequence[float | None]) -> float | None:
     numbers = [value for value in values if value is not None]
     return float(np.mean(numbers)) if numbers else None
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    numbers = [value for value in values if value is not None]
+    return float(np.median(numbers)) if numbers else None
 
 
 def _common(label: str, facts: Sequence[RunFacts]) -> list[str] | None:

@@ -1,8 +1,13 @@
 import csv
 import json
 import multiprocessing
+import os
+import re
 import shlex
+import shutil
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -118,12 +123,17 @@ def test_a_dry_run_prints_commands_that_work_and_changes_nothing(
     assert compare(config, "--seeds", "0:2", "--dry-run") == 0
     assert not (tmp_path / "out").exists()
     commands = capsys.readouterr().out.splitlines()
-    assert len(commands) == 2 + 4
+    folders = [re.search(r"out/(\S+)", command.partition("default_root_dir=")[2]) for command in commands]
+    runs = ["pretrained/seed-{}", "runs/Uniform/seed-{}", "runs/InformationGain/seed-{}"]
+    assert [found and found[1] for found in folders] == [run.format(seed) for seed in (0, 1) for run in runs]
     assert all(shlex.split(command)[1 : 1 + len(PROGRAM)] == list(PROGRAM) for command in commands)
     for command in commands:
         subprocess.run(command, shell=True, check=True)
     assert compare(config, "--seeds", "0:2") == 0
     assert not list((tmp_path / "out").rglob("*.log"))  # nothing was left to run
+    capsys.readouterr()
+    assert compare(config, "--seeds", "0:2", "--dry-run") == 0
+    assert capsys.readouterr().out == ""
 
 
 def test_every_strategy_of_a_seed_starts_from_the_policy_made_for_that_seed(tmp_path: Path) -> None:
@@ -137,7 +147,7 @@ def test_without_its_pre_trained_policy_a_seed_is_left_out(tmp_path: Path, capsy
     config = comparison(tmp_path, "Uniform", pretrain="broken.yaml")
     (tmp_path / "broken.yaml").write_text("active: {budget: 99}")  # the stub makes 4
     assert compare(config, "--seeds", "0:1") == 1
-    assert "want of a pre-trained policy: seeds 0" in capsys.readouterr().out
+    assert "want of a pre-trained policy: Uniform seed 0" in capsys.readouterr().out
     assert not (tmp_path / "out" / "runs").exists()
 
 
@@ -146,9 +156,11 @@ def test_an_array_runs_one_pair_each_and_the_last_one_summarises(tmp_path: Path)
     summary = tmp_path / "out" / "summary.json"
     for index in range(4):
         assert not summary.exists()
+        assert not (tmp_path / "out" / "curves.csv").exists()
         assert compare(config, "--seeds", "0:2", "--array-index", str(index)) == 0
         runs = [path for path in (tmp_path / "out" / "runs").glob("*/seed-?") if path.is_dir()]
         assert len(runs) == index + 1
+        assert len({run.name for run in runs}) == 1 + index // 2  # all strategies of the first seed first
     assert json.loads(summary.read_text())["meta"]["seeds"] == {"Uniform": [0, 1], "InformationGain": [0, 1]}
     with pytest.raises(InputError, match="between 0 and 3"):
         compare(config, "--seeds", "0:2", "--array-index", "4")
@@ -193,3 +205,88 @@ def test_the_summary_can_be_made_again_from_the_rows_alone(tmp_path: Path) -> No
 def test_arguments_that_make_no_sense_are_refused(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     with pytest.raises(InputError):
         compare(comparison(tmp_path), *(("--seeds", "0:1") if "--jobs" in arguments else ()), *arguments)
+
+
+# -- going on from committed files ----------------------------------------------------------------------------------
+
+COMMITTED = {"curves.csv", "runs.jsonl", "summary.json", "summary.md", "curves.png", "allocation.png"}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def began(runs: Path) -> list[str]:
+    """The run folders in which a process was started, e.g. `runs/Uniform/seed-0`."""
+    return sorted(path.relative_to(runs).with_suffix("").as_posix() for path in runs.glob("**/*.calls"))
+
+
+def test_another_machine_goes_on_with_what_was_committed(tmp_path: Path) -> None:
+    config, out = comparison(tmp_path, "Uniform", "InformationGain", pretrain="base.yaml"), tmp_path / "out"
+    assert compare(config, "--seeds", "0:2", "--runs", str(tmp_path / "here"), "--jobs", "2") == 0
+    first = contents(out)
+    assert first.keys() == COMMITTED
+    assert compare(config, "--seeds", "0:2", "--runs", str(tmp_path / "there")) == 0
+    assert not (tmp_path / "there").exists(), "neither a run nor a pre-training is missing"
+    assert contents(out) == first, "the summary of the rows is that of the run folders"
+    for name in ("summary.json", "summary.md"):
+        (out / name).unlink()
+    assert compare(config, "--from-curves") == 0
+    assert contents(out) == first
+    assert compare(config, "--seeds", "1:3", "--runs", str(tmp_path / "there"), "--jobs", "2") == 0
+    runs = ["pretrained/seed-2", "runs/InformationGain/seed-2", "runs/Uniform/seed-2"]
+    assert began(tmp_path / "there") == runs
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["meta"]["seeds"] == {"Uniform": [0, 1, 2], "InformationGain": [0, 1, 2]}
+    assert summary["meta"]["seconds"]["Uniform"] > 0 and "seconds a run" in (out / "summary.md").read_text()
+    config.parent.joinpath("out").rename(tmp_path / "old")
+    assert compare(config, "--seeds", "0:3", "--jobs", "2") == 0  # all on one machine
+    assert (out / "curves.csv").read_bytes() == (tmp_path / "old" / "curves.csv").read_bytes()
+
+
+def test_a_study_that_is_killed_keeps_what_it_did(tmp_path: Path) -> None:
+    slow = {"selector": "Uniform", "model.delay": 300}
+    config = comparison(tmp_path, strategies={"Uniform": {"selector": "Uniform"}, "slow": slow})
+    process = multiprocessing.get_context("fork").Process(target=compare, args=(config, "--seeds", "0:1"))
+    process.start()
+    calls = tmp_path / "out" / "runs" / "slow" / "seed-0.calls"
+    while not (calls.exists() and calls.read_text()):
+        assert process.is_alive()
+        time.sleep(0.02)
+    process.kill()
+    process.join()
+    os.kill(json.loads(calls.read_text())["pid"], signal.SIGKILL)
+    shutil.rmtree(tmp_path / "out" / "runs")
+    config = comparison(tmp_path, "Uniform")
+    assert compare(config, "--seeds", "0:1") == 0
+    assert began(tmp_path / "out") == []
+
+
+def test_rows_of_other_settings_are_refused_until_they_are_given_up(tmp_path: Path) -> None:
+    config, out = comparison(tmp_path, "Uniform", pretrain="pretrain.yaml"), tmp_path / "out"
+    (tmp_path / "pretrain.yaml").write_text("active: {budget: 4}\nmodel: {width: 8}")
+    compare(config, "--seeds", "0:2", "--runs", str(tmp_path / "here"))
+    before = contents(out)
+    (tmp_path / "pretrain.yaml").write_text("active: {budget: 4}\nmodel: {width: 16}")
+    there = ("--runs", str(tmp_path / "there"))
+    with pytest.raises(InputError, match=r"Uniform seed 0 made with pretrain\.model\.width = 8, now it is 16.*--repl"):
+        compare(config, "--seeds", "0:1", *there)
+    assert contents(out) == before and not (tmp_path / "there").exists()
+    assert compare(config, "--seeds", "0:1", "--replace", *there) == 0
+    (line,) = (out / "runs.jsonl").read_text().splitlines()  # that of seed 1 had the other settings too
+    assert json.loads(line)["settings"]["pretrain.model.width"] == 16
+    assert began(tmp_path / "there") == ["pretrained/seed-0", "runs/Uniform/seed-0"]
+
+
+def test_rows_from_before_runs_had_lines_are_summarised_but_not_taken_for_finished(tmp_path: Path) -> None:
+    config, out = comparison(tmp_path, "Uniform"), tmp_path / "out"
+    compare(config, "--seeds", "0:1", "--runs", str(tmp_path / "here"))
+    (out / "runs.jsonl").unlink()
+    rows = (out / "curves.csv").read_bytes()
+    assert compare(config, "--from-curves") == 0
+    with pytest.raises(InputError, match=r"has rows of Uniform seed 0"):
+        compare(config, "--seeds", "0:1", "--runs", str(tmp_path / "there"))
+    assert compare(config, "--seeds", "0:1", "--runs", str(tmp_path / "here")) == 0  # their folders say the rest
+    assert (out / "curves.csv").read_bytes() == rows and (out / "runs.jsonl").is_file()
+    with pytest.raises(InputError, match=r"no .*curves\.csv with rows"):
+        compare(comparison(tmp_path, "Rebalancing", baseline="Rebalancing"), "--from-curves")

@@ -1,3 +1,5 @@
+import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +11,7 @@ import yaml
 
 from amf_lightning.errors import InputError
 from amf_lightning.studies.comparison import Comparison
-from amf_lightning.studies.plan import Run, plan_pretraining, plan_runs
+from amf_lightning.studies.plan import Run, first_difference, plan_pretraining, plan_runs
 
 
 def comparison(folder: Path, pretrain: bool = False, **strategies: Mapping[str, Any]) -> Comparison:
@@ -25,9 +27,9 @@ def one(folder: Path, **settings: Any) -> Run:
     return run
 
 
-def test_runs_are_ordered_strategy_by_strategy_in_folders_of_their_own(tmp_path: Path) -> None:
+def test_runs_are_ordered_seed_by_seed_in_folders_of_their_own(tmp_path: Path) -> None:
     runs = plan_runs(comparison(tmp_path, A={}, B={"selector": "Uniform"}), [3, 4], tmp_path / "out")
-    assert [(run.label, run.seed) for run in runs] == [("A", 3), ("A", 4), ("B", 3), ("B", 4)]
+    assert [(run.label, run.seed) for run in runs] == [("A", 3), ("B", 3), ("A", 4), ("B", 4)]
     assert runs[3].folder == tmp_path / "out" / "runs" / "B" / "seed-4"
     assert runs[3].log == tmp_path / "out" / "runs" / "B" / "seed-4.log"
 
@@ -48,6 +50,7 @@ def test_the_pre_trained_policy_of_a_seed_is_given_to_every_strategy_of_that_see
     made = plan_pretraining(described, [0, 1], tmp_path)
     for run in plan_runs(described, [0, 1], tmp_path):
         (source,) = [before for before in made if before.seed == run.seed]
+        assert run.needs == source
         assert f"--model.pretrained={source.folder / 'policy.safetensors'}" in run.command
     assert plan_pretraining(comparison(tmp_path), [0, 1], tmp_path) == []
 
@@ -91,6 +94,16 @@ def test_a_moved_comparison_still_knows_its_folders(tmp_path: Path) -> None:
     (tmp_path / "here").rename(tmp_path / "there")
     (moved,) = plan_runs(described, [0], tmp_path / "there")
     moved.check_settings()
+
+
+def test_the_identity_of_a_run_holds_the_settings_of_its_pre_training_but_no_paths(tmp_path: Path) -> None:
+    described = comparison(tmp_path, pretrain=True, A={"selector": "X", "rho": math.inf, "trainer.max_time": 3})
+    here, there = (plan_runs(described, [3], tmp_path / name)[0].identity for name in ("here", "there"))
+    assert here == there == json.loads(json.dumps(here))
+    before = {"pretrain.seed_everything": 3, "pretrain.model.width": 8}
+    assert here == {"seed_everything": 3, "model.width": 8, "selector": "X", "rho": math.inf, **before}
+    assert first_difference(here, {**here, "pretrain.model.width": 9}) == ("pretrain.model.width", 8, 9)
+    assert first_difference({"a": 1}, {}) == ("a", 1, None)
 
 
 def makers(folder: Path) -> list[Run]:

@@ -3,31 +3,33 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ready_runs import PROGRAM, lay_ready
+from ready_runs import PROGRAM, lay_ready, write_run
 
 from amf_lightning.studies.comparison import Comparison
 from amf_lightning.studies.plan import Run, plan_runs
 from amf_lightning.studies.processes import one_thread
 from amf_lightning.studies.runner import execute
+from amf_lightning.studies.source_version import source_version
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _ready(tmp_path_factory: pytest.TempPathFactory) -> None:
-    lay_ready(tmp_path_factory.mktemp("ready"), ["Uniform"])
+    lay_ready(tmp_path_factory.mktemp("ready"), ["Uniform", "FromBase"])
 
 
-def runs(folder: Path, seeds: int = 1, **selectors: str | dict[str, Any]) -> list[Run]:
+def runs(folder: Path, seeds: int = 1, pretrain: Path | None = None, **selectors: str | dict[str, Any]) -> list[Run]:
     base = folder / "base.yaml"
     base.write_text("active: {budget: 4}")
     strategies = {
         label: {"selector": selector} if isinstance(selector, str) else selector
         for label, selector in selectors.items()
     }
-    comparison = Comparison(base, next(iter(strategies)), strategies)
+    comparison = Comparison(base, next(iter(strategies)), strategies, pretrain)
     return plan_runs(comparison, range(seeds), folder / "out", PROGRAM)
 
 
@@ -54,7 +56,7 @@ def test_a_second_call_runs_only_what_is_not_finished(tmp_path: Path) -> None:
     said: list[str] = []
     assert len(execute(planned, say=said.append)) == 1
     assert [calls(run) for run in planned] == [2, 1]
-    assert said[0] == "1 of 2 runs are finished already"
+    assert said[0].startswith("[1/1] bad seed 0")
 
 
 def test_logs_hold_the_command_and_processes_have_one_thread(tmp_path: Path) -> None:
@@ -103,3 +105,45 @@ def test_an_interrupt_ends_the_processes_that_were_started(tmp_path: Path) -> No
     with pytest.raises(ProcessLookupError):
         os.kill(json.loads(mark.read_text())["pid"], 0)
     assert not run.finished() and run.log.exists()
+
+
+def starts(said: list[str]) -> list[str]:
+    return [line.partition("] ")[2].partition(":")[0] for line in said if ": started" in line]
+
+
+def test_a_run_begins_when_its_own_pre_trained_policy_is_there(tmp_path: Path) -> None:
+    pretrain = tmp_path / "pretrain.yaml"
+    pretrain.write_text("active: {budget: 4}")
+    said: list[str] = []
+    finished: list[str] = []
+    planned = runs(tmp_path, 2, pretrain, A="Uniform", B="Uniform")
+    execute(planned, say=said.append, done=lambda run: finished.append(run.name))
+    assert finished == ["A seed 0", "B seed 0", "A seed 1", "B seed 1"]
+    assert starts(said) == ["pretrained seed 0", *finished[:2], "pretrained seed 1", *finished[2:]]
+
+
+def test_who_waits_for_a_policy_lets_others_pass_and_only_they_are_left_out_when_it_fails(tmp_path: Path) -> None:
+    pretrain = tmp_path / "pretrain.yaml"
+    pretrain.write_text("active: {budget: 4}")
+    said: list[str] = []
+    planned = runs(tmp_path, 2, pretrain, A="Uniform")
+    (tmp_path / "pretrain.yaml").write_text("active: {budget: 99}")  # the stub makes 4
+    (stuck,) = (run for run in runs(tmp_path, 2, pretrain, A="Uniform") if run.seed == 0)
+    failures = execute([stuck, planned[1]], jobs=2, say=said.append)
+    assert starts(said) == ["pretrained seed 0", "pretrained seed 1", "A seed 1"]
+    assert [failure.run for failure in failures] == [stuck.needs]
+    assert "Left out for want of a pre-trained policy: A seed 0" in said
+
+
+def test_the_seconds_of_a_run_are_kept_unless_it_was_resumed(tmp_path: Path) -> None:
+    fresh, resumed = runs(tmp_path, A={"selector": "Uniform", "model.delay": 0.3}, B="Stops")
+    assert fresh.making() == {}
+    execute([fresh, resumed], say=lambda _: None)
+    assert 0.3 <= fresh.making()["seconds"] < 60 and fresh.making()["version"] == source_version()
+    assert resumed.making() == {}, "it did not finish"
+    write_run(resumed.folder, "Uniform", 0, budget=2)
+    copy = "import shutil, sys; shutil.copytree(*sys.argv[1:], dirs_exist_ok=True)"
+    ready = Path(os.environ["STUB_RUNS"]) / "Uniform" / "0"
+    again = replace(resumed, command=(sys.executable, "-c", copy, str(ready), str(resumed.folder)))
+    assert execute([again], say=lambda _: None) == []
+    assert again.making() == {"seconds": None, "version": source_version()}

@@ -125,10 +125,14 @@ def test_a_band_and_the_area_agree_on_what_holds_between_evaluations() -> None:
 
 
 def test_facts_of_a_strategy_are_those_of_its_runs() -> None:
-    facts = [RunFacts(("x",), steps, ("old",), ("old", "new", "new")) for steps in (10.0, 30.0)]
+    made = [(10.0, 5.0, "1"), (30.0, None, None), (20.0, 8.0, "0"), (20.0, 90.0, "1")]
+    asked = ("old", "new", "new")
+    facts = [RunFacts(("x",), steps, ("old",), asked, seconds, version) for steps, seconds, version in made]
     assert gather_facts({"A": facts}, ["old", "new"]) == {
         "uses": {"A": ["x"]},
         "environment_steps": {"A": 20.0},
+        "seconds": {"A": 8.0},
+        "versions": ["0", "1"],
         "pretraining_tasks": {"A": ["old"]},
         "asked": {"A": [1.0, 2.0]},
     }
