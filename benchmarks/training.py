@@ -1,0 +1,112 @@
+"""How much a training step through `amf fit` costs beside the same step in a bare loop.
+
+    OMP_NUM_THREADS=1 python benchmarks/training.py
+
+Runs `amf fit` in this process as a user would, with checkpoints, TensorBoard, reports and progress bar. After every 50
+of its steps a bare loop takes 50 too: the same network, rows, batch size and optimiser (fused AdamW). Times are of the
+processor, of which all is one thread's here, and the
+best of all such windows, so that what else runs on the machine counts for neither. Options that are not known here,
+e.g. `--trainer.enable_progress_bar false`, are given to `amf fit`.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor, nn
+
+from amf_lightning.cli import main as amf
+from amf_lightning.demonstrations.batches import demonstration_rows
+
+LIMIT = 1.45
+"""How many times as long a step may take."""
+WINDOW = 50
+"""Steps between two looks at the clock. The log and the progress bar are written once in each."""
+
+
+class BareLoop:
+    """The least code that trains 18-256-256-6 on some rows with fused AdamW."""
+
+    def __init__(self, inputs: Tensor, actions: Tensor, batch_size: int) -> None:
+        self.inputs, self.actions, self.batch_size = inputs, actions, batch_size
+        layers = [nn.Linear(inputs.shape[1], 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU()]
+        self.net = nn.Sequential(*layers, nn.Linear(256, actions.shape[1]), nn.Tanh())
+        self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=1e-3, weight_decay=0.0, fused=True)
+
+    def steps(self, count: int) -> None:
+        for index in torch.randint(len(self.inputs), (count, self.batch_size)):
+            loss = nn.functional.mse_loss(self.net(self.inputs[index]), self.actions[index])
+            self.optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+
+
+class Clock(Callback):
+    """Times the steps of every round but the first, and those of a bare loop between them."""
+
+    times: dict[str, list[float]] = {"amf": [], "bare": []}  # noqa: RUF012 - the class is made by `amf fit`
+    """Microseconds a step, one entry a window."""
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.started: float | None = None
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        if (batch_idx + 1) % WINDOW == 0:
+            if self.started is not None and trainer.current_epoch > 0:
+                self.times["amf"].append((time.process_time() - self.started) / WINDOW * 1e6)
+                start = time.process_time()
+                self.bare.steps(WINDOW)
+                self.times["bare"].append((time.process_time() - start) / WINDOW * 1e6)
+            self.started = time.process_time()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        rows = demonstration_rows(data.demonstrations, data.suite)
+        self.bare = BareLoop(torch.cat([rows.observations, rows.contexts], dim=1), rows.actions, data.batch_size)
+        self.bare.steps(WINDOW)  # to warm up
+
+
+def measure(rounds: int, steps: int, batch_size: int, options: list[str]) -> dict[str, float]:
+    """Best microseconds a step of both, and the ratio."""
+    # `amf` finds the clock by its dotted path, and so imports this file a second time: it is that one's times.
+    import training
+
+    with tempfile.TemporaryDirectory() as folder:
+        amf(
+            [
+                *("fit", "--config", "configs/halfcheetah.yaml", "--selector", "RoundRobin"),
+                *("--retention", "NoRetention", "--active.budget", str(rounds), "--data.steps_per_round", str(steps)),
+                *("--data.batch_size", str(batch_size), "--data.evaluation_episodes", "1"),
+                *("--reports.animation", "false", "--trainer.default_root_dir", folder),
+                *("--trainer.callbacks+", f"{training.__name__}.Clock", *options),
+            ]
+        )
+    best = {name: min(times) for name, times in training.Clock.times.items()}
+    return {**best, "ratio": best["amf"] / best["bare"]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="demonstrations of the run, of which the first warms up")
+    parser.add_argument("--steps", type=int, default=1000, help="optimiser steps of a round")
+    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--json", type=Path, help="write the numbers here too")
+    arguments, options = parser.parse_known_args()
+    torch.set_num_threads(1)
+    row = measure(arguments.rounds, arguments.steps, arguments.batch_size, options)
+    print("\n| training step | µs | ratio |\n|---|---:|---:|")
+    print(f"| bare loop | {row['bare']:.0f} | 1.00 |\n| `amf fit` | {row['amf']:.0f} | {row['ratio']:.2f} |")
+    print(f"\nThe limit is {LIMIT}: {'met' if row['ratio'] <= LIMIT else 'MISSED'}.")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(row, indent=1))
+
+
+if __name__ == "__main__":
+    main()
