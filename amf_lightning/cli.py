@@ -23,8 +23,11 @@ from lightning.pytorch.loggers import TensorBoardLogger
 import amf_lightning.experts.scripted
 import amf_lightning.experts.trained
 import amf_lightning.policies.gaussian_process
+import amf_lightning.retention.adaptive
 import amf_lightning.retention.distillation
 import amf_lightning.retention.frozen
+import amf_lightning.retention.isolation
+import amf_lightning.retention.penalties
 import amf_lightning.selection.baselines
 import amf_lightning.selection.ensemble
 import amf_lightning.selection.informed

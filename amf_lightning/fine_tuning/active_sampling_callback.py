@@ -1,12 +1,12 @@
 """Active fine-tuning, round by round: AMF (arXiv 2410.05026), algorithm 1."""
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 
 from amf_lightning.demonstrations.batches import demonstration_rows
@@ -22,7 +22,6 @@ from amf_lightning.fine_tuning.lookahead import Lookahead
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.fine_tuning.stopping import StopRule
 from amf_lightning.policies.statistics import weights_hash
-from amf_lightning.retention.retention import NoRetention
 from amf_lightning.selection.context import SelectionContext, Selector
 from amf_lightning.tasks.rollout import rollout
 from amf_lightning.tasks.seeding import Purpose, keyed_seed
@@ -75,6 +74,13 @@ class ActiveSampling(Callback):
         """Why the run ended before the budget was spent, if it did."""
 
     # -- Lightning's hooks, in the order in which they are called ---------------------------------------------------
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
+            raise InputError(
+                f"trainer.strategy is {type(trainer.strategy).__name__}, which shards the policy between processes: "
+                "every process rolls out, exports and protects whole weights. Use auto or ddp."
+            )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         folder = RunFolder(Path(trainer.default_root_dir))
@@ -156,12 +162,6 @@ class ActiveSampling(Callback):
                 f"The run in {trainer.default_root_dir} began with another pre-trained policy than the one that "
                 "model.pretrained names now. Restore that file, or choose another folder with "
                 "--trainer.default_root_dir."
-            )
-        if isinstance(module.retention, NoRetention) and "pre-training statistics" in self.selector.uses:
-            warnings.warn(
-                "The statistics of the pre-trained policy assume that nothing is forgotten, and there is no retention: "
-                "what is forgotten will not be asked for again. Set the embedding's `statistics: false`.",
-                stacklevel=2,
             )
 
     def _rounds_in_all(self, asked: Sequence[Job], folder: RunFolder) -> int:
