@@ -1,5 +1,6 @@
 """Active fine-tuning, round by round: AMF (arXiv 2410.05026), algorithm 1."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +23,7 @@ from amf_lightning.fine_tuning.lookahead import Lookahead
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.fine_tuning.stopping import StopRule
 from amf_lightning.policies.statistics import weights_hash
+from amf_lightning.retention.retention import NoRetention
 from amf_lightning.selection.context import SelectionContext, Selector
 from amf_lightning.tasks.rollout import rollout
 from amf_lightning.tasks.seeding import Purpose, keyed_seed
@@ -162,6 +164,13 @@ class ActiveSampling(Callback):
                 f"The run in {trainer.default_root_dir} began with another pre-trained policy than the one that "
                 "model.pretrained names now. Restore that file, or choose another folder with "
                 "--trainer.default_root_dir."
+            )
+
+        if isinstance(module.retention, NoRetention) and self.selector.assumes_retention:
+            warnings.warn(
+                "The selector takes for granted that nothing is forgotten, and there is no retention: what is "
+                "forgotten will not be asked for again. Set the embedding's `tolerance`.",
+                stacklevel=2,
             )
 
     def _rounds_in_all(self, asked: Sequence[Job], folder: RunFolder) -> int:

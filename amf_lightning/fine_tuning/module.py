@@ -66,7 +66,7 @@ class BehaviouralCloning(LightningModule):
         self.store_importance = store_importance
         self.seed = seed
         self.file: PolicyFile | None = None
-        self._fresh = lambda: build_policy(policy, suite.signature(), keyed_generator(seed, Purpose.INITIALISE))
+        self._factory = (policy,)
         self.policy = self._fresh()
         # Behind a tuple, so that Lightning neither trains nor saves π0: it is read from its file each time.
         self._pretrained = (frozen_copy(self.policy),)
@@ -84,6 +84,11 @@ class BehaviouralCloning(LightningModule):
         self.metric: EpisodeMetric | None = None
         self.evaluation: Evaluation | None = None
         """The last evaluation."""
+
+    def _fresh(self) -> Policy:
+        """The configured policy with its initial weights."""
+        generator = keyed_generator(self.seed, Purpose.INITIALISE)
+        return build_policy(self._factory[0], self.suite.signature(), generator)
 
     def start_from(self, pretrained: str) -> None:
         """Takes the policy of a file; InputError if it belongs to another suite or is not like the configured one."""
