@@ -178,7 +178,7 @@ class MaskedGradientKernel:
 
 
 def by_part(policy: Policy, states: States, call: Callable[[Policy, States], Tensor]) -> Tensor:
-    """`call(part, states where it acts)`, [n, P], for each part of a policy, put into the order of the states, [..., P]."""
+    """`call(part, states where it acts)`, [n, P], for each part, put into the order of the states, [..., P]."""
     if len(policy.parts) == 1:
         return call(policy.parts[0], states)
     observations, contexts = states.observations.flatten(0, -2), states.contexts.flatten(0, -2)
