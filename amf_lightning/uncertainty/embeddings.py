@@ -13,7 +13,7 @@ from amf_lightning.policies.protocol import Policy, features_with_bias
 from amf_lightning.uncertainty.knowledge import Embedded as Embedded
 from amf_lightning.uncertainty.knowledge import Knowledge as Knowledge
 from amf_lightning.uncertainty.knowledge import States as States
-from amf_lightning.uncertainty.parts import MaskedGradientKernel, Parts, by_part, last_layer_masks, prior_of_parts
+from amf_lightning.uncertainty.parts import MaskedGradientKernel, Parts, by_part, last_layer_weights, prior_of_parts
 from amf_lightning.uncertainty.posterior import FunctionSpacePosterior
 from amf_lightning.uncertainty.remembered import known_moment, remembered_shares, squared_change
 
@@ -39,9 +39,9 @@ class Embedding(ABC):
 class LastLayerFeatures(Embedding):
     """φ: the input of the policy's last linear layer with a 1 appended, divided by s = √(mean ‖φ‖²) of π0's states.
 
-    The tangent kernel of the last layer. A policy can give another φ by its own `embed`. Where only some entries of the
-    last layer are trained, each action entry has a belief about those alone; parts of a policy that share nothing have
-    beliefs of their own.
+    The tangent kernel of the last layer. A policy can give another φ by its own `embed`. Where some entries of the last
+    layer are frozen, each action entry has a belief of its own (`last_layer_weights`), and so have parts of a policy
+    that share nothing.
 
     What π0 already knows enters as M0, the sum of φφᵀ over its pre-training states, which its file keeps (ours, not in
     AMF). M0 holds in π0's own features; in others (`of_pretrained: false` or `unit_norm: true`) it is made again each
@@ -101,8 +101,8 @@ class LastLayerFeatures(Embedding):
         parts, past = Parts(knowledge.policy, knowledge.pretrained), knowledge.history
         beliefs = parts.present(candidates.contexts, targets.contexts, None if past is None else past.contexts)
         known = {n: self._known(knowledge, points, scale, shares, *parts.split(n)) for n in beliefs}
-        masks = self._masks(knowledge, ahead.shape[-1])
-        of_belief = {n: None if masks is None else masks[parts.split(n)[0]] for n in beliefs}
+        weights = self._weights(knowledge, ahead.shape[-1])
+        of_belief = {n: None if weights is None else weights[parts.split(n)[0]] for n in beliefs}
         posterior = prior_of_parts(ridge, known, of_belief, ahead.shape[-1], parts.several)
         if past is not None and history is not None:
             posterior = posterior.condition(parts.named(history, past.contexts), _or_one(knowledge.noise))
@@ -169,10 +169,10 @@ class LastLayerFeatures(Embedding):
         }
         return remembered_shares(changes, tolerance)
 
-    def _masks(self, knowledge: Knowledge, dimension: int) -> Tensor | None:
-        """Which entries of its last layer each part trains, if φ is the input of that layer."""
-        masks = last_layer_masks(knowledge.policy, knowledge.trainable)
-        return masks if masks is not None and masks.shape[-1] == dimension else None
+    def _weights(self, knowledge: Knowledge, dimension: int) -> Tensor | None:
+        """How much each entry of the last layer can learn, if φ is the input of that layer."""
+        weights = last_layer_weights(knowledge.policy, knowledge.trainable)
+        return weights if weights is not None and weights.shape[-1] == dimension else None
 
 
 class LossGradient(Embedding):
@@ -181,8 +181,8 @@ class LossGradient(Embedding):
     Where π0 is already right its residuals, and so its gradients, are small: that is how what it knows enters, without
     statistics. Inner products are (r·r')(h·h'), divided each round by their mean over that round's states: scores of
     different rounds do not compare. Blind spots: a saturated wrong action has no gradient, and a policy that ignores
-    the context shows none on tasks it has not seen. Entries that are frozen do not count, and parts of a policy that
-    share nothing tell nothing of each other.
+    the context shows none on tasks it has not seen. Entries that are frozen count for less (`last_layer_weights`),
+    and parts of a policy that share nothing tell nothing of each other.
 
     Args:
         condition_on_history: condition on the demonstrations too, the formula to the letter. By default they act
@@ -196,15 +196,15 @@ class LossGradient(Embedding):
 
     def embed(self, knowledge: Knowledge, candidates: States, targets: States, ridge: float) -> Embedded:
         """See `Embedding.embed`."""
-        policy, masks = knowledge.policy, last_layer_masks(knowledge.policy, knowledge.trainable)
-        ahead, wanted = (self._rows(policy, states, masks is not None) for states in (candidates, targets))
+        policy, weights = knowledge.policy, last_layer_weights(knowledge.policy, knowledge.trainable)
+        ahead, wanted = (self._rows(policy, states, weights is not None) for states in (candidates, targets))
         outputs = policy.parts[0].output_layer.out_features
-        plain = GradientKernel(outputs) if masks is None else MaskedGradientKernel(masks)
+        plain = GradientKernel(outputs) if weights is None else MaskedGradientKernel(weights)
         mean = float(torch.cat([plain.diagonal(ahead).flatten(), plain.diagonal(wanted).flatten()]).mean())
         # Without any residual there is nothing to divide: all gains are zero, and ties are drawn.
         posterior = FunctionSpacePosterior(replace(plain, scale=mean if mean > 0 else 1.0), ridge)
         if self.condition_on_history and knowledge.history is not None:
-            rows = self._rows(policy, knowledge.history, masks is not None)
+            rows = self._rows(policy, knowledge.history, weights is not None)
             posterior = posterior.condition(*thinned_history(rows, knowledge.noise))
         return Embedded(posterior, ahead, wanted)
 

@@ -51,17 +51,17 @@ class SeparateParts(Posterior):
 
 @dataclass(frozen=True, eq=False)
 class MaskedPosterior(Posterior):
-    """A belief about some weights, the others being fixed: φ is zero in their entries.
+    """A belief about weights of which some can change less, or not at all: φ is scaled by how much.
 
-    Exact: given the other weights, the precision of these is their block of the joint precision.
+    Exact for weights that are fixed: given them, the precision of the others is their block of the joint precision.
     """
 
     belief: Posterior
-    mask: Tensor
-    """Which entries of φ belong to weights that can change, [P] bool."""
+    scale: Tensor
+    """√ of how much the weight of each entry of φ can learn, [P] in [0, 1]."""
 
     def prepare(self, points: Tensor) -> Tensor:
-        return self.belief.prepare(points * self.mask.to(points))
+        return self.belief.prepare(points * self.scale.to(points))
 
     def covariance(self, a: Tensor, b: Tensor) -> Tensor:
         return self.belief.covariance(a, b)
@@ -70,7 +70,7 @@ class MaskedPosterior(Posterior):
         return self.belief.variance(a)
 
     def condition(self, points: Tensor, noise: Tensor | float = 1.0) -> "MaskedPosterior":
-        return replace(self, belief=self.belief.condition(points * self.mask.to(points), noise))
+        return replace(self, belief=self.belief.condition(points * self.scale.to(points), noise))
 
     def whitened_covariance(self, targets: Tensor, blocks: Tensor, noise: Tensor) -> Tensor:
         return self.belief.whitened_covariance(targets, blocks, noise)
@@ -148,32 +148,32 @@ class Parts:
 
 @dataclass(frozen=True, eq=False)
 class MaskedGradientKernel:
-    """Σ_j r_j r'_j Σ_i m_ji h_i h'_i/scale between rows [part, r, h]: that of r ⊗ h in the trained entries.
+    """Σ_j r_j r'_j Σ_i w_ji h_i h'_i/scale between rows [part, r, h]: that of r ⊗ h, each entry weighted.
 
     Between parts it is 0. As exact as the kernel of whole layers, for A products in place of one.
     """
 
-    masks: Tensor
-    """m, [G, A, F + 1] bool."""
+    weights: Tensor
+    """w, how much each entry of the last layer of each part can learn, [G, A, F + 1] in [0, 1]."""
     scale: float = 1.0
 
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
         """[..., N, M]."""
         (parts, r, h), (other_parts, other_r, other_h) = self._split(a), self._split(b)
         total = torch.zeros_like(r[..., :1] @ other_r[..., :1].mT)
-        for output in range(self.masks.shape[1]):
-            mine = h * self.masks[parts.long(), output].to(h)
+        for output in range(self.weights.shape[1]):
+            mine = h * self.weights[parts.long(), output].to(h)
             total += (r[..., output, None] * mine) @ (other_r[..., output, None] * other_h).mT
         return total * (parts[..., :, None] == other_parts[..., None, :]) / self.scale
 
     def diagonal(self, a: Tensor) -> Tensor:
         """[...]."""
         parts, r, h = self._split(a)
-        features = (h.square()[..., None, :] * self.masks[parts.long()].to(h)).sum(-1)
+        features = (h.square()[..., None, :] * self.weights[parts.long()].to(h)).sum(-1)
         return (r.square() * features).sum(-1) / self.scale
 
     def _split(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        outputs = self.masks.shape[1]
+        outputs = self.weights.shape[1]
         return rows[..., 0], rows[..., 1 : 1 + outputs], rows[..., 1 + outputs :]
 
 
@@ -201,51 +201,61 @@ def part_masks(policy: Policy, part: int, trainable: Mapping[str, Tensor]) -> di
     return {name: trainable[whole] for name, whole in mine.items() if whole in trainable}
 
 
-def last_layer_masks(policy: Policy, trainable: Mapping[str, Tensor]) -> Tensor | None:
-    """Which entries of (weight, bias) of its last layer each part of the policy may train, [G, A, F + 1] bool.
+def last_layer_weights(policy: Policy, trainable: Mapping[str, Tensor]) -> Tensor | None:
+    """How much each entry of (weight, bias) of the last layer can learn, of each part, [G, A, F + 1] in [0, 1].
 
-    None if there is one part and it trains all of them. A layer that is frozen whole counts as trained whole: the
-    gradient of that layer would tell nothing, while its inputs still say which states are alike.
+    (m + β)/(1 + β) with m = 1 for entries that are trained and 0 for those that are not, and β the share of trained
+    entries below the last layer (ours). Exact where everything below is frozen, and where nothing is. In between the
+    weights below move the features themselves, which in the tangent kernel of a wide network adds a term like that of
+    the whole last layer: a frozen entry then still stands for what they can do. Without it a layer whose important
+    entries are frozen would tell apart only states that nobody visits. `ProjectedGradient` needs no such stand-in.
+
+    None if there is one part and all of it is trained.
     """
     found = []
-    for part, policy_part in enumerate(policy.parts):
-        layer, masks = policy_part.output_layer, part_masks(policy, part, trainable)
-        names = {id(parameter): name for name, parameter in policy_part.named_parameters()}
-        weight = masks.get(names[id(layer.weight)], torch.ones_like(layer.weight, dtype=torch.bool))
+    for number, part in enumerate(policy.parts):
+        layer, masks = part.output_layer, part_masks(policy, number, trainable)
+        names = {id(parameter): name for name, parameter in part.named_parameters()}
         whole = torch.ones(layer.out_features, dtype=torch.bool)
+        weight = masks.get(names[id(layer.weight)], whole[:, None].expand(layer.weight.shape))
         bias = masks.get(names.get(id(layer.bias), ""), whole)
-        both = torch.cat([weight.cpu(), bias.cpu()[:, None]], dim=1)
-        found.append(both if both.any() else torch.ones_like(both))
-    masks_of_parts = torch.stack(found).to(policy.device)
-    return None if len(found) == 1 and bool(masks_of_parts.all()) else masks_of_parts
+        trained = torch.cat([weight.cpu(), bias.cpu()[:, None]], dim=1).to(torch.float64)
+        below = {name: p for name, p in part.named_parameters() if p is not layer.weight and p is not layer.bias}
+        entries = sum(parameter.numel() for parameter in below.values())
+        free = sum(int(masks[name].sum()) if name in masks else p.numel() for name, p in below.items())
+        beta = free / entries if entries else 0.0
+        found.append((trained + beta) / (1 + beta))
+    weights = torch.stack(found).to(policy.device)
+    return None if len(found) == 1 and bool((weights == 1).all()) else weights
 
 
 def prior_of_parts(
-    ridge: float, known: Mapping[int, Tensor | None], masks: Mapping[int, Tensor | None], dimension: int, keyed: bool
+    ridge: float, known: Mapping[int, Tensor | None], weights: Mapping[int, Tensor | None], dimension: int, keyed: bool
 ) -> Posterior:
-    """P = ρI + M0 of each part and, where masks differ, of each action entry.
+    """P = ρI + M0 of each part and, where their weights differ, of each action entry.
 
     Args:
         ridge: ρ.
         known: M0/s² of each part, [P, P].
-        masks: which entries of its last layer each part trains, [A, P]; None if all.
+        weights: `last_layer_weights` of each part, [A, P]; None if all are 1.
         dimension: P.
         keyed: whether points name their part; else there is only one.
     """
-    alike = all(mask is None or bool((mask == mask[:1]).all()) for mask in masks.values())
-    outputs = 1 if alike else max(len(mask) for mask in masks.values() if mask is not None)
+    alike = all(each is None or bool((each == each[:1]).all()) for each in weights.values())
+    outputs = 1 if alike else max(len(each) for each in weights.values() if each is not None)
     beliefs: list[Posterior] = []
     for output in range(outputs):
         priors = {
-            part: _prior(ridge, moment, None if (mask := masks[part]) is None else mask[output], dimension)
+            part: _prior(ridge, moment, None if (mine := weights[part]) is None else mine[output], dimension)
             for part, moment in known.items()
         }
         beliefs.append(SeparateParts(priors) if keyed else next(iter(priors.values())))
     return beliefs[0] if outputs == 1 else IndependentOutputs(tuple(beliefs))
 
 
-def _prior(ridge: float, known: Tensor | None, mask: Tensor | None, dimension: int) -> Posterior:
-    if mask is None or bool(mask.all()):
+def _prior(ridge: float, known: Tensor | None, weights: Tensor | None, dimension: int) -> Posterior:
+    if weights is None or bool((weights == 1).all()):
         return FeatureSpacePosterior.prior(dimension, ridge, known)
-    block = None if known is None else known * mask.to(known).outer(mask.to(known))
-    return MaskedPosterior(FeatureSpacePosterior.prior(dimension, ridge, block), mask)
+    scale = weights.sqrt()
+    scaled = None if known is None else known * scale.to(known).outer(scale.to(known))
+    return MaskedPosterior(FeatureSpacePosterior.prior(dimension, ridge, scaled), scale)

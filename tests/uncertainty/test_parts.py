@@ -16,7 +16,7 @@ from amf_lightning.selection.information_gain import Blocks, Joint, Marginal, Pr
 from amf_lightning.selection.informed import InformationGain
 from amf_lightning.uncertainty.embeddings import LastLayerFeatures, LossGradient, gradient_factors, last_layer_features
 from amf_lightning.uncertainty.knowledge import Embedded, Knowledge, States
-from amf_lightning.uncertainty.parts import MaskedGradientKernel, last_layer_masks
+from amf_lightning.uncertainty.parts import MaskedGradientKernel, last_layer_weights
 from amf_lightning.uncertainty.posterior import FeatureSpacePosterior
 from amf_lightning.uncertainty.projected_gradient import ProjectedGradient
 from tiny import TinySuite
@@ -46,8 +46,10 @@ def policy(seed: int = 0) -> MLPPolicy:
     return made
 
 
-def mask(seed: int = 0) -> dict[str, Tensor]:
-    return {"head.weight": normal(ACTIONS, 7, seed=seed) > 0, "head.bias": normal(ACTIONS, seed=seed + 1) > 0}
+def mask(seed: int = 0, below: bool = False) -> dict[str, Tensor]:
+    """Some entries of the last layer are trained, and all of those below it or none."""
+    under = {n: torch.full(p.shape, below) for n, p in policy().named_parameters() if n.startswith("backbone")}
+    return {"head.weight": normal(ACTIONS, 7, seed=seed) > 0, "head.bias": normal(ACTIONS, seed=seed + 1) > 0, **under}
 
 
 def knowledge(
@@ -110,12 +112,35 @@ def test_conditioning_a_masked_belief_is_conditioning_each_output() -> None:
     torch.testing.assert_close(one, other)
 
 
-def test_a_last_layer_that_is_frozen_whole_still_tells_which_states_are_alike() -> None:
+def test_weights_below_the_last_layer_stand_behind_its_frozen_entries() -> None:
+    """(m + β)/(1 + β), β the share that is trained below; as a prior variance of so much over ρ."""
     current, ahead = policy(), states((0, 1))
-    statistics, frozen = statistics_of(current, states((0, 1), 6, 10)), {k: v & False for k, v in mask().items()}
-    assert last_layer_masks(current, frozen) is None
-    embedded = LastLayerFeatures().embed(knowledge(current, current, None, statistics, frozen), ahead, ahead, 0.2)
-    assert (embedded.posterior.variance(embedded.posterior.prepare(embedded.targets)) > 0).all()
+    entries = sum(p.numel() for n, p in current.named_parameters() if n.startswith("backbone"))
+    trainable = {**mask(below=True), "backbone.0.bias": torch.zeros(8, dtype=torch.bool)}
+    beta = 1 - 8 / entries
+    kept = torch.cat([trainable["head.weight"], trainable["head.bias"][:, None]], 1).double()
+    weights = last_layer_weights(current, trainable)
+    assert weights is not None
+    torch.testing.assert_close(weights[0], (kept + beta) / (1 + beta))
+    statistics, history = statistics_of(current, states((0, 1), 6, 10)), flat(states((0, 1), 6, 20))
+    known = knowledge(current, current, history, statistics, trainable)
+    embedded = LastLayerFeatures().embed(known, ahead, ahead, 0.2)
+    phi, past = (last_layer_features(current, rows) / statistics.scale for rows in (ahead, history))
+    moment = statistics.second_moment / statistics.scale**2 + past.T @ past
+    expected = [
+        (phi @ torch.linalg.inv(0.2 * torch.diag(1 / row) + moment) * phi).sum(-1) for row in (kept + beta) / (1 + beta)
+    ]
+    found = embedded.posterior.variance(embedded.posterior.prepare(embedded.targets))
+    torch.testing.assert_close(found, torch.stack(expected).mean(0), rtol=1e-6, atol=1e-9)
+
+
+def test_without_frozen_entries_and_with_a_last_layer_frozen_whole_there_is_one_belief() -> None:
+    current, head = policy(), {name: each & False for name, each in mask().items() if name.startswith("head")}
+    assert last_layer_weights(current, {}) is None
+    weights = last_layer_weights(current, head)
+    assert weights is not None and (weights == 0.5).all()
+    known = knowledge(current, current, None, statistics_of(current, states((0, 1), 6, 10)), head)
+    assert len(LastLayerFeatures().embed(known, states((0,)), states((1,)), 0.2).posterior.outputs) == 1
 
 
 def test_masked_loss_gradients_have_the_kernel_of_their_trained_entries() -> None:
@@ -130,7 +155,7 @@ def test_masked_loss_gradients_have_the_kernel_of_their_trained_entries() -> Non
     assert rows.actions is not None
     found = vmap(grad(loss), in_dims=(None, 0, 0, 0))(weights, rows.observations, rows.contexts, rows.actions)
     flattened = torch.cat([(found[n] * masks[n]).flatten(1) for n in ("head.weight", "head.bias")], 1).double()
-    both = last_layer_masks(current, masks)
+    both = last_layer_weights(current, masks)
     assert both is not None
     points = torch.cat([torch.zeros(15, 1), gradient_factors(current, rows)], 1)
     kernel = MaskedGradientKernel(both)
