@@ -10,7 +10,7 @@ from tiny_runs import PROCESSES
 
 @pytest.mark.parametrize("optimizer", ["adamw", "momentum"])
 def test_frozen_entries_keep_their_bits_on_sharded_weights(tmp_path: Path, optimizer: str) -> None:
-    arguments = [(rank, tmp_path, optimizer, 300) for rank in (0, 1)]
+    arguments = [(rank, tmp_path, optimizer, 1000) for rank in (0, 1)]
     processes = [PROCESSES.Process(target=sharded.train, args=each, daemon=True) for each in arguments]
     for process in processes:
         process.start()
