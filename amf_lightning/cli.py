@@ -26,8 +26,11 @@ import amf_lightning.experts.recorded
 import amf_lightning.experts.scripted
 import amf_lightning.experts.trained
 import amf_lightning.policies.gaussian_process
+import amf_lightning.retention.adaptive
 import amf_lightning.retention.distillation
 import amf_lightning.retention.frozen
+import amf_lightning.retention.isolation
+import amf_lightning.retention.penalties
 import amf_lightning.selection.baselines
 import amf_lightning.selection.ensemble
 import amf_lightning.selection.informed
@@ -44,9 +47,10 @@ from amf_lightning.errors import InputError
 from amf_lightning.evaluation.clean_start import clean_start
 from amf_lightning.evaluation.run_folder import RunFolder
 from amf_lightning.experts.expert import Expert
-from amf_lightning.fine_tuning.active_sampling_callback import ActiveSampling, rounds_of
+from amf_lightning.fine_tuning.active_sampling_callback import ActiveSampling
 from amf_lightning.fine_tuning.checkpoint_io import DurableCheckpointIO
 from amf_lightning.fine_tuning.module import BehaviouralCloning
+from amf_lightning.fine_tuning.stopping import rounds_of
 from amf_lightning.reports.report_callback import RunReports
 from amf_lightning.reports.run_report import read_facts
 from amf_lightning.reports.tables import evaluation_table

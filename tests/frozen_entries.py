@@ -25,9 +25,15 @@ def weights(path: Path) -> Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in policy_like(path).parameters()])
 
 
-def frozen_mask(pretrained: Path, retention: Retention, seed: int = 0) -> Tensor:
-    """Which parameters a retention freezes, [P] bool: measured here once more, not read from the run."""
+def trainable_entries(pretrained: Path, retention: Retention, seed: int = 0) -> dict[str, Tensor]:
+    """Which entries of each parameter a retention leaves free: measured here once more, not read from the run."""
     model = BehaviouralCloning(TinySuite(), partial(MLPPolicy, hidden=[16, 16]), str(pretrained), retention, seed=seed)
     model.setup("fit")
-    masks = [model.masks.get(name, torch.ones_like(value)).bool() for name, value in model.policy.named_parameters()]
-    return ~torch.cat([mask.flatten() for mask in masks])
+    return {
+        name: model.masks.get(name, torch.ones_like(value)).bool() for name, value in model.policy.named_parameters()
+    }
+
+
+def frozen_mask(pretrained: Path, retention: Retention, seed: int = 0) -> Tensor:
+    """Which parameters a retention freezes, [P] bool."""
+    return ~torch.cat([mask.flatten() for mask in trainable_entries(pretrained, retention, seed).values()])

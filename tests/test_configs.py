@@ -186,7 +186,7 @@ def test_a_part_can_be_put_into_a_run(tmp_path: Path, name: str) -> None:
     for word in key.split("."):
         resolved = resolved[word]
     assert resolved["class_path"].rpartition(".")[2] == part["class_path"]
-    assert set(leaves(part.get("init_args", {}))) <= set(leaves(resolved["init_args"]))
+    assert set(leaves(part.get("init_args", {}))) <= set(leaves(resolved.get("init_args", {})))
     made = amf("fit", "--config=run.yaml", "--ckpt_path=none.ckpt", cwd=tmp_path)
     assert made.code == 2 and "There is no checkpoint none.ckpt" in made.stderr, made.said
 

@@ -76,6 +76,19 @@ class DemonstrationStore:
             raise _refused(path, f"shows task '{trajectory.task}', not '{task}'")
         return trajectory
 
+    def read_all(self) -> list[Trajectory]:
+        """Every demonstration in the folder, in order of number.
+
+        For demonstrations that somebody gives: in the folder of a run, what counts is the ledger's business.
+
+        Raises:
+            InputError: there is none, or one of them is damaged.
+        """
+        names = sorted(path.stem for path in self.folder.glob("[0-9]*.safetensors"))
+        if not names:
+            raise InputError(f"There are no demonstrations in {self.folder}. Give the `demonstrations` of a run.")
+        return [self.read(int(name)) for name in names]
+
 
 def _refused(path: Path, reason: str) -> InputError:
     return InputError(f"Demonstration {path} {reason}. Restore the file from a copy, or start a new run folder.")

@@ -51,6 +51,7 @@ class RunFolder:
         self.checkpoint = path / "checkpoints" / "last.ckpt"
         self.selections = path / "selections.jsonl"
         self.curve = path / "curve.csv"
+        self.forgetting = path / "forgetting.csv"
         self.evaluation = path / "evaluation.json"
         self.report = path / "report.md"
         self.curve_picture = path / "curve.png"
@@ -98,6 +99,10 @@ class RunFolder:
             (row.demonstrations, row.task, repr(row.episode_return), repr(row.success), repr(row.score)) for row in rows
         )
         write_durably(self.curve, text.getvalue())
+
+    def write_forgetting(self, table: str) -> None:
+        """Writes `forgetting.csv`; see `forgetting_table`."""
+        write_durably(self.forgetting, table)
 
     def read_curve(self) -> list[CurveRow]:
         """The rows of `curve.csv`; none if it does not exist.

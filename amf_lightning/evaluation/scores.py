@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -29,6 +29,8 @@ class Evaluation:
     """Normalised returns in [0, 1], [K]."""
     mean_score: float
     """Mean of the scores under the suite's distribution μ."""
+    retention: Mapping[str, float] = field(default_factory=dict)
+    """What the retention says of the policy at that moment, e.g. `alpha/<task>`."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types, as checkpoints hold them."""
@@ -38,6 +40,7 @@ class Evaluation:
             "successes": list(self.successes),
             "scores": list(self.scores),
             "mean_score": self.mean_score,
+            "retention": dict(self.retention),
         }
 
     @classmethod
@@ -49,6 +52,7 @@ class Evaluation:
             successes=tuple(values["successes"]),
             scores=tuple(values["scores"]),
             mean_score=values["mean_score"],
+            retention=values.get("retention", {}),  # checkpoints of earlier versions have none
         )
 
 

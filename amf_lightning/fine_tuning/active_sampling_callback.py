@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 
 from amf_lightning.demonstrations.batches import demonstration_rows
@@ -20,7 +21,7 @@ from amf_lightning.experts.expert import Expert
 from amf_lightning.fine_tuning.collection import Share, collect, episodes_of, remaining_of
 from amf_lightning.fine_tuning.lookahead import Lookahead
 from amf_lightning.fine_tuning.module import BehaviouralCloning
-from amf_lightning.fine_tuning.stopping import StopRule
+from amf_lightning.fine_tuning.stopping import StopRule, rounds_of
 from amf_lightning.policies.statistics import weights_hash
 from amf_lightning.retention.retention import NoRetention
 from amf_lightning.selection.context import SelectionContext, Selector
@@ -76,6 +77,13 @@ class ActiveSampling(Callback):
         """Why the run ended before the budget was spent, if it did."""
 
     # -- Lightning's hooks, in the order in which they are called ---------------------------------------------------
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
+            raise InputError(
+                f"trainer.strategy is {type(trainer.strategy).__name__}, which shards the policy between processes: "
+                "every process rolls out, exports and protects whole weights. Use auto or ddp."
+            )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         folder = RunFolder(Path(trainer.default_root_dir))
@@ -161,10 +169,10 @@ class ActiveSampling(Callback):
                 "model.pretrained names now. Restore that file, or choose another folder with "
                 "--trainer.default_root_dir."
             )
-        if isinstance(module.retention, NoRetention) and "pre-training statistics" in self.selector.uses:
+        if isinstance(module.retention, NoRetention) and self.selector.assumes_retention:
             warnings.warn(
-                "The statistics of the pre-trained policy assume that nothing is forgotten, and there is no retention: "
-                "what is forgotten will not be asked for again. Set the embedding's `statistics: false`.",
+                "The selector takes for granted that nothing is forgotten, and there is no retention: what is "
+                "forgotten will not be asked for again. Set the embedding's `tolerance`.",
                 stacklevel=2,
             )
 
@@ -271,19 +279,6 @@ class ActiveSampling(Callback):
             self._store.read(job.demonstration, recorded[job.demonstration], job.task) for job in self.jobs
         ]
         self._restored = True
-
-
-def rounds_of(budget: int, batch_size: int) -> int:
-    """Rounds that it takes to collect `budget` demonstrations, `batch_size` a round: ⌈N / B⌉.
-
-    Raises:
-        InputError: the budget is not positive, or the batch is not positive or larger than the budget.
-    """
-    if budget < 1:
-        raise InputError(f"active.budget is {budget}; it is the number of demonstrations in all, at least 1.")
-    if not 1 <= batch_size <= budget:
-        raise InputError(f"active.batch_size is {batch_size}; it must lie between 1 and the budget, which is {budget}.")
-    return -(-budget // batch_size)
 
 
 def _module(module: LightningModule) -> BehaviouralCloning:

@@ -13,7 +13,6 @@ from amf_lightning.evaluation.scores import evaluate_returns
 from amf_lightning.experts.expert import Expert
 from amf_lightning.fine_tuning.module import BehaviouralCloning, weighted_sum
 from amf_lightning.policies.protocol import Policy, RefittedPolicy, frozen_copy
-from amf_lightning.retention.frozen import mask_gradients
 from amf_lightning.tasks.rollout import rollout
 from amf_lightning.tasks.seeding import Purpose, keyed_seed
 from amf_lightning.tasks.task import Episode
@@ -111,7 +110,7 @@ class Lookahead:
                 moved = {name: _moved(rows, module.device) for name, rows in batch.items()}
                 optimizer.zero_grad()
                 weighted_sum(module.losses(policy, moved), factors).backward()  # type: ignore[no-untyped-call]
-                mask_gradients(policy, module.masks)
+                module.prepare_step(policy)
                 if trainer.gradient_clip_val:
                     torch.nn.utils.clip_grad_norm_(trained, trainer.gradient_clip_val)
                 optimizer.step()

@@ -1,6 +1,7 @@
 """The LightningModule: behavioural cloning of a pre-trained policy, some of whose weights are protected."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.policies.protocol import Policy, RefittedPolicy, frozen_copy
 from amf_lightning.policies.statistics import FeatureStatistics, feature_statistics
 from amf_lightning.policies.weights import PolicyFile, build_policy, load_policy, save_policy
-from amf_lightning.retention.frozen import mask_gradients, restore_frozen
+from amf_lightning.retention.frozen import mask_gradients, placed, restore_frozen
+from amf_lightning.retention.importance import stored_importance
 from amf_lightning.retention.retention import NoRetention, Retention, RetentionContext
 from amf_lightning.tasks.rollout import rollout
 from amf_lightning.tasks.seeding import Purpose, keyed_generator
@@ -41,6 +43,7 @@ class BehaviouralCloning(LightningModule):
         retention: given by the top-level key `retention`.
         optimizer: class of the optimiser and its options.
         reset_optimizer: forget the optimiser's state (momentum) at the start of each round.
+        store_importance: keep in the exported file how much each weight matters, for `StoredImportance`.
         seed: given by `seed_everything`.
     """
 
@@ -52,6 +55,7 @@ class BehaviouralCloning(LightningModule):
         retention: Retention | None = None,
         optimizer: OptimizerCallable = lambda p: AdamW(p, lr=1e-3, weight_decay=0.0, fused=True),
         reset_optimizer: bool = False,
+        store_importance: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -59,15 +63,19 @@ class BehaviouralCloning(LightningModule):
         self.retention = retention or NoRetention()
         self.optimizer = optimizer
         self.reset_optimizer = reset_optimizer
+        self.store_importance = store_importance
         self.seed = seed
         self.file: PolicyFile | None = None
-        self.policy = build_policy(policy, suite.signature(), keyed_generator(seed, Purpose.INITIALISE))
+        self._factory = (policy,)
+        self.policy = self._fresh()
         # Behind a tuple, so that Lightning neither trains nor saves π0: it is read from its file each time.
         self._pretrained = (frozen_copy(self.policy),)
         if pretrained is not None:
             self.start_from(pretrained)
         if isinstance(self.policy, RefittedPolicy):
             check_refitted(self.policy, self.retention)
+        self.policy = self.retention.wrap(self.policy, suite)
+        self._start = (frozen_copy(self.policy),)
         self.masks: dict[str, Tensor] = {}
         self._factors: dict[str, float] = {}
         """Of the losses; those not named count once."""
@@ -77,11 +85,16 @@ class BehaviouralCloning(LightningModule):
         self.evaluation: Evaluation | None = None
         """The last evaluation."""
 
+    def _fresh(self) -> Policy:
+        """The configured policy with its initial weights."""
+        generator = keyed_generator(self.seed, Purpose.INITIALISE)
+        return build_policy(self._factory[0], self.suite.signature(), generator)
+
     def start_from(self, pretrained: str) -> None:
-        """Takes the weights of a policy file; InputError if it belongs to another suite or has other shapes."""
+        """Takes the policy of a file; InputError if it belongs to another suite or is not like the configured one."""
         self.file = load_policy(pretrained)
         self.file.check_suite(self.suite.signature())
-        self.file.load_into(self.policy)
+        self.policy = self.file.like(self._fresh())
         self._pretrained = (frozen_copy(self.policy),)
 
     @property
@@ -131,6 +144,7 @@ class BehaviouralCloning(LightningModule):
             seed=self.seed,
             rollout=lambda actor, episodes: rollout(actor, self.suite, episodes),
             pretraining_counts=self.pretraining_counts,
+            importance=self.file.importance if self.file else {},
         )
         self.retention.prepare(context, self.policy)
         self.masks = self.retention.masks()
@@ -155,11 +169,17 @@ class BehaviouralCloning(LightningModule):
         except (TypeError, ValueError) as error:
             raise InputError(f"model.optimizer cannot be made: {error}.") from error
         if self.masks:
-            frozen = {name: tensor.detach().clone() for name, tensor in self.pretrained.named_parameters()}
-            frozen = {name: frozen[name].to(self.device) for name in self.masks}
-            self.masks = {name: mask.to(self.device) for name, mask in self.masks.items()}
+            start = dict(self._start[0].named_parameters())
+            frozen = placed({name: start[name].clone() for name in self.masks}, policy)
+            self.masks = placed(self.masks, policy)
             optimizer.register_step_post_hook(lambda *_: restore_frozen(policy, self.masks, frozen))
+        optimizer.register_step_post_hook(lambda *_: self.retention.after_step(policy))
         return optimizer
+
+    def prepare_step(self, policy: Policy) -> None:
+        """What the retention does to complete gradients of `policy` (ours or a copy)."""
+        mask_gradients(policy, self.masks)
+        self.retention.before_step(policy)
 
     def replay(self, demonstrated: frozenset[int]) -> Rows | None:
         """What the retention wants replayed once the tasks of these indices have been demonstrated."""
@@ -172,7 +192,7 @@ class BehaviouralCloning(LightningModule):
         # One pass for all sources: at this size the overhead of a second one is a fifth of the step.
         sources = list(batch.values())
         rows = [torch.cat(parts) for parts in zip(*sources, strict=True)] if len(sources) > 1 else sources[0]
-        each = policy.loss(*rows)
+        each = self.retention.loss(policy, *rows)
         parts = torch.split(each, [len(source[0]) for source in sources]) if len(sources) > 1 else (each,)
         losses: dict[str, Tensor] = {name: part.mean() for name, part in zip(batch, parts, strict=True)}
         if (penalty := self.retention.penalty(policy)) is not None:
@@ -189,7 +209,7 @@ class BehaviouralCloning(LightningModule):
         return total if total.requires_grad else total.requires_grad_()  # nothing to step in a policy that is refitted
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        mask_gradients(self.policy, self.masks)
+        self.prepare_step(self.policy)
 
     def on_train_epoch_start(self) -> None:
         if isinstance(self.policy, RefittedPolicy):
@@ -217,7 +237,8 @@ class BehaviouralCloning(LightningModule):
         """Gathers the episodes of all ranks into `evaluation`."""
         assert self.metric is not None
         returns, successes = self.metric.compute()
-        self.evaluation = evaluate_returns(self.trained_on, returns, successes, self.suite)
+        evaluation = evaluate_returns(self.trained_on, returns, successes, self.suite)
+        self.evaluation = replace(evaluation, retention=self.retention.measure(self.policy, self.suite))
 
     # -- export --------------------------------------------------------------------------------------------------
 
@@ -233,7 +254,8 @@ class BehaviouralCloning(LightningModule):
         statistics = feature_statistics(policy, rows.observations, rows.contexts, covers) if known else None
         before = self.file.pretraining_counts if self.file else {}
         total = {name: count + before.get(name, 0) for name, count in counts.items()}
-        save_policy(path, policy, self.suite.signature(), statistics, total)
+        importance = stored_importance(policy, rows, self.seed) if self.store_importance and known else None
+        save_policy(path, policy, self.suite.signature(), statistics, total, importance)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["suite"] = self.suite.signature()

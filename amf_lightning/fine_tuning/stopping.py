@@ -1,4 +1,4 @@
-"""When to stop asking before the budget is spent."""
+"""How long a run goes on asking: until its budget is spent, or until there is little left to learn."""
 
 import math
 from collections.abc import Sequence
@@ -45,3 +45,16 @@ class StopRule:
         """What to tell a person."""
         rounds = "in the last round" if self.rounds == 1 else f"in each of the last {self.rounds} rounds"
         return f"the largest score was below {self.below:g} {rounds}"
+
+
+def rounds_of(budget: int, batch_size: int) -> int:
+    """Rounds that it takes to collect `budget` demonstrations, `batch_size` a round: ⌈N / B⌉.
+
+    Raises:
+        InputError: the budget is not positive, or the batch is not positive or larger than the budget.
+    """
+    if budget < 1:
+        raise InputError(f"active.budget is {budget}; it is the number of demonstrations in all, at least 1.")
+    if not 1 <= batch_size <= budget:
+        raise InputError(f"active.batch_size is {batch_size}; it must lie between 1 and the budget, which is {budget}.")
+    return -(-budget // batch_size)

@@ -34,6 +34,15 @@ class Policy(nn.Module, ABC):
         )
 
     @property
+    def parts(self) -> tuple["Policy", ...]:
+        """The policies in it that learn, each with weights of its own: itself, unless it is made of others."""
+        return (self,)
+
+    def part_of(self, contexts: Tensor) -> Tensor:
+        """Which of `parts` acts on each row, [N] int64."""
+        return torch.zeros(len(contexts), dtype=torch.int64, device=contexts.device)
+
+    @property
     def device(self) -> torch.device:
         """Where its tensors are."""
         return next(chain(self.parameters(), self.buffers())).device

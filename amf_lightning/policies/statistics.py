@@ -15,7 +15,10 @@ class FeatureStatistics:
     """Sufficient statistics of n0 states in the last-layer features of one policy, 1 appended for the bias."""
 
     second_moment: Tensor
-    """M0 = Σ φφᵀ over the states, [F + 1, F + 1] float64, not divided by the count or the scale."""
+    """M0 = Σ φφᵀ over the states, [F + 1, F + 1] float64, not divided by the count or the scale.
+
+    [G, F + 1, F + 1] of a policy with G `parts`: each state counts in the features of the part that acts there.
+    """
     count: int
     """n0, the number of states."""
     largest_norm: float
@@ -28,7 +31,11 @@ class FeatureStatistics:
     @property
     def scale(self) -> float:
         """s = √(mean ‖φ‖²), by which features are divided (method, section 3)."""
-        return float((self.second_moment.trace() / self.count).sqrt())
+        return float((self.second_moment.diagonal(dim1=-2, dim2=-1).sum() / self.count).sqrt())
+
+    def of_part(self, part: int) -> Tensor:
+        """M0 in the features of one part of the policy, [F + 1, F + 1]."""
+        return self.second_moment if self.second_moment.ndim == 2 else self.second_moment[part]
 
     def check_backbone(self, policy: Policy) -> None:
         """Raises InputError if `policy` does not have the features that these statistics are about."""
@@ -40,8 +47,8 @@ class FeatureStatistics:
 
 
 def backbone_hash(policy: Policy) -> str:
-    """A short hash of all tensors of a policy except its output layer."""
-    last = {id(parameter) for parameter in policy.output_layer.parameters()}
+    """A short hash of all tensors of a policy except its output layer, or those of its parts."""
+    last = {id(parameter) for part in policy.parts for parameter in part.output_layer.parameters()}
     digest = hashlib.sha256()
     for name, tensor in sorted(policy.state_dict(keep_vars=True).items()):
         if id(tensor) not in last:
@@ -66,8 +73,10 @@ def feature_statistics(
     features = features_with_bias(policy, observations, contexts)
     if not torch.isfinite(features).all():
         raise InputError("The policy's features are not finite on the given states: the policy has diverged.")
+    of_part = policy.part_of(contexts)
+    moments = [features[of_part == part].T @ features[of_part == part] for part in range(len(policy.parts))]
     return FeatureStatistics(
-        second_moment=features.T @ features,
+        second_moment=torch.stack(moments) if len(moments) > 1 else moments[0],
         count=len(features),
         largest_norm=float(features.norm(dim=1).max()),
         backbone=backbone_hash(policy),

@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from importlib import import_module
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,9 @@ from torch import Tensor
 
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
+from amf_lightning.policies.mixture import ComposedPolicy
 from amf_lightning.policies.protocol import Policy
+from amf_lightning.policies.recipe import from_recipe, recipe_of
 from amf_lightning.policies.statistics import FeatureStatistics
 from amf_lightning.shipped import checkpoint_path
 
@@ -39,6 +40,8 @@ class PolicyFile:
     statistics: FeatureStatistics | None
     pretraining_counts: Mapping[str, int]
     """Demonstrations of each task, by name, that it was trained on in all its life."""
+    importance: Mapping[str, Tensor] = field(default_factory=dict)
+    """How much each weight matters to it, by name of the parameter; empty unless it was asked for."""
 
     def load_into(self, policy: Policy) -> None:
         """Copies the weights into a policy of the same shapes; InputError names the first difference."""
@@ -63,12 +66,27 @@ class PolicyFile:
 
     def make(self) -> Policy:
         """The policy itself, made from what the file says of its class; only classes of this package are imported."""
-        module, _, name = self.policy_class.rpartition(".")
-        if not module.startswith("amf_lightning."):
-            raise InputError(f"{self.path}: {self.policy_class} is not of this package; make it and use load_into.")
-        policy: Policy = getattr(import_module(module), name)(*self.dims, **self.options)
+        policy = from_recipe({"class": self.policy_class, "options": self.options}, self.dims)
         self.load_into(policy)
         return policy
+
+    def like(self, policy: Policy) -> Policy:
+        """`policy` with the weights of the file; or what the file holds, if that is made of such policies.
+
+        Raises:
+            InputError: it is of another class or has other shapes.
+        """
+        if not self.policy_class.startswith(f"{ComposedPolicy.__module__}."):
+            self.load_into(policy)
+            return policy
+        made = self.make()
+        wanted, found = recipe_of(policy), recipe_of(made.parts[0])
+        if found != wanted:
+            raise InputError(
+                f"{self.path} holds a {type(made).__name__} of {found['class']} with {found['options']}, but "
+                f"model.policy is {wanted['class']} with {wanted['options']}. Give model.policy the same."
+            )
+        return made
 
 
 def save_policy(
@@ -77,14 +95,15 @@ def save_policy(
     suite: Mapping[str, Any],
     statistics: FeatureStatistics | None,
     pretraining_counts: Mapping[str, int],
+    importance: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Writes a policy file durably; see `PolicyFile` for the arguments."""
     tensors = {f"policy.{name}": tensor.detach().cpu().contiguous() for name, tensor in policy.state_dict().items()}
+    tensors |= {f"importance.{name}": tensor.cpu().contiguous() for name, tensor in (importance or {}).items()}
     facts: dict[str, Any] = {
         "format": FORMAT,
-        "class": f"{type(policy).__module__}.{type(policy).__qualname__}",
+        **recipe_of(policy),
         "dims": [suite["observation_dim"], suite["context_dim"], suite["action_dim"]],
-        "options": policy.options,
         "suite": dict(suite),
         "pretraining_counts": dict(pretraining_counts),
     }
@@ -118,13 +137,14 @@ def load_policy(name: str) -> PolicyFile:
         moment = tensors.pop("statistics.second_moment", None)
         return PolicyFile(
             path=path,
-            tensors={key.removeprefix("policy."): tensor for key, tensor in tensors.items()},
+            tensors=_under("policy.", tensors),
             policy_class=facts["class"],
             dims=tuple(facts["dims"]),
             options=facts["options"],
             suite=facts["suite"],
             statistics=None if moment is None else FeatureStatistics(second_moment=moment, **facts["statistics"]),
             pretraining_counts=facts["pretraining_counts"],
+            importance=_under("importance.", tensors),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"The header of {path} is damaged ({error!r}). Restore or remake the file.") from None
@@ -148,6 +168,10 @@ def build_policy(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
         return factory(suite["observation_dim"], suite["context_dim"], suite["action_dim"])
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
 
 
 def _shape(shape: tuple[int, ...] | None) -> str:

@@ -1,6 +1,7 @@
 """Writes what a person reads of a run: files in its folder, and TensorBoard."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -9,6 +10,13 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from amf_lightning.demonstrations.ledger import Job
+from amf_lightning.evaluation.forgetting import (
+    FrozenShare,
+    forgetting_metrics,
+    forgetting_table,
+    frozen_shares,
+    total,
+)
 from amf_lightning.evaluation.run_folder import RunFolder
 from amf_lightning.evaluation.scores import Evaluation
 from amf_lightning.fine_tuning.active_sampling_callback import ActiveSampling
@@ -39,8 +47,8 @@ class RunReports(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero and trainer.current_epoch == 0:
-            self._write_tables(trainer)
-            log_evaluation(trainer, self.active.evaluations[-1], self.suite, rounds=0)
+            self._write_tables(trainer, pl_module)
+            log_evaluation(trainer, self.active.evaluations, self.suite, 0, cast(BehaviouralCloning, pl_module))
             log_uses(trainer, self.active)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -50,22 +58,26 @@ class RunReports(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        self._write_tables(trainer)
+        self._write_tables(trainer, pl_module)
         latest = self.active.evaluations[-1]
         if latest.demonstrations == len(self.active.jobs):
-            log_evaluation(trainer, latest, self.suite, rounds=trainer.current_epoch + 1)
+            rounds = trainer.current_epoch + 1
+            log_evaluation(trainer, self.active.evaluations, self.suite, rounds, cast(BehaviouralCloning, pl_module))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        self._write_tables(trainer)
+        self._write_tables(trainer, pl_module)
         folder, module = RunFolder(Path(trainer.default_root_dir)), cast(BehaviouralCloning, pl_module)
-        counts = module.pretraining_counts or ()
+        known, shares = pretrained_on(module), frozen_of(module)
         facts = {
             "selector": type(self.active.selector).__name__,
             "uses": list(self.active.selector.uses),
             "environment_steps": self.active.environment_steps,
-            "pretraining_tasks": [task.name for task, count in zip(self.suite.tasks, counts, strict=False) if count],
+            "pretraining_tasks": [task.name for task, of_it in zip(self.suite.tasks, known, strict=True) if of_it],
+            "retention": type(module.retention).__name__,
+            "frozen": {name: [each.frozen, each.entries] for name, each in shares.items()},
+            "alpha": alphas_of(self.active.evaluations[-1]),
             "budget": self.active.budget,
             "seed": self.active.seed,
         }
@@ -83,11 +95,30 @@ class RunReports(Callback):
             )
         write_report(folder, self.suite)
 
-    def _write_tables(self, trainer: Trainer) -> None:
-        folder = RunFolder(Path(trainer.default_root_dir))
+    def _write_tables(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        folder, module = RunFolder(Path(trainer.default_root_dir)), cast(BehaviouralCloning, pl_module)
         folder.write_selections(self.active.jobs)
         names = [task.name for task in self.suite.tasks]
         folder.write_curve(self.active.evaluations, names, self.suite.weights)
+        frozen = total(frozen_of(module)).share
+        folder.write_forgetting(forgetting_table(self.active.evaluations, names, pretrained_on(module), frozen))
+
+
+def pretrained_on(module: BehaviouralCloning) -> list[bool]:
+    """Whether π0 was trained on each task, [K], as its file says."""
+    return [count > 0 for count in module.pretraining_counts or [0] * len(module.suite.tasks)]
+
+
+def frozen_of(module: BehaviouralCloning) -> dict[str, FrozenShare]:
+    """How much of each parameter of the policy is frozen."""
+    sizes = {name: parameter.numel() for name, parameter in module.policy.named_parameters()}
+    return frozen_shares(sizes, module.trainable())
+
+
+def alphas_of(evaluation: Evaluation) -> dict[str, float]:
+    """α of each task by its name; empty unless the retention mixes."""
+    found = evaluation.retention.items()
+    return {name.removeprefix("alpha/"): value for name, value in found if name.startswith("alpha/")}
 
 
 def shown_tasks(evaluations: list[Evaluation], suite: TaskSuite) -> list[int]:
@@ -97,9 +128,13 @@ def shown_tasks(evaluations: list[Evaluation], suite: TaskSuite) -> list[int]:
     return sorted({order[0], order[len(order) // 2], order[-1]})
 
 
-def log_evaluation(trainer: Trainer, evaluation: Evaluation, suite: TaskSuite, rounds: int) -> None:
-    """Scores, returns and successes, each against the number of demonstrations and against rounds."""
-    metrics = {"score/mean": evaluation.mean_score}
+def log_evaluation(
+    trainer: Trainer, evaluations: Sequence[Evaluation], suite: TaskSuite, rounds: int, module: BehaviouralCloning
+) -> None:
+    """Scores, returns, successes and forgetting, each against the number of demonstrations and against rounds."""
+    evaluation, names = evaluations[-1], [task.name for task in suite.tasks]
+    metrics = {"score/mean": evaluation.mean_score, "retention/frozen": total(frozen_of(module)).share}
+    metrics |= forgetting_metrics(evaluations[0], evaluation, names, pretrained_on(module))
     for task, score, value, success in zip(
         suite.tasks, evaluation.scores, evaluation.returns, evaluation.successes, strict=True
     ):

@@ -27,7 +27,8 @@ def write_report(folder: RunFolder, suite: TaskSuite) -> None:
 
     Args:
         folder: has `curve.csv` and `selections.jsonl`; of `evaluation.json`, if it is there, are read: `selector`,
-            `uses`, `environment_steps`, `pretraining_tasks` (names), `budget`, `seed`, `stopped` (why).
+            `uses`, `environment_steps`, `pretraining_tasks` (names), `budget`, `seed`, `stopped` (why), `retention`,
+            `frozen` (entries of each parameter), `alpha` (of each task).
         suite: the tasks.
 
     Raises:
@@ -48,7 +49,7 @@ def write_report(folder: RunFolder, suite: TaskSuite) -> None:
         *_animation(folder),
         "## Why",
         *_choices(jobs, names, selector),
-        *_retention(curve, pretrained),
+        *_retention(curve, pretrained, facts),
         "## What it cost",
         _cost(jobs, facts),
     ]
@@ -194,19 +195,38 @@ def _score(score: float) -> str:
     return "–" if math.isnan(score) else f"{score:.3g}"
 
 
-def _retention(curve: Curve, pretrained: Sequence[str]) -> list[str]:
+def _retention(curve: Curve, pretrained: Sequence[str], facts: Mapping[str, Any]) -> list[str]:
     if not pretrained:
         return []
     before, after = ([curve[count][name].score for name in pretrained] for count in (min(curve), max(curve)))
     lost = forgetting(before, after, [True] * len(pretrained))
     drop, name = max((old - new, name) for old, new, name in zip(before, after, pretrained, strict=True))
     worst = f"Most was lost on {name}: {number(drop)}." if drop > 0 else "None of them got worse."
+    by = f" Protected by {facts['retention']}." if facts.get("retention", "NoRetention") != "NoRetention" else ""
     return [
         "## What was kept",
         f"On the {plural(len(pretrained), 'task')} of the pre-training ({', '.join(pretrained)}) the mean score went "
         f"from {number(sum(before) / len(before))} to {number(sum(after) / len(after))}: forgetting "
-        f"{number(lost.signed, 3, signed=True)}, counting losses only {number(lost.positive, 3)}. {worst}",
+        f"{number(lost.signed, 3, signed=True)}, counting losses only {number(lost.positive, 3)}. {worst}{by}",
+        *_frozen(facts.get("frozen") or {}),
+        *_alphas(facts.get("alpha") or {}),
     ]
+
+
+def _frozen(frozen: Mapping[str, Sequence[int]]) -> list[str]:
+    """How much of each parameter cannot change; nothing if all can."""
+    fixed, entries = (sum(pair[i] for pair in frozen.values()) for i in (0, 1))
+    if not fixed:
+        return []
+    rows = [[name, f"{size:,}", f"{100 * part / size:.1f} %"] for name, (part, size) in frozen.items()]
+    rows.append(["**all**", f"{entries:,}", f"{100 * fixed / entries:.1f} %"])
+    return [markdown_table(["weights", "entries", "frozen"], rows)]
+
+
+def _alphas(alphas: Mapping[str, float]) -> list[str]:
+    """How much of what was learned is mixed into each task."""
+    rows = [[name, number(alpha)] for name, alpha in alphas.items()]
+    return [markdown_table(["task", "α, the share of what was learned"], rows)] if rows else []
 
 
 def _cost(jobs: Sequence[Job], facts: Mapping[str, Any]) -> str:

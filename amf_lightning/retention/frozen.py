@@ -6,11 +6,12 @@ from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from amf_lightning.errors import InputError
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.retention.importance import FisherImportance, Importance
-from amf_lightning.retention.retention import Retention, RetentionContext
+from amf_lightning.retention.retention import Retention, RetentionContext, origin
 
 
 class FreezeByImportance(Retention):
@@ -29,7 +30,9 @@ class FreezeByImportance(Retention):
         self._masks: dict[str, Tensor] = {}
 
     def prepare(self, context: RetentionContext, policy: Policy) -> None:
-        self._masks = trainable_masks(self.importance.compute(context), self.fraction)
+        found = trainable_masks(self.importance.compute(context), self.fraction)
+        named = {name: origin(name, found) for name, _ in policy.named_parameters()}
+        self._masks = {name: found[known] for name, known in named.items() if known is not None}
 
     def masks(self) -> dict[str, Tensor]:
         return self._masks
@@ -39,7 +42,8 @@ class FreezeModules(Retention):
     """Freezes whole parameters by name.
 
     Args:
-        patterns: shell-style patterns of parameter names, e.g. `backbone.0.*`.
+        patterns: shell-style patterns of parameter names, as π0 or as the deployed policy has them, e.g.
+            `backbone.0.*`.
     """
 
     def __init__(self, patterns: list[str]) -> None:
@@ -47,18 +51,20 @@ class FreezeModules(Retention):
         self._masks: dict[str, Tensor] = {}
 
     def prepare(self, context: RetentionContext, policy: Policy) -> None:
-        named = dict(policy.named_parameters())
+        known = dict(context.pretrained.named_parameters())
+        names = {name: {name, origin(name, known) or name} for name, _ in policy.named_parameters()}
+        every = sorted(set().union(*names.values()))
         for pattern in self.patterns:
-            if not any(fnmatchcase(name, pattern) for name in named):
-                near = get_close_matches(pattern, named, n=1, cutoff=0.3)
+            if not any(fnmatchcase(name, pattern) for name in every):
+                near = get_close_matches(pattern, every, n=1, cutoff=0.3)
                 hint = f" Did you mean '{near[0]}'?" if near else ""
                 raise InputError(
-                    f"FreezeModules: no parameter is called '{pattern}'.{hint} There are: {', '.join(named)}."
+                    f"FreezeModules: no parameter is called '{pattern}'.{hint} There are: {', '.join(every)}."
                 )
         self._masks = {
             name: torch.zeros_like(parameter, dtype=torch.bool)
-            for name, parameter in named.items()
-            if any(fnmatchcase(name, pattern) for pattern in self.patterns)
+            for name, parameter in policy.named_parameters()
+            if any(fnmatchcase(each, pattern) for each in names[name] for pattern in self.patterns)
         }
 
     def masks(self) -> dict[str, Tensor]:
@@ -78,6 +84,18 @@ def trainable_masks(importance: Mapping[str, Tensor], fraction: float) -> dict[s
     mask[torch.argsort(flat, descending=True, stable=True)[: round(fraction * len(flat))]] = False
     pieces = torch.split(mask, [tensor.numel() for tensor in importance.values()])
     return {name: piece.view(tensor.shape) for (name, tensor), piece in zip(importance.items(), pieces, strict=True)}
+
+
+def placed(tensors: Mapping[str, Tensor], policy: Policy) -> dict[str, Tensor]:
+    """Tensors of parameters' shapes, each where its parameter is: on its device, and cut up as it is (FSDP2)."""
+    parameters = dict(policy.named_parameters())
+    return {name: _placed(tensor, parameters[name]) for name, tensor in tensors.items()}
+
+
+def _placed(tensor: Tensor, parameter: Tensor) -> Tensor:
+    if isinstance(parameter, DTensor):
+        return distribute_tensor(tensor.to(parameter.device), parameter.device_mesh, parameter.placements)
+    return tensor.to(parameter.device)
 
 
 def mask_gradients(policy: Policy, masks: Mapping[str, Tensor]) -> None:

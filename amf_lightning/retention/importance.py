@@ -1,6 +1,7 @@
 """How important each weight is to what π0 does, measured without its pre-training data."""
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -8,12 +9,16 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
+from amf_lightning.demonstrations.batches import Rows, demonstration_rows
+from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.errors import InputError
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.retention.retention import RetentionContext
 from amf_lightning.tasks.seeding import Purpose, keyed_generator, keyed_seed
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
+
+_STORED_ROWS = 2000
 
 
 class Importance(ABC):
@@ -28,21 +33,57 @@ class FisherImportance(Importance):
     """Diagonal Fisher information of π0's own action distribution on states of its own rollouts.
 
     Args:
-        episodes: rollouts of π0 for each task that it was pre-trained on (every task, if its file does not say).
+        episodes: rollouts of π0 for each task.
+        tasks: names of the tasks; by default those that π0 was pre-trained on (every task, if its file does not say).
     """
 
-    def __init__(self, episodes: int = 2) -> None:
-        if episodes < 1:
-            raise InputError(f"FisherImportance.episodes is {episodes}; it must be at least 1.")
+    def __init__(self, episodes: int = 2, tasks: list[str] | None = None) -> None:
+        if episodes < 1 or tasks == []:
+            raise InputError("FisherImportance needs episodes >= 1 and at least one task, or `tasks: null`.")
         self.episodes = episodes
+        self.tasks = tasks
 
     def compute(self, context: RetentionContext) -> dict[str, Tensor]:
         counts = context.pretraining_counts
         known = [task.index for task in context.suite.tasks if counts is None or counts[task.index] > 0]
+        if self.tasks is not None:
+            known = [context.suite.task(name).index for name in self.tasks]
         observations, contexts, _ = pretrained_rows(context, known, self.episodes)
-        generator = keyed_generator(context.seed, Purpose.RETAIN, 1)
-        actions = context.pretrained.sample(observations, contexts, generator)
-        return diagonal_fisher(context.pretrained, observations, contexts, actions)
+        return _fisher_on(context, observations, contexts)
+
+
+class DemonstratedFisher(Importance):
+    """Diagonal Fisher information of π0's own action distribution on the states of given demonstrations.
+
+    Args:
+        folder: of demonstrations, e.g. `demonstrations` in the folder of the run that made π0.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def compute(self, context: RetentionContext) -> dict[str, Tensor]:
+        rows = demonstration_rows(DemonstrationStore(Path(self.folder)).read_all(), context.suite)
+        return _fisher_on(context, rows.observations, rows.contexts)
+
+
+class StoredImportance(Importance):
+    """What π0's file keeps, if it was exported with `model.store_importance: true`: the Fisher diagonal on the states
+    that it was trained on, so that neither those nor a simulator are needed.
+    """
+
+    def compute(self, context: RetentionContext) -> dict[str, Tensor]:
+        """See `Importance.compute`.
+
+        Raises:
+            InputError: π0's file keeps none.
+        """
+        if not context.importance:
+            raise InputError(
+                "StoredImportance: the file of the pre-trained policy keeps no importance. Make it with "
+                "model.store_importance: true, or use FisherImportance."
+            )
+        return dict(context.importance)
 
 
 class MagnitudeImportance(Importance):
@@ -97,6 +138,23 @@ def diagonal_fisher(
         for name, gradient in gradients.items():
             total[name] += gradient.square().sum(dim=0)
     return {name: tensor / len(observations) for name, tensor in total.items()}
+
+
+def own_fisher(policy: Policy, observations: Tensor, contexts: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    """`diagonal_fisher` with actions drawn from the policy itself."""
+    return diagonal_fisher(policy, observations, contexts, policy.sample(observations, contexts, generator))
+
+
+def stored_importance(policy: Policy, rows: Rows, seed: int) -> dict[str, Tensor]:
+    """What an exported file keeps for `StoredImportance`: `own_fisher` on at most 2,000 of the rows, evenly spaced."""
+    stride = -(-len(rows.observations) // _STORED_ROWS)
+    generator = keyed_generator(seed, Purpose.RETAIN, 3)
+    return own_fisher(policy, rows.observations[::stride], rows.contexts[::stride], generator)
+
+
+def _fisher_on(context: RetentionContext, observations: Tensor, contexts: Tensor) -> dict[str, Tensor]:
+    generator = keyed_generator(context.seed, Purpose.RETAIN, 1)
+    return own_fisher(context.pretrained, observations, contexts, generator)
 
 
 def pretrained_rows(context: RetentionContext, tasks: list[int], episodes: int) -> tuple[Tensor, Tensor, list[int]]:

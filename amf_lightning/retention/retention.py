@@ -1,7 +1,7 @@
-"""One protocol for everything that keeps what π0 could do: a mask, a penalty, replay, or several at once."""
+"""One protocol for everything that keeps what π0 could do: another policy to deploy, a mask, a penalty, replay."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -25,10 +25,16 @@ class RetentionContext:
     """Runs episodes in the simulator."""
     pretraining_counts: tuple[int, ...] | None = None
     """Demonstrations of each task that π0 was trained on, [K], if its file says so."""
+    importance: Mapping[str, Tensor] = field(default_factory=dict)
+    """Importance of each parameter that π0's file keeps, by its name; empty if it keeps none."""
 
 
 class Retention:
     """Keeps nothing by itself; a subclass overrides what it can give. All of it is a function of π0 and the seed."""
+
+    def wrap(self, policy: Policy, suite: TaskSuite) -> Policy:
+        """The policy to train, evaluate and export in place of `policy`, which has the weights of π0."""
+        return policy
 
     def prepare(self, context: RetentionContext, policy: Policy) -> None:
         """Called once at the start of every fit, resumed or not, before the first round. `policy` will be trained."""
@@ -41,9 +47,23 @@ class Retention:
         """A scalar added to the loss, differentiable in the policy's parameters."""
         return None
 
+    def loss(self, policy: Policy, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
+        """What is minimised on each row, [N]: the policy's own loss, unless what `wrap` gave learns otherwise."""
+        return policy.loss(observations, contexts, actions)
+
     def replay(self, demonstrated: frozenset[int]) -> Rows | None:
         """Rows to replay in a round after which the tasks of these indices have been demonstrated."""
         return None
+
+    def before_step(self, policy: Policy) -> None:
+        """Called with complete gradients, before they are clipped and the optimiser steps."""
+
+    def after_step(self, policy: Policy) -> None:
+        """Called after each step of the optimiser."""
+
+    def measure(self, policy: Policy, suite: TaskSuite) -> dict[str, float]:
+        """Numbers about the policy at the moment of an evaluation, for tables and curves: `alpha/<task>`."""
+        return {}
 
 
 class NoRetention(Retention):
@@ -54,11 +74,20 @@ class CombinedRetention(Retention):
     """Several retentions at once: an entry is trained if every mask allows it, penalties add up.
 
     Args:
-        parts: the retentions. At most one may replay.
+        parts: the retentions. At most one may replay, and at most one may deploy another policy.
+
+    Raises:
+        InputError: two of them exclude each other.
     """
 
     def __init__(self, parts: list[Retention]) -> None:
-        self.parts = parts
+        self.parts = _flat(parts)
+        self._losing = _only(self.parts, "loss", "say what is minimised")
+        self._replaying = _only(self.parts, "replay", "replay, and there is one further minibatch")
+        self._wrapping = _only(self.parts, "wrap", "deploy a policy of their own in the place of π0's")
+
+    def wrap(self, policy: Policy, suite: TaskSuite) -> Policy:
+        return self._wrapping.wrap(policy, suite)
 
     def prepare(self, context: RetentionContext, policy: Policy) -> None:
         for part in self.parts:
@@ -75,8 +104,47 @@ class CombinedRetention(Retention):
         penalties = [penalty for part in self.parts if (penalty := part.penalty(policy)) is not None]
         return sum(penalties[1:], penalties[0]) if penalties else None
 
+    def loss(self, policy: Policy, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
+        return self._losing.loss(policy, observations, contexts, actions)
+
     def replay(self, demonstrated: frozenset[int]) -> Rows | None:
-        replays = [replay for part in self.parts if (replay := part.replay(demonstrated)) is not None]
-        if len(replays) > 1:
-            raise InputError("Two parts of a CombinedRetention replay; only one can. Remove one of them.")
-        return replays[0] if replays else None
+        return self._replaying.replay(demonstrated)
+
+    def before_step(self, policy: Policy) -> None:
+        for part in self.parts:
+            part.before_step(policy)
+
+    def after_step(self, policy: Policy) -> None:
+        for part in self.parts:
+            part.after_step(policy)
+
+    def measure(self, policy: Policy, suite: TaskSuite) -> dict[str, float]:
+        return {name: value for part in self.parts for name, value in part.measure(policy, suite).items()}
+
+
+def origin(name: str, known: Container[str]) -> str | None:
+    """The name in π0 of a parameter of the deployed policy, None if it is not a copy of one.
+
+    >>> origin("copies.3.head.bias", {"head.bias"}), origin("share", {"head.bias"})
+    ('head.bias', None)
+    """
+    while name not in known:
+        _, dot, name = name.partition(".")
+        if not dot:
+            return None
+    return name
+
+
+def _flat(parts: Sequence[Retention]) -> list[Retention]:
+    """The parts, with those of combinations in their places."""
+    nested = [part.parts if isinstance(part, CombinedRetention) else [part] for part in parts]
+    return [part for group in nested for part in group]
+
+
+def _only(parts: Sequence[Retention], what: str, reason: str) -> Retention:
+    """The one part that overrides `what`; one that keeps nothing, if there is none."""
+    found = [part for part in parts if getattr(type(part), what) is not getattr(Retention, what)]
+    if len(found) > 1:
+        names = " and ".join(type(part).__name__ for part in found)
+        raise InputError(f"CombinedRetention: {names} both {reason}: only one can. Remove one of them.")
+    return found[0] if found else NoRetention()

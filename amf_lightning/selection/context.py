@@ -100,6 +100,9 @@ class Selector(ABC):
     """What it needs beyond the demonstrations: of `simulator rollouts`, `pre-training statistics`,
     `pre-training counts`, `evaluation returns`, `trial fine-tuning`. The last three are privileged. Tables print it."""
 
+    assumes_retention: bool = False
+    """Whether it takes for granted that fine-tuning forgets nothing."""
+
     def check(self, suite: TaskSuite, budget: int) -> None:  # noqa: B027 (most selectors serve any suite)
         """Called when the configuration is read, before anything is run or written.
 

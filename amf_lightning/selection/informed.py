@@ -53,6 +53,7 @@ class InformedSelector(Selector):
         self.rho = rho
         self.noise = _positive("noise", noise)
         self.uses = tuple(dict.fromkeys((*embedding.uses, *occupancy.uses)))
+        self.assumes_retention = embedding.assumes_retention
         self._reference = ReferenceRollouts()
 
     def check(self, suite: TaskSuite, budget: int) -> None:
@@ -78,7 +79,7 @@ class InformedSelector(Selector):
         expected = self.occupancy.expected(context)
         if expected is None:
             return draw_uniformly(context, batch_size)
-        posterior, problem = self._embed(context, expected)
+        posterior, problem, about = self._embed(context, expected)
         picks, scores = choose_greedily(
             posterior,
             problem.candidates,
@@ -92,13 +93,14 @@ class InformedSelector(Selector):
             **expected.diagnostics,
             **{f"variance/{task.name}": v for task, v in zip(context.suite.tasks, variances, strict=True)},
             **self.diagnose(posterior, problem),
+            **about,
             "environment_steps": float(expected.environment_steps + self._reference.steps_in(context.round)),
         }
         rows = (*unscored.scores, *(tuple(row.tolist()) for row in scores))
         return Selection((*first, *picks), rows, diagnostics)
 
-    def _embed(self, context: SelectionContext, expected: Expected) -> tuple[Posterior, Problem]:
-        """The belief given the history, and the problem in its points."""
+    def _embed(self, context: SelectionContext, expected: Expected) -> tuple[Posterior, Problem, dict[str, float]]:
+        """The belief given the history, the problem in its points, and numbers about the belief."""
         knowledge = Knowledge(
             policy=context.policy,
             pretrained=context.pretrained,
@@ -115,7 +117,8 @@ class InformedSelector(Selector):
             candidates = replace(candidates, levels=levels.to(device)[candidates.tasks])
         targets = expected.targets.embedded(embedded.targets)
         distribution = context.suite.distribution.to(device)
-        return embedded.posterior, Problem(candidates, targets, distribution, self.costs_of(context.suite))
+        problem = Problem(candidates, targets, distribution, self.costs_of(context.suite))
+        return embedded.posterior, problem, dict(embedded.diagnostics)
 
     def costs_of(self, suite: TaskSuite) -> Tensor | None:
         """What a demonstration of each task costs, [K] float64; None if all are the same."""
@@ -184,7 +187,7 @@ class InformationGain(InformedSelector):
 
     def score(self, posterior: Posterior, problem: Problem) -> Tensor:
         """Expected information gain of each task, for each unit of cost."""
-        gains = self.aggregate.gains(posterior, problem)
+        gains = torch.stack([self.aggregate.gains(belief, problem) for belief in posterior.outputs]).mean(0)
         scores = task_scores(gains, problem.candidates, len(problem.distribution))
         return scores if problem.costs is None else scores / problem.costs.to(scores)
 

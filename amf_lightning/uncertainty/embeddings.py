@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -10,53 +10,12 @@ from torch import Tensor, nn
 
 from amf_lightning.errors import InputError
 from amf_lightning.policies.protocol import Policy, features_with_bias
-from amf_lightning.policies.statistics import FeatureStatistics
-from amf_lightning.uncertainty.posterior import FeatureSpacePosterior, FunctionSpacePosterior, Posterior
-
-
-@dataclass(frozen=True, eq=False)
-class States:
-    """States as a policy sees them, with any leading shape."""
-
-    observations: Tensor
-    """[..., O] float32."""
-    contexts: Tensor
-    """[..., C] float32: the task that the states are read for."""
-    actions: Tensor | None = None
-    """What the expert does there, [..., A] float32, where that is known."""
-
-
-@dataclass(frozen=True, eq=False)
-class Knowledge:
-    """What a belief about the expert can rest on."""
-
-    policy: Policy
-    """The current policy."""
-    pretrained: Policy
-    """π0."""
-    statistics: FeatureStatistics | None
-    """What π0's file says about its pre-training states."""
-    history: States | None
-    """All states demonstrated so far, each with the context of its own task and the expert's action; [N, ·]."""
-    reference: Callable[[], Mapping[str, States]]
-    """States of π0's own first rollouts of each task, by name, [N, ·]. Called only where needed: it may simulate."""
-    clip: bool = False
-    """Whether expected states may lie far outside all data, so that their features have to be bounded."""
-    noise: Tensor | None = None
-    """Variance of the observation at each state of the history in units of σ², [N] float64; 1 if None."""
-    trainable: Mapping[str, Tensor] = field(default_factory=dict)
-    """Which entries of each named parameter training may change; a parameter not named is trained whole."""
-
-
-@dataclass(frozen=True, eq=False)
-class Embedded:
-    """A belief that knows the history, and the points of the expected states."""
-
-    posterior: Posterior
-    candidates: Tensor
-    """[M, S, P] float64."""
-    targets: Tensor
-    """[M', S', P] float64."""
+from amf_lightning.uncertainty.knowledge import Embedded as Embedded
+from amf_lightning.uncertainty.knowledge import Knowledge as Knowledge
+from amf_lightning.uncertainty.knowledge import States as States
+from amf_lightning.uncertainty.parts import MaskedGradientKernel, Parts, by_part, last_layer_weights, prior_of_parts
+from amf_lightning.uncertainty.posterior import FunctionSpacePosterior
+from amf_lightning.uncertainty.remembered import known_moment, remembered_shares, squared_change
 
 
 class Embedding(ABC):
@@ -67,6 +26,8 @@ class Embedding(ABC):
     uses: tuple[str, ...] = ()
     """What it needs beyond the demonstrations, in the words of `Selector.uses`. One that calls `Knowledge.reference`
     says "simulator rollouts": their steps are counted in the first round."""
+    assumes_retention: bool = False
+    """Whether it takes for granted that what π0 knew is not forgotten."""
 
     @abstractmethod
     def embed(self, knowledge: Knowledge, candidates: States, targets: States, ridge: float) -> Embedded:
@@ -76,24 +37,43 @@ class Embedding(ABC):
 class LastLayerFeatures(Embedding):
     """φ: the input of the policy's last linear layer with a 1 appended, divided by s = √(mean ‖φ‖²) of π0's states.
 
-    The tangent kernel of the last layer. A policy can give another φ by its own `embed`. What π0 already knows enters
-    as M0, the sum of φφᵀ over its pre-training states, which its file keeps (ours, not in AMF). M0 holds in π0's own
-    features; in others (`of_pretrained: false` or `unit_norm: true`) it is made again each round from π0's own
-    rollouts of the tasks that its file covers.
-    M0 assumes that nothing is forgotten: set `statistics: false` when fine-tuning without retention.
+    The tangent kernel of the last layer. A policy can give another φ by its own `embed`. Where some entries of the last
+    layer are frozen, each action entry has a belief of its own (`last_layer_weights`), and so have parts of a policy
+    that share nothing.
+
+    What π0 already knows enters as M0, the sum of φφᵀ over its pre-training states, which its file keeps (ours, not in
+    AMF). M0 holds in π0's own features; in others (`of_pretrained: false` or `unit_norm: true`) it is made again each
+    round from π0's own rollouts of the tasks that its file covers. M0 assumes that nothing is forgotten, unless
+    `tolerance` says otherwise.
 
     Args:
         of_pretrained: features of π0, a basis that stays the same for the whole run; else of the current policy.
         unit_norm: divide each φ by its own norm; an ablation, for norms may coincide with difficulty.
         statistics: use what π0's file says about its pre-training states.
+        tolerance: how far the current policy's actions may have moved from π0's, on states of π0's own rollouts of a
+            task, until what M0 says of that task counts for less: root mean square of an action entry. Takes rollouts
+            of π0, once. None never discounts.
+
+    Raises:
+        InputError: the tolerance is not positive.
     """
 
-    def __init__(self, of_pretrained: bool = True, unit_norm: bool = False, statistics: bool = True) -> None:
+    def __init__(
+        self,
+        of_pretrained: bool = True,
+        unit_norm: bool = False,
+        statistics: bool = True,
+        tolerance: float | None = None,
+    ) -> None:
+        if tolerance is not None and tolerance <= 0:
+            raise InputError(f"LastLayerFeatures: tolerance is {tolerance}; it must be positive, or null.")
         self.of_pretrained = of_pretrained
         self.unit_norm = unit_norm
         self.statistics = statistics
+        self.tolerance = tolerance
+        self.assumes_retention = statistics and tolerance is None
         # Without statistics the scale comes from π0's own rollouts.
-        rolled_out = not statistics or unit_norm or not of_pretrained
+        rolled_out = not statistics or unit_norm or not of_pretrained or tolerance is not None
         self.uses = (("pre-training statistics",) if statistics else ()) + (
             ("simulator rollouts",) if rolled_out else ()
         )
@@ -107,8 +87,8 @@ class LastLayerFeatures(Embedding):
         basis = knowledge.pretrained if self.of_pretrained else knowledge.policy
         scale = self._scale(knowledge)
 
-        def points(states: States) -> Tensor:
-            features = last_layer_features(basis, states)
+        def points(states: States, of: Policy = basis) -> Tensor:
+            features = last_layer_features(of, states)
             return nn.functional.normalize(features, dim=-1) if self.unit_norm else features / scale
 
         history = None if knowledge.history is None else points(knowledge.history)
@@ -118,10 +98,17 @@ class LastLayerFeatures(Embedding):
             if history is not None:
                 bound = max(bound, float(history.norm(dim=-1).max()))
             ahead, wanted = clip_norms(ahead, bound), clip_norms(wanted, bound)
-        prior = FeatureSpacePosterior.prior(ahead.shape[-1], ridge, self._known(knowledge, points, scale))
-        return Embedded(
-            prior if history is None else prior.condition(history, noise_or_one(knowledge.noise)), ahead, wanted
-        )
+        shares = self._remembered(knowledge)
+        parts, past = Parts(knowledge.policy, knowledge.pretrained), knowledge.history
+        beliefs = parts.present(candidates.contexts, targets.contexts, None if past is None else past.contexts)
+        known = {n: self._known(knowledge, points, scale, shares, *parts.split(n)) for n in beliefs}
+        weights = self._weights(knowledge, ahead.shape[-1])
+        of_belief = {n: None if weights is None else weights[parts.split(n)[0]] for n in beliefs}
+        posterior = prior_of_parts(ridge, known, of_belief, ahead.shape[-1], parts.several)
+        if past is not None and history is not None:
+            posterior = posterior.condition(parts.named(history, past.contexts), noise_or_one(knowledge.noise))
+        ahead, wanted = parts.named(ahead, candidates.contexts), parts.named(wanted, targets.contexts)
+        return Embedded(posterior, ahead, wanted, {f"remembered/{name}": share for name, share in shares.items()})
 
     def _scale(self, knowledge: Knowledge) -> float:
         """s, the same in every round: from the file, else from π0's first rollouts."""
@@ -136,28 +123,57 @@ class LastLayerFeatures(Embedding):
             return knowledge.statistics.largest_norm / scale
         return max(float(points(states).norm(dim=-1).max()) for states in knowledge.reference().values())
 
-    def _known(self, knowledge: Knowledge, points: Callable[[States], Tensor], scale: float) -> Tensor | None:
-        """M0/s² in the features of `points`."""
+    def _known(
+        self,
+        knowledge: Knowledge,
+        points: Callable[[States, Policy], Tensor],
+        scale: float,
+        shares: Mapping[str, float],
+        part: int,
+        origin: int,
+    ) -> Tensor | None:
+        """M0/s² in the features of one part, which grew out of part `origin` of π0, less what was forgotten."""
         if not self.statistics:
             return None
-        statistics = knowledge.statistics
+        statistics, pretrained = knowledge.statistics, knowledge.pretrained
         if statistics is None:
             raise InputError(
                 "LastLayerFeatures: the file of the pre-trained policy holds no feature statistics, so what it "
                 "already knows cannot be told. Use a policy exported by `amf fit`, or LossGradient with "
                 "ImportanceWeighted, or set `statistics: false` (every task then looks equally unknown)."
             )
-        statistics.check_backbone(knowledge.pretrained)
-        if self.of_pretrained and not self.unit_norm:
-            return statistics.second_moment / scale**2
-        # Every covered task counts the same: how often each was demonstrated would be privileged information.
-        rollouts = [points(states) for name, states in knowledge.reference().items() if statistics.covers.get(name)]
-        if not rollouts:
+        statistics.check_backbone(pretrained)
+        stored = statistics.of_part(origin) / scale**2 if self.of_pretrained and not self.unit_norm else None
+        if stored is not None and all(share == 1 for share in shares.values()):
+            return stored
+        basis = pretrained.parts[origin] if self.of_pretrained else knowledge.policy.parts[part]
+        covered = {name: rows for name, rows in knowledge.reference().items() if statistics.covers.get(name)}
+        if not covered:
             raise InputError(
                 f"LastLayerFeatures: the statistics of the pre-trained policy cover {sorted(statistics.covers)}, none "
                 "of which is a task of this suite. Set `statistics: false`."
             )
-        return statistics.count * torch.stack([rows.T @ rows / len(rows) for rows in rollouts]).mean(0)
+        mine = {name: rows for name, rows in covered.items() if int(pretrained.part_of(rows.contexts)[0]) == origin}
+        rollouts = {name: points(rows, basis) for name, rows in mine.items()}
+        count = statistics.count * len(mine) / len(covered)
+        return known_moment(stored, count, rollouts, shares)
+
+    def _remembered(self, knowledge: Knowledge) -> dict[str, float]:
+        """What is left of each task that M0 covers; empty where nothing is ever discounted."""
+        statistics, tolerance = knowledge.statistics, self.tolerance
+        if not self.statistics or tolerance is None or statistics is None:
+            return {}
+        changes = {
+            name: squared_change(knowledge.policy, knowledge.pretrained, rows.observations, rows.contexts)
+            for name, rows in knowledge.reference().items()
+            if statistics.covers.get(name)
+        }
+        return remembered_shares(changes, tolerance)
+
+    def _weights(self, knowledge: Knowledge, dimension: int) -> Tensor | None:
+        """How much each entry of the last layer can learn, if φ is the input of that layer."""
+        weights = last_layer_weights(knowledge.policy, knowledge.trainable)
+        return weights if weights is not None and weights.shape[-1] == dimension else None
 
 
 class LossGradient(Embedding):
@@ -166,8 +182,9 @@ class LossGradient(Embedding):
     Where π0 is already right its residuals, and so its gradients, are small: that is how what it knows enters, without
     statistics. Inner products are (r·r')(h·h'), divided each round by their mean over that round's states: scores of
     different rounds do not compare. It uses the expert's actions in the demonstrations, and nothing beyond them. Blind
-    spots: a saturated wrong action has no gradient, and a policy that ignores
-    the context shows none on tasks it has not seen.
+    spots: a saturated wrong action has no gradient, and a policy that ignores the context shows none on tasks it has
+    not seen. Entries that are frozen count for less (`last_layer_weights`), and parts of a policy that share nothing
+    tell nothing of each other.
 
     Args:
         condition_on_history: condition on the demonstrations too, the formula to the letter. By default they act
@@ -181,16 +198,25 @@ class LossGradient(Embedding):
 
     def embed(self, knowledge: Knowledge, candidates: States, targets: States, ridge: float) -> Embedded:
         """See `Embedding.embed`."""
-        ahead, wanted = gradient_factors(knowledge.policy, candidates), gradient_factors(knowledge.policy, targets)
-        outputs = knowledge.policy.output_layer.out_features
-        plain = GradientKernel(outputs)
+        policy, weights = knowledge.policy, last_layer_weights(knowledge.policy, knowledge.trainable)
+        ahead, wanted = (self._rows(policy, states, weights is not None) for states in (candidates, targets))
+        outputs = policy.parts[0].output_layer.out_features
+        plain = GradientKernel(outputs) if weights is None else MaskedGradientKernel(weights)
         mean = float(torch.cat([plain.diagonal(ahead).flatten(), plain.diagonal(wanted).flatten()]).mean())
         # Without any residual there is nothing to divide: all gains are zero, and ties are drawn.
-        posterior = FunctionSpacePosterior(GradientKernel(outputs, mean if mean > 0 else 1.0), ridge)
+        posterior = FunctionSpacePosterior(replace(plain, scale=mean if mean > 0 else 1.0), ridge)
         if self.condition_on_history and knowledge.history is not None:
-            rows = gradient_factors(knowledge.policy, knowledge.history)
+            rows = self._rows(policy, knowledge.history, weights is not None)
             posterior = posterior.condition(rows, noise_or_one(knowledge.noise))
         return Embedded(posterior, ahead, wanted)
+
+    def _rows(self, policy: Policy, states: States, named: bool) -> Tensor:
+        """`gradient_factors` of the part that acts in each state, with its number in front if `named`."""
+        factors = by_part(policy, states, gradient_factors)
+        if not named:
+            return factors
+        of_part = policy.part_of(states.contexts.flatten(0, -2)).reshape(factors.shape[:-1])
+        return torch.cat([of_part[..., None].to(factors), factors], dim=-1)
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,11 @@ class Posterior(ABC):
                 states has noise 1/m.
         """
 
+    @property
+    def outputs(self) -> "tuple[Posterior, ...]":
+        """The beliefs about the action entries, if they differ; itself, if they share one."""
+        return (self,)
+
     def explained(self, targets: Tensor, blocks: Tensor, noise: Tensor) -> Tensor:
         """How much of each target's variance goes once a block is observed, [M, N].
 

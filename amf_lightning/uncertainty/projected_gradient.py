@@ -11,7 +11,8 @@ from amf_lightning.errors import InputError
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.tasks.seeding import Purpose, keyed_generator
 from amf_lightning.uncertainty.embeddings import Embedded, Embedding, Knowledge, States
-from amf_lightning.uncertainty.posterior import FeatureSpacePosterior, thinned_history
+from amf_lightning.uncertainty.parts import Parts, by_part, part_masks, prior_of_parts
+from amf_lightning.uncertainty.posterior import thinned_history
 
 _CHUNK = 2**24
 """Entries of the per-sample gradients that are held at a time; 64 MiB in float32."""
@@ -45,7 +46,7 @@ class ProjectedGradient(Embedding):
         self.seed = seed
         self.orthogonal = orthogonal
         self.condition_on_history = condition_on_history
-        self._matrix: Tensor | None = None
+        self._matrices: dict[int, Tensor] = {}
 
     def embed(self, knowledge: Knowledge, candidates: States, targets: States, ridge: float) -> Embedded:
         """See `Embedding.embed`.
@@ -56,18 +57,35 @@ class ProjectedGradient(Embedding):
         ahead, wanted = self._points(knowledge, candidates), self._points(knowledge, targets)
         mean = float(torch.cat([part.flatten(0, -2).square().sum(1) for part in (ahead, wanted)]).mean())
         scale = math.sqrt(mean) if mean > 0 else 1.0  # without any residual all gains are zero, and ties are drawn
-        posterior = FeatureSpacePosterior.prior(ahead.shape[-1], ridge, torch.zeros_like(ahead[0, 0]).diag())
-        if self.condition_on_history and knowledge.history is not None:
-            history, noise = _thinned(knowledge.history, knowledge.noise)  # each row costs a backward pass
-            posterior = posterior.condition(self._points(knowledge, history) / scale, noise)
-        return Embedded(posterior, ahead / scale, wanted / scale)
+        parts, none = Parts(knowledge.policy, knowledge.policy), torch.zeros_like(ahead[0, 0]).diag()
+        past = knowledge.history if self.condition_on_history else None
+        beliefs = parts.present(candidates.contexts, targets.contexts, None if past is None else past.contexts)
+        known = dict.fromkeys(beliefs, none)
+        posterior = prior_of_parts(ridge, known, dict.fromkeys(beliefs), ahead.shape[-1], parts.several)
+        if past is not None:
+            history, noise = _thinned(past, knowledge.noise)
+            rows = self._points(knowledge, history) / scale
+            posterior = posterior.condition(parts.named(rows, history.contexts), noise)
+        ahead, wanted = (
+            parts.named(rows / scale, states.contexts) for rows, states in ((ahead, candidates), (wanted, targets))
+        )
+        return Embedded(posterior, ahead, wanted)
 
     def _points(self, knowledge: Knowledge, states: States) -> Tensor:
-        """Projected gradients, [..., m] float64."""
-        count = trainable_count(knowledge.policy, knowledge.trainable)
-        if self._matrix is None or len(self._matrix) != count:
-            self._matrix = projection(count, self.dimension, self.seed, self.orthogonal)
-        return projected_gradients(knowledge.policy, states, knowledge.trainable, self._matrix)
+        """Projected gradients by the weights of the part that acts there, [..., m] float64."""
+        policy = knowledge.policy
+
+        def of_part(part: Policy, rows: States) -> Tensor:
+            number = next(number for number, each in enumerate(policy.parts) if each is part)
+            trainable = part_masks(policy, number, knowledge.trainable)
+            return projected_gradients(part, rows, trainable, self._projection(trainable_count(part, trainable)))
+
+        return by_part(policy, states, of_part)
+
+    def _projection(self, count: int) -> Tensor:
+        if count not in self._matrices:
+            self._matrices[count] = projection(count, self.dimension, self.seed, self.orthogonal)
+        return self._matrices[count]
 
 
 def projection(count: int, dimension: int, seed: int, orthogonal: bool = False) -> Tensor:

@@ -41,6 +41,7 @@ def test_the_names_are_those_that_people_are_told(folder: RunFolder) -> None:
         "checkpoint": "checkpoints/last.ckpt",
         "selections": "selections.jsonl",
         "curve": "curve.csv",
+        "forgetting": "forgetting.csv",
         "evaluation": "evaluation.json",
         "report": "report.md",
         "curve_picture": "curve.png",

@@ -8,9 +8,11 @@ import kill_points
 import pytest
 import torch
 from frozen_entries import frozen_mask, weights
-from tiny_runs import Run
+from tiny_runs import FINE_TUNING, PRETRAINING, Run
 
+from amf_lightning.composition import merge
 from amf_lightning.fine_tuning import module
+from amf_lightning.policies.weights import load_policy
 from amf_lightning.retention.frozen import FreezeByImportance
 
 ADAMW = ("--model.optimizer=AdamW", "--model.optimizer.lr=0.01", "--model.optimizer.weight_decay=0.1")
@@ -22,7 +24,10 @@ MOMENTUM = (
 )
 
 
-@pytest.mark.parametrize("optimizer", [ADAMW, MOMENTUM], ids=["AdamW", "momentum"])
+FUSED = (*ADAMW, "--model.optimizer.fused=true", "--trainer.accumulate_grad_batches=2")
+
+
+@pytest.mark.parametrize("optimizer", [ADAMW, MOMENTUM, FUSED], ids=["AdamW", "momentum", "fused, accumulated"])
 def test_frozen_entries_keep_their_bits_and_the_others_move(
     make_run: Callable[..., Run], pretrained: Path, optimizer: tuple[str, ...]
 ) -> None:
@@ -60,3 +65,23 @@ def test_a_policy_that_is_frozen_whole_is_refused(make_run: Callable[..., Run]) 
     assert run.finish() == 2
     assert "freezes every weight of the policy" in run.log.read_text()
     assert "Traceback" not in run.log.read_text()
+
+
+def test_importance_that_the_pre_training_stored_freezes_the_next_run(tmp_path: Path) -> None:
+    start = Run(tmp_path / "start", PRETRAINING, ("--model.store_importance=true",)).complete().folder.policy
+    retention = {
+        "class_path": "FreezeByImportance",
+        "init_args": {"fraction": 0.4, "importance": {"class_path": "StoredImportance"}},
+    }
+    changes = {"retention": retention, "model": {"pretrained": str(start)}, "active": {"budget": 1, "batch_size": 1}}
+    run = Run(tmp_path / "run", merge(FINE_TUNING, changes)).complete()
+    kept = torch.cat([tensor.flatten() for tensor in load_policy(str(start)).importance.values()])
+    names = load_policy(str(start)).importance
+    before, after = (
+        torch.cat([load_policy(str(path)).tensors[name].flatten() for name in names])
+        for path in (start, run.folder.policy)
+    )
+    frozen = before == after
+    assert int(frozen.sum()) == round(0.4 * len(kept))
+    assert kept[frozen].min() >= kept[~frozen].max()
+    assert "| **all**" in run.folder.report.read_text() and "39.9 %" in run.folder.report.read_text()

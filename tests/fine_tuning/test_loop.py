@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from frozen_entries import policy_like
+from frozen_entries import policy_like, trainable_entries
 from tiny_runs import Run, checkpoint, outcome
 
 from amf_lightning.demonstrations.batches import demonstration_rows
 from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.policies.weights import load_policy
+from amf_lightning.retention.frozen import FreezeByImportance
 from amf_lightning.selection.context import SelectionContext
 from amf_lightning.selection.informed import InformationGain
 from amf_lightning.tasks.rollout import rollout
@@ -60,6 +61,7 @@ def test_scores_are_those_of_the_policy_that_the_round_before_has_trained(
         round=1,
         seed=0,
         rollout=lambda actor, episodes: rollout(actor, SUITE, episodes),
+        trainable=trainable_entries(pretrained, FreezeByImportance(0.3)),
     )
     selection = InformationGain().select(context, 2)
     assert list(selection.picks) == [job.task_index for job in jobs[2:4]]

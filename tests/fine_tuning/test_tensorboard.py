@@ -1,5 +1,6 @@
 """What a run leaves for TensorBoard, read back with TensorBoard's own reader."""
 
+import csv
 import math
 import signal
 from collections.abc import Callable
@@ -53,6 +54,19 @@ def assert_curves_complete(events: Events, run: Run) -> None:
 
 def test_scores_stand_against_demonstrations_and_against_rounds(events: Events, uninterrupted: Run) -> None:
     assert_curves_complete(events, uninterrupted)
+
+
+def test_forgetting_and_what_is_frozen_have_curves(events: Events, uninterrupted: Run) -> None:
+    with uninterrupted.folder.forgetting.open(newline="") as file:
+        rows = {(int(row["demonstrations"]), row["task"]): row for row in csv.DictReader(file)}
+    for task, tag in (("goal=-1", "goal=-1"), ("goal=-0.5", "goal=-0.5"), ("mean", "signed")):
+        expected = {count: pytest.approx(float(rows[count, task]["forgotten"]), abs=1e-6) for count in (0, 2, 4, 5)}
+        assert events.scalars(f"by_demonstrations/forgetting/{tag}") == expected
+    lost = {count: pytest.approx(float(rows[count, "mean"]["lost"]), abs=1e-6) for count in (0, 2, 4, 5)}
+    assert events.scalars("by_demonstrations/forgetting/positive") == lost
+    frozen = events.scalars("by_round/retention/frozen")
+    assert frozen == {step: pytest.approx(0.3, abs=0.002) for step in range(4)}
+    assert "by_round/forgetting/goal=1" not in events.tags(), "it was not pre-trained"
 
 
 def test_each_round_shows_the_scores_that_decided_and_what_was_asked_so_far(events: Events, uninterrupted: Run) -> None:

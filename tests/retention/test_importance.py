@@ -1,19 +1,32 @@
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
+from selection_world import demonstrate, rows_of
 from torch.func import functional_call, grad, vmap
 
+from amf_lightning.demonstrations.batches import demonstration_rows
+from amf_lightning.demonstrations.store import DemonstrationStore
+from amf_lightning.errors import InputError
 from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.policies.protocol import frozen_copy
+from amf_lightning.policies.weights import load_policy, save_policy
 from amf_lightning.retention.importance import (
+    DemonstratedFisher,
     FisherImportance,
     Importance,
     MagnitudeImportance,
     RandomImportance,
+    StoredImportance,
     diagonal_fisher,
     pretrained_rows,
+    stored_importance,
 )
 from amf_lightning.retention.retention import RetentionContext
 from amf_lightning.tasks.rollout import rollout
+from amf_lightning.tasks.seeding import Purpose, keyed_generator
+from amf_lightning.tasks.trajectory import Trajectory
 from tiny import TinySuite
 
 SUITE = TinySuite()
@@ -85,3 +98,50 @@ def test_importance_is_keyed_and_shaped_like_the_parameters(importance: Importan
 def test_random_importance_differs_between_seeds() -> None:
     first, second = (RandomImportance().compute(context(seed=seed))["head.weight"] for seed in (0, 1))
     assert not torch.equal(first, second)
+
+
+def test_tasks_can_be_chosen_and_those_of_the_pre_training_are_the_default() -> None:
+    known = context((1, 0, 0, 1))
+    chosen = FisherImportance(tasks=["goal=-1", "goal=1"]).compute(known)
+    default, other = FisherImportance().compute(known), FisherImportance(tasks=["goal=0.5"]).compute(known)
+    for name in chosen:
+        assert torch.equal(chosen[name], default[name])
+    assert not torch.equal(chosen["head.weight"], other["head.weight"])
+    with pytest.raises(InputError, match="has no task 'goal=7'"):
+        FisherImportance(tasks=["goal=7"]).compute(known)
+    with pytest.raises(InputError, match="at least one task"):
+        FisherImportance(tasks=[])
+
+
+def test_given_demonstrations_need_no_simulator(tmp_path: Path) -> None:
+    store = DemonstrationStore(tmp_path / "demonstrations")
+    given = demonstrate(SUITE, [0, 2, 2])
+    for number, trajectory in enumerate(given):
+        store.write(number, trajectory)
+
+    def refuse(*_: object) -> list[Trajectory]:
+        raise AssertionError("nothing is rolled out")
+
+    blind = replace(context(), rollout=refuse)
+    importance = DemonstratedFisher(str(store.folder)).compute(blind)
+    states, contexts, _ = rows_of(SUITE, given)
+    drawn = blind.pretrained.sample(states, contexts, keyed_generator(0, Purpose.RETAIN, 1))
+    expected = diagonal_fisher(blind.pretrained, states, contexts, drawn)
+    for name, tensor in expected.items():
+        assert torch.equal(importance[name], tensor)
+    with pytest.raises(InputError, match="There are no demonstrations in"):
+        DemonstratedFisher(str(tmp_path)).compute(blind)
+
+
+def test_the_file_of_a_policy_can_keep_its_importance(tmp_path: Path) -> None:
+    known = context()
+    kept = stored_importance(known.pretrained, demonstration_rows(demonstrate(SUITE, [0, 1]), SUITE), seed=0)
+    path = tmp_path / "policy.safetensors"
+    save_policy(path, known.pretrained, SUITE.signature(), None, {}, kept)
+    file = load_policy(str(path))
+    assert file.tensors.keys() == known.pretrained.state_dict().keys()
+    found = StoredImportance().compute(replace(known, importance=file.importance))
+    assert found.keys() == dict(known.pretrained.named_parameters()).keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in kept.items())
+    with pytest.raises(InputError, match=r"keeps no importance.*store_importance: true"):
+        StoredImportance().compute(known)

@@ -1,0 +1,101 @@
+"""What was forgotten when, and what a retention did about it: the rows of `forgetting.csv`, and its curves."""
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from amf_lightning.evaluation.scores import Evaluation, forgetting
+
+FORGETTING_COLUMNS = ("demonstrations", "task", "pretrained", "score", "forgotten", "lost", "alpha", "frozen")
+ALL_TASKS = "mean"
+"""What stands in the column `task` of the row about all tasks of the pre-training."""
+
+
+@dataclass(frozen=True)
+class FrozenShare:
+    """How much of one parameter, or of a whole policy, fine-tuning cannot change."""
+
+    entries: int
+    frozen: int
+
+    @property
+    def share(self) -> float:
+        """In [0, 1]."""
+        return self.frozen / self.entries if self.entries else 0.0
+
+
+def frozen_shares(sizes: Mapping[str, int], trainable: Mapping[str, Tensor]) -> dict[str, FrozenShare]:
+    """Of each parameter, by name.
+
+    Args:
+        sizes: number of entries of every parameter.
+        trainable: which entries are trained, bool; parameters that are not named are trained whole.
+    """
+    return {
+        name: FrozenShare(size, int((~trainable[name]).sum()) if name in trainable else 0)
+        for name, size in sizes.items()
+    }
+
+
+def total(shares: Mapping[str, FrozenShare]) -> FrozenShare:
+    """All parameters together."""
+    return FrozenShare(sum(each.entries for each in shares.values()), sum(each.frozen for each in shares.values()))
+
+
+def forgetting_metrics(
+    first: Evaluation, now: Evaluation, names: Sequence[str], pretrained: Sequence[bool]
+) -> dict[str, float]:
+    """Numbers for curves: `forgetting/signed`, `forgetting/positive`, `forgetting/<task>` for each pre-training task.
+
+    Args:
+        first: of π0.
+        now: of the policy.
+        names: of the tasks, [K].
+        pretrained: which of them π0 was trained on, [K]. Without any there is nothing to forget, and no number.
+    """
+    measured = {f"retention/{name}": value for name, value in now.retention.items()}
+    if not any(pretrained):
+        return measured
+    both = forgetting(first.scores, now.scores, pretrained)
+    tasks = zip(names, first.scores, now.scores, pretrained, strict=True)
+    each = {f"forgetting/{name}": old - new for name, old, new, known in tasks if known}
+    return {"forgetting/signed": both.signed, "forgetting/positive": both.positive, **each, **measured}
+
+
+def forgetting_table(
+    evaluations: Sequence[Evaluation], names: Sequence[str], pretrained: Sequence[bool], frozen: float
+) -> str:
+    """`forgetting.csv`: for each evaluation a row a task, and one of the means over the tasks of the pre-training.
+
+    `forgotten` is the score of π0 less the score now, `lost` its positive part, `alpha` how much of what was learned is
+    mixed in (empty unless the retention mixes), `frozen` the share of weights that cannot change.
+
+    Args:
+        evaluations: the first is that of π0.
+        names: of the tasks, [K].
+        pretrained: which of them π0 was trained on, [K].
+        frozen: share of the policy's weights.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(FORGETTING_COLUMNS)
+    first = evaluations[0]
+    for now in evaluations:
+        for name, known, old, new in zip(names, pretrained, first.scores, now.scores, strict=True):
+            row = (now.demonstrations, name, int(known), repr(new), repr(old - new), repr(max(old - new, 0.0)))
+            writer.writerow((*row, _or_empty(now.retention.get(f"alpha/{name}")), repr(frozen)))
+        if any(pretrained):
+            both = forgetting(first.scores, now.scores, pretrained)
+            scores = [score for score, known in zip(now.scores, pretrained, strict=True) if known]
+            mean = math.fsum(scores) / len(scores)
+            row = (now.demonstrations, ALL_TASKS, 1, repr(mean), repr(both.signed), repr(both.positive))
+            writer.writerow((*row, "", repr(frozen)))
+    return text.getvalue()
+
+
+def _or_empty(value: float | None) -> str:
+    return "" if value is None else repr(value)
