@@ -1,6 +1,8 @@
 """Runs processes side by side, one thread each, and says what became of them."""
 
+import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -97,10 +99,15 @@ class _Running(dict[Run, tuple[Process, float, bool]]):
 
 @contextmanager
 def _processes() -> Iterator[_Running]:
+    """Ends those that are still there at the end, also if this process is asked to end (SIGTERM: clusters, shells)."""
     running = _Running()
+    in_main = threading.current_thread() is threading.main_thread()  # the only one that may set handlers
+    before = signal.signal(signal.SIGTERM, _asked_to_end) if in_main else None
     try:
         yield running
     finally:
+        if in_main:
+            signal.signal(signal.SIGTERM, before)
         for process, *_ in running.values():
             process.terminate()
         for process, *_ in running.values():
@@ -109,6 +116,10 @@ def _processes() -> Iterator[_Running]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _asked_to_end(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def _start(run: Run, spawn: Spawn) -> Process:

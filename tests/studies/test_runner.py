@@ -3,6 +3,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -91,16 +92,27 @@ def test_a_process_killed_by_a_signal_is_told_as_such(tmp_path: Path) -> None:
     assert failure.reason == f"ended by signal {int(signal.SIGKILL)}"
 
 
-def test_an_interrupt_ends_the_processes_that_were_started(tmp_path: Path) -> None:
+def interrupted() -> None:
+    raise KeyboardInterrupt
+
+
+def terminated() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize(("how", "ends"), [(interrupted, KeyboardInterrupt), (terminated, SystemExit)])
+def test_who_is_interrupted_ends_the_processes_that_were_started(
+    tmp_path: Path, how: Callable[[], None], ends: type[BaseException]
+) -> None:
     (run,) = runs(tmp_path, slow={"selector": "Uniform", "model.delay": 60})
     mark = run.folder.with_name("seed-0.calls")
 
     def interrupt(message: str) -> None:
         while not (mark.exists() and mark.read_text()):
             time.sleep(0.05)
-        raise KeyboardInterrupt
+        how()
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(ends):
         execute([run], say=interrupt)
     with pytest.raises(ProcessLookupError):
         os.kill(json.loads(mark.read_text())["pid"], 0)
