@@ -22,6 +22,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 # Imported so that their classes can be named in a configuration without a path.
 import amf_lightning.experts.scripted
 import amf_lightning.experts.trained
+import amf_lightning.policies.categorical
 import amf_lightning.policies.gaussian_process
 import amf_lightning.retention.distillation
 import amf_lightning.retention.frozen
@@ -29,6 +30,7 @@ import amf_lightning.selection.baselines
 import amf_lightning.selection.ensemble
 import amf_lightning.selection.informed
 import amf_lightning.selection.privileged
+import amf_lightning.tasks.gymnasium_suite
 import amf_lightning.tasks.halfcheetah
 import amf_lightning.tasks.integrator
 import amf_lightning.uncertainty.kernels
