@@ -20,7 +20,10 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
 # Imported so that their classes can be named in a configuration without a path.
+import amf_lightning.experts.own
 import amf_lightning.experts.scripted
+import amf_lightning.experts.stable_baselines3
+import amf_lightning.experts.state_dict
 import amf_lightning.experts.trained
 import amf_lightning.policies.categorical
 import amf_lightning.policies.gaussian_process
