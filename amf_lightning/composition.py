@@ -103,7 +103,8 @@ def _another_class(before: Mapping[str, Any], value: Mapping[str, Any]) -> bool:
 def _load(text: str) -> Any:
     """What jsonargparse calls, in the folder of the file, with its text; and with every single value."""
     content = _yaml(text)
-    return compose(content, Path.cwd()) if isinstance(content, dict) else content
+    part = isinstance(content, str) and content.startswith("configs/")  # else it may be any name of a file
+    return compose(content, Path.cwd()) if part or isinstance(content, dict) else content
 
 
 _yaml = get_loader("yaml")
