@@ -33,6 +33,7 @@ import amf_lightning.selection.baselines
 import amf_lightning.selection.ensemble
 import amf_lightning.selection.informed
 import amf_lightning.selection.privileged
+import amf_lightning.tasks.designed
 import amf_lightning.tasks.gymnasium_suite
 import amf_lightning.tasks.halfcheetah
 import amf_lightning.tasks.integrator

@@ -23,7 +23,7 @@ from amf_lightning.experts import own, scripted, stable_baselines3, state_dict  
 from amf_lightning.experts.expert import ActingExpert, Expert
 from amf_lightning.experts.trained import TrainedExpert
 from amf_lightning.shipped import manifest, publish, shipped_folder
-from amf_lightning.tasks import gymnasium_suite, halfcheetah, humanoid, integrator  # noqa: F401 - suites to choose by their short names
+from amf_lightning.tasks import designed, gymnasium_suite, halfcheetah, humanoid, integrator  # noqa: F401 - suites to choose by their short names
 from amf_lightning.tasks.rollout import rollout
 from amf_lightning.tasks.seeding import Purpose, keyed_seed
 from amf_lightning.tasks.task import Episode, TaskSuite
