@@ -14,8 +14,8 @@ from amf_lightning.tasks.task import Task
 class OverlappingGoals(Integrator):
     """Goals on a circle in clusters of unlike size, whose overlap is a parameter.
 
-    At overlap 0 the goals are evenly spaced and nobody can do better than to ask all tasks in turn; towards 1 those of
-    a cluster become the same task, so that one demonstration of each cluster is all there is to know. A selector that
+    At overlap 0 the goals are evenly spaced and nobody can do much better than to ask all tasks in turn; towards 1 those
+    of a cluster become the same task, so that one demonstration of each cluster is all there is to know. A selector that
     counts tasks asks the largest cluster most; one that sees what tasks have in common does not. Tasks are named
     `a1`, `a2`, … by cluster; in all else this is the integrator.
 
@@ -60,8 +60,8 @@ class PreciseGoals(Integrator):
     """Goals at growing distance: the near ones ask for small, precise movements and are the hard ones.
 
     A task at radius r is rewarded by −min(‖x − g‖/w, 1) with w = precision · r, and succeeds if it ends within w. So
-    difficulty falls with r, while the context, the goal's coordinates, and with it the features of a network, grow
-    with r: a selector that takes large features for much to learn asks the easy tasks.
+    the nearest goals are the hardest, while the context, the goal's coordinates, and with it the features of a network,
+    grow with r: a selector that takes large features for much to learn asks the easier tasks.
 
     Args:
         radii: of the goals, all different; the angles are spread evenly.
