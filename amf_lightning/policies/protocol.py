@@ -40,7 +40,9 @@ class Policy(nn.Module, ABC):
         if args or kwargs:
             bound = inspect.signature(cls).bind(*args, **kwargs)
             bound.apply_defaults()
-            policy.__dict__["options"] = dict(list(bound.arguments.items())[3:])
+            options = list(bound.arguments.items())[3:]
+            # Lists, as the file will give them back.
+            policy.__dict__["options"] = {k: list(v) if isinstance(v, tuple) else v for k, v in options}
         return policy
 
     @property

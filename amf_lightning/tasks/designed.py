@@ -14,10 +14,10 @@ from amf_lightning.tasks.task import Task
 class OverlappingGoals(Integrator):
     """Goals on a circle in clusters of unlike size, whose overlap is a parameter.
 
-    At overlap 0 the goals are evenly spaced and nobody can do much better than to ask all tasks in turn; towards 1 those
-    of a cluster become the same task, so that one demonstration of each cluster is all there is to know. A selector that
-    counts tasks asks the largest cluster most; one that sees what tasks have in common does not. Tasks are named
-    `a1`, `a2`, … by cluster; in all else this is the integrator.
+    At overlap 0 the goals are evenly spaced and nobody can do much better than to ask all tasks in turn. Towards 1
+    those of a cluster become the same task, so that one demonstration of each cluster is all there is to know: whoever
+    counts tasks asks the largest cluster most, whoever sees what tasks have in common does not. Tasks are named `a1`,
+    `a2`, … by cluster; in all else this is the integrator.
 
     Args:
         clusters: number of goals in each.
