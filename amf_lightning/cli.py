@@ -22,9 +22,13 @@ from lightning.pytorch.profilers import PassThroughProfiler
 
 # Imported so that their classes can be named in a configuration without a path.
 import amf_lightning.experts.limited
+import amf_lightning.experts.own
 import amf_lightning.experts.recorded
 import amf_lightning.experts.scripted
+import amf_lightning.experts.stable_baselines3
+import amf_lightning.experts.state_dict
 import amf_lightning.experts.trained
+import amf_lightning.policies.categorical
 import amf_lightning.policies.gaussian_process
 import amf_lightning.retention.adaptive
 import amf_lightning.retention.distillation
@@ -35,6 +39,8 @@ import amf_lightning.selection.baselines
 import amf_lightning.selection.ensemble
 import amf_lightning.selection.informed
 import amf_lightning.selection.privileged
+import amf_lightning.tasks.designed
+import amf_lightning.tasks.gymnasium_suite
 import amf_lightning.tasks.halfcheetah
 import amf_lightning.tasks.integrator
 import amf_lightning.uncertainty.kernels

@@ -37,8 +37,8 @@ def read_configuration(path: Path, including: tuple[Path, ...] = ()) -> Any:
 
     `config: base.yaml` (or a list, later ones winning) at the top is the base that the file's own keys are merged
     into, key by key. Any value that names an existing `.yaml` file is replaced by its content. Both are relative to
-    the file. jsonargparse can include files too, but then `model: {pretrained: x}` would drop the rest of the
-    base's `model`.
+    the file; `configs/…` is a shipped one if there is none. jsonargparse can include files too, but then
+    `model: {pretrained: x}` would drop the rest of the base's `model`.
 
     Raises:
         InputError: a file is missing, is not YAML, or includes itself.
@@ -56,16 +56,26 @@ def read_configuration(path: Path, including: tuple[Path, ...] = ()) -> Any:
 
 def compose(content: Any, folder: Path, including: tuple[Path, ...] = ()) -> Any:
     """Puts in what `content`, read from a file in `folder`, includes; see `read_configuration`."""
-    if isinstance(content, str) and content.endswith((".yaml", ".yml")) and (folder / content).is_file():
-        return read_configuration(folder / content, including)
+    if isinstance(content, str) and (named := _named(content, folder)):
+        return read_configuration(named, including)
     if not isinstance(content, dict):
         return content
     bases = content.get("config", [])
     own = {key: compose(value, folder, including) for key, value in content.items() if key != "config"}
     merged: dict[str, Any] = {}
     for base in [bases] if isinstance(bases, str) else bases or []:
-        merged = merge(merged, read_configuration(folder / base, including))
+        merged = merge(merged, read_configuration(_named(base, folder) or folder / base, including))
     return merge(merged, own)
+
+
+def _named(value: str, folder: Path) -> Path | None:
+    """The configuration that a value names: a file relative to `folder`, or a shipped one as `configs/…`."""
+    if value.endswith((".yaml", ".yml")):
+        if (folder / value).is_file():
+            return folder / value
+        if value.startswith("configs/") and (path := shipped_folder("configs") / value[len("configs/") :]).is_file():
+            return path
+    return None
 
 
 def merge(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,7 +103,8 @@ def _another_class(before: Mapping[str, Any], value: Mapping[str, Any]) -> bool:
 def _load(text: str) -> Any:
     """What jsonargparse calls, in the folder of the file, with its text; and with every single value."""
     content = _yaml(text)
-    return compose(content, Path.cwd()) if isinstance(content, dict) else content
+    part = isinstance(content, str) and content.startswith("configs/")  # else it may be any name of a file
+    return compose(content, Path.cwd()) if part or isinstance(content, dict) else content
 
 
 _yaml = get_loader("yaml")

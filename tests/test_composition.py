@@ -128,3 +128,17 @@ def test_merging_keeps_all_that_the_file_says_and_nothing_that_neither_says(
 @given(mappings)
 def test_what_includes_nothing_is_composed_of_itself(content: dict[str, object]) -> None:
     assert compose(yaml.safe_load(yaml.safe_dump(content)), Path("/nowhere")) == content
+
+
+def test_shipped_files_are_found_from_any_folder(tmp_path: Path) -> None:
+    path = write(
+        tmp_path, run="config: configs/base.yaml\nretention: configs/retention/default.yaml\nother: configs/no.yaml"
+    )
+    found = read_configuration(path)
+    assert found == read_configuration(shipped_folder("configs") / "base.yaml") | {
+        "retention": read_configuration(shipped_folder("configs") / "retention" / "default.yaml"),
+        "other": "configs/no.yaml",
+    }
+    (tmp_path / "configs").mkdir()
+    write(tmp_path / "configs", base="mine: 1")
+    assert read_configuration(path)["mine"] == 1 and "trainer" not in read_configuration(path)

@@ -74,6 +74,8 @@ class ActingExpert(Expert):
         self, suite: TaskSuite, episodes: Sequence[Episode], on_step: Callable[[int], None] | None = None
     ) -> list[Trajectory]:
         """Runs all episodes side by side; those that fail are tried again with seeds keyed by (seed, attempt)."""
+        if suite.discrete and self.noise:
+            raise InputError(f"expert.noise is {self.noise}, but the actions of suite '{suite.name}' are discrete.")
         actor = _OnGoals(self.actor(suite), suite)
         wanted = dict(enumerate(episodes))
         found: dict[int, Trajectory] = {}

@@ -1,5 +1,7 @@
 """`python -m amf_lightning.experts.measure`: returns of random actions and of an expert, task by task.
 
+Of a run's configuration, `--config FILE`, or of a suite and weights that are named. What `--output` writes can be given
+to the suite as its `reference`.
 With `--publish` the numbers go beside the shipped weights: `reference.json`, which scores are normalised by, and a
 card, `expert.md`, for people.
 """
@@ -12,14 +14,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
+from amf_lightning.composition import find_configuration, read_configuration
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
-from amf_lightning.experts.expert import Expert
+from amf_lightning.experts import own, scripted, stable_baselines3, state_dict  # noqa: F401 - by their short names
+from amf_lightning.experts.expert import ActingExpert, Expert
 from amf_lightning.experts.trained import TrainedExpert
 from amf_lightning.shipped import manifest, publish, shipped_folder
-from amf_lightning.tasks import halfcheetah, humanoid  # noqa: F401 - suites to choose by their short names
+from amf_lightning.tasks import designed, gymnasium_suite, halfcheetah, humanoid, integrator  # noqa: F401 - suites to choose by their short names
 from amf_lightning.tasks.rollout import rollout
 from amf_lightning.tasks.seeding import Purpose, keyed_seed
 from amf_lightning.tasks.task import Episode, TaskSuite
@@ -61,19 +65,19 @@ def measure(suite: TaskSuite, expert: Expert, episodes: int) -> dict[str, Measur
     blind = rollout(UniformActor(suite.action_dim), suite, asked)
     measured = {}
     for task in suite.tasks:
-        own = slice(task.index * episodes, (task.index + 1) * episodes)
-        random = [trajectory.episode_return for trajectory in blind[own]]
-        returns = [trajectory.episode_return for trajectory in shown[own]]
-        names = sorted({name for trajectory in shown[own] for name in trajectory.metrics})
+        rows = slice(task.index * episodes, (task.index + 1) * episodes)
+        random = [trajectory.episode_return for trajectory in blind[rows]]
+        returns = [trajectory.episode_return for trajectory in shown[rows]]
+        names = sorted({name for trajectory in shown[rows] for name in trajectory.metrics})
         measured[task.name] = Measured(
             random=float(np.mean(random)),
             random_spread=float(np.std(random)),
             expert=float(np.mean(returns)),
             spread=float(np.std(returns)),
-            success=float(np.mean([trajectory.success for trajectory in shown[own]])),
-            length=float(np.mean([trajectory.length for trajectory in shown[own]])),
+            success=float(np.mean([trajectory.success for trajectory in shown[rows]])),
+            length=float(np.mean([trajectory.length for trajectory in shown[rows]])),
             metrics={
-                name: float(np.mean([t.metrics[name] for t in shown[own] if name in t.metrics])) for name in names
+                name: float(np.mean([t.metrics[name] for t in shown[rows] if name in t.metrics])) for name in names
             },
         )
     return measured
@@ -95,14 +99,20 @@ def main(arguments: list[str] | None = None) -> None:
     """Parses the command line, measures, prints, and publishes if asked to."""
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = ArgumentParser(prog="python -m amf_lightning.experts.measure", description=__doc__, allow_abbrev=False)
-    parser.add_subclass_arguments(TaskSuite, "suite", required=True)
-    parser.add_argument("--weights", type=str, required=True, help="Shipped name, e.g. halfcheetah/expert, or a path.")
+    parser.add_argument("--config", type=str, default="", help="Take suite and expert from this run's configuration.")
+    parser.add_subclass_arguments(TaskSuite, "suite")
+    parser.add_subclass_arguments(Expert, "expert")
+    parser.add_argument("--weights", type=str, default="", help="Of a TrainedExpert: shipped name or path.")
     parser.add_argument("--episodes", type=int, default=50, help="Episodes of each task.")
     parser.add_argument("--publish", action="store_true", help="Write reference.json and expert.md beside the weights.")
     parser.add_argument("--output", type=str, default="", help="Write them into this file too, for suite.reference.")
-    values = parser.parse_args(arguments)
-    made = parser.instantiate(values)
-    measured = measure(made.suite, TrainedExpert(values.weights, successes_only=False), values.episodes)
+    made = parser.instantiate(_with_configuration(parser, arguments))
+    expert, values = TrainedExpert(made.weights) if made.weights else made.expert, made
+    if made.suite is None or expert is None:
+        raise InputError("Say what to measure: --config FILE, or --suite and --weights or --expert.")
+    if isinstance(expert, ActingExpert):
+        expert.successes_only = False
+    measured = measure(made.suite, expert, values.episodes)
     print(table(measured), end="")
     kept = [argument for argument in arguments if argument != "--publish"]
     command = f"python -m amf_lightning.experts.measure {shlex.join(kept)}"
@@ -113,12 +123,26 @@ def main(arguments: list[str] | None = None) -> None:
         _publish(made.suite, values.weights, values.episodes, measured, reference, command)
 
 
+def _with_configuration(parser: ArgumentParser, arguments: list[str]) -> Namespace:
+    """The command line over the suite and the expert of its `--config`; without reference, which is to be measured."""
+    values = parser.parse_args(arguments)
+    if not values.config:
+        return values
+    content = read_configuration(find_configuration(values.config))
+    parts = {key: content[key] for key in ("suite", "expert") if isinstance(content, dict) and key in content}
+    if isinstance(suite := parts.get("suite"), dict):
+        parts["suite"] = {**suite, "init_args": suite.get("init_args", {}) | {}}
+        parts["suite"]["init_args"].pop("reference", None)
+    parser.set_defaults(parts)
+    return parser.parse_args(arguments)
+
+
 def _reference(suite: TaskSuite, episodes: int, measured: dict[str, Measured], command: str) -> str:
     """What `suite.reference` names, as JSON."""
     horizons = {task.horizon for task in suite.tasks}
     content = {
         "suite": suite.name,
-        "horizon": horizons.pop() if len(horizons) == 1 else None,
+        "horizon": horizons.pop() if len(horizons) == 1 else {task.name: task.horizon for task in suite.tasks},
         "episodes": episodes,
         "command": command,
         "tasks": {task: row.__dict__ for task, row in measured.items()},

@@ -18,6 +18,7 @@ from amf_lightning.evaluation.metric import EpisodeMetric
 from amf_lightning.evaluation.scores import Evaluation, check_scorable, evaluate_returns
 from amf_lightning.fine_tuning.checkpoint_io import read_checkpoint
 from amf_lightning.fine_tuning.refitting import check_alone, check_refitted, idle_optimizer
+from amf_lightning.policies.categorical import check_actions
 from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.policies.protocol import Policy, RefittedPolicy, frozen_copy
 from amf_lightning.policies.statistics import FeatureStatistics, feature_statistics
@@ -68,6 +69,7 @@ class BehaviouralCloning(LightningModule):
         self.file: PolicyFile | None = None
         self._factory = (policy,)
         self.policy = self._fresh()
+        check_actions(self.policy, suite)
         # Behind a tuple, so that Lightning neither trains nor saves π0: it is read from its file each time.
         self._pretrained = (frozen_copy(self.policy),)
         if pretrained is not None:

@@ -48,14 +48,8 @@ class GaussianProcessPolicy(RefittedPolicy):
         capacity: int = 1024,
     ) -> None:
         super().__init__()
-        options: dict[str, float] = {
-            "observation_lengthscale": observation_lengthscale,
-            "context_lengthscale": context_lengthscale,
-            "noise": noise,
-            "capacity": capacity,
-        }
-        self.options = {**options}
-        for name, value in options.items():
+        positive = (observation_lengthscale, context_lengthscale, noise, capacity)
+        for name, value in zip(self.options, positive, strict=True):
             if not value > 0:
                 raise InputError(f"GaussianProcessPolicy: {name} is {value}; it must be positive.")
         self.noise, self.capacity = noise, capacity
@@ -65,14 +59,6 @@ class GaussianProcessPolicy(RefittedPolicy):
         self.register_buffer("used", torch.tensor(0))
         self._solution: tuple[Tensor, Tensor, Tensor] | None = None
         self.register_load_state_dict_post_hook(lambda module, _: setattr(module, "_solution", None))  # type: ignore[no-untyped-call]
-
-    @property
-    def is_normalised(self) -> bool:
-        """Lengthscales are in the units of the suite: there is nothing to normalise."""
-        return True
-
-    def fit_normaliser(self, observations: Tensor, contexts: Tensor) -> None:
-        """Nothing: see `is_normalised`."""
 
     @torch.no_grad()
     def refit(self, start: Policy, observations: Tensor, contexts: Tensor, actions: Tensor) -> None:

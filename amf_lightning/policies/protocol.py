@@ -1,33 +1,60 @@
 """What the rest of the package needs of a policy, and nothing more."""
 
+import inspect
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from copy import deepcopy
 from itertools import chain
+from typing import Any, ClassVar, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from amf_lightning.errors import InputError
 
 
 class Policy(nn.Module, ABC):
-    """A task-conditioned policy: one that ends in a linear layer, or a `RefittedPolicy`.
+    """A task-conditioned policy: any torch module that acts and ends in a linear layer, or a `RefittedPolicy`.
+
+    A subclass gives `act` and, unless its last linear layer is the last one that it registers, `output_layer`. All
+    else has a default: an action distribution N(act(s, c), action_std²), trained by the mean squared error, and inputs
+    that are not normalised. See docs/your-own-policy.md.
 
     Shapes: observations [N, O], contexts [N, C], actions [N, A] in [-1, 1]. Constructed as
     `cls(observation_dim, context_dim, action_dim, **options)`, where the options are plain types: they are written
     into the policy's file so that it can be made again without its configuration.
     """
 
+    discrete: ClassVar[bool] = False
+    """Whether actions are choices, one-hot; must agree with the suite."""
+    action_std: float = 0.1
+    """Standard deviation declared for `log_prob` and `sample`; it does not enter the loss."""
     options: dict[str, object]
-    """Keyword arguments of the constructor beyond the three dimensions."""
+    """Keyword arguments of the constructor beyond the three dimensions, defaults included; kept by themselves."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Keeps the options that the constructor is called with; copies are made without any."""
+        policy = super().__new__(cls)
+        if args or kwargs:
+            bound = inspect.signature(cls).bind(*args, **kwargs)
+            bound.apply_defaults()
+            options = list(bound.arguments.items())[3:]
+            # Lists, as the file will give them back.
+            policy.__dict__["options"] = {k: list(v) if isinstance(v, tuple) else v for k, v in options}
+        return policy
 
     @property
     def output_layer(self) -> nn.Linear:
-        """The last linear layer. A policy that learns by gradient steps has one.
+        """The last linear layer, applied once to one row [F] of each state: by default the last one registered.
 
         Raises:
             InputError: this policy has none.
         """
+        layers = [module for module in self.modules() if isinstance(module, nn.Linear)]
+        if layers:
+            return layers[-1]
         raise InputError(
             f"{type(self).__name__} does not end in a linear layer, so it has neither features nor gradients of one. "
             "Choose an embedding that is a kernel on states and contexts."
@@ -51,26 +78,32 @@ class Policy(nn.Module, ABC):
     def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
         """Deterministic actions, [N, A] (the mean of the action distribution, in [-1, 1])."""
 
-    @abstractmethod
+    def forward(self, observations: Tensor, contexts: Tensor) -> Tensor:
+        """`act`."""
+        return self.act(observations, contexts)
+
     def loss(self, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
         """Behavioural-cloning loss of each row, [N]. Its graph passes through `output_layer`, if there is one."""
+        return F.mse_loss(self.act(observations, contexts), actions, reduction="none").mean(dim=1)
 
-    @abstractmethod
     def log_prob(self, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
         """Log density of the actions under the policy's action distribution, [N]."""
+        z = (actions - self.act(observations, contexts)) / self.action_std
+        return (-0.5 * z.square() - math.log(self.action_std * math.sqrt(2 * math.pi))).sum(dim=1)
 
-    @abstractmethod
+    @torch.no_grad()
     def sample(self, observations: Tensor, contexts: Tensor, generator: torch.Generator) -> Tensor:
         """Actions drawn from the action distribution whose density `log_prob` gives, [N, A]."""
+        mean = self.act(observations, contexts)
+        return mean + self.action_std * torch.randn(mean.shape, generator=generator).to(mean)
 
-    @abstractmethod
     def fit_normaliser(self, observations: Tensor, contexts: Tensor) -> None:
         """Sets the input normalisation from data. Called once, before the first training of a new policy."""
 
     @property
-    @abstractmethod
     def is_normalised(self) -> bool:
-        """Whether `fit_normaliser` was called, now or before the policy was saved."""
+        """Whether `fit_normaliser` was called, now or before the policy was saved; or has nothing to do."""
+        return True
 
     def features(self, observations: Tensor, contexts: Tensor) -> Tensor:
         """Input of `output_layer`, [N, F], read by a hook so that a subclass need not provide it."""
@@ -80,7 +113,8 @@ class Policy(nn.Module, ABC):
             self.act(observations, contexts)
         finally:
             handle.remove()
-        return captured[-1]
+        check_output_layer(self, [tuple(found.shape) for found in captured], len(observations))
+        return captured[0]
 
     def embed(self, observations: Tensor, contexts: Tensor) -> Tensor:
         """φ, what makes two states alike to `LastLayerFeatures`, [N, P]: `features` with a 1 appended for the bias.
@@ -91,6 +125,23 @@ class Policy(nn.Module, ABC):
         """
         features = self.features(observations, contexts)
         return torch.cat([features, torch.ones_like(features[:, :1])], dim=1)
+
+
+def check_output_layer(policy: Policy, inputs: Sequence[tuple[int, ...]], rows: int) -> None:
+    """Raises InputError unless the layer was applied once, to one vector of each row.
+
+    Args:
+        policy: whose layer it is.
+        inputs: shapes of what it was applied to.
+        rows: N.
+    """
+    if [shape[:-1] for shape in inputs] != [(rows,)]:
+        name = next(name for name, module in policy.named_modules() if module is policy.output_layer)
+        raise InputError(
+            f"{type(policy).__name__}: the layer '{name}' must be applied once to [{rows}, features] for {rows} states"
+            f", but it was applied to {', '.join(map(str, inputs)) or 'nothing'}. Give the policy a property "
+            "`output_layer` that is its last linear layer, or an `embed` of its own."
+        )
 
 
 class RefittedPolicy(Policy):

@@ -167,7 +167,15 @@ def build_policy(
     """A fresh policy whose initial weights depend on `generator` alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
-        return factory(suite["observation_dim"], suite["context_dim"], suite["action_dim"])
+        policy = factory(suite["observation_dim"], suite["context_dim"], suite["action_dim"])
+    try:
+        json.dumps(policy.options)
+    except TypeError as error:
+        raise InputError(
+            f"The options of {type(policy).__name__}, {policy.options}, cannot be written into its file ({error}). "
+            "Let its constructor take plain numbers, strings and lists."
+        ) from error
+    return policy
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -32,6 +32,11 @@ class AdaptivePrior(Retention):
         self.caution = caution
 
     def wrap(self, policy: Policy, suite: TaskSuite) -> Policy:
+        if policy.discrete:
+            raise InputError(
+                "AdaptivePrior mixes actions, and those of this suite are choices. Use SelfDistillation or "
+                "ParameterIsolation."
+            )
         if not policy.is_normalised:
             raise InputError("AdaptivePrior holds on to π0, and there is none: set model.pretrained.")
         return PriorMixture.of(policy, suite.contexts, suite.action_dim, suite.observation_dim)

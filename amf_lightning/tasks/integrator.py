@@ -38,6 +38,15 @@ def expert_actions(positions: Array, goals: Array) -> Array:
     return actions
 
 
+def reward_of(distances: Array, precision: Array | float | None) -> Array:
+    """−d, or, for a task that has a precision w, −min(d/w, 1): any miss by more than w is worth nothing.
+
+    >>> reward_of(np.array([0.05, 0.3]), 0.1)
+    array([-0.5, -1. ])
+    """
+    return -distances if precision is None else -np.minimum(distances / precision, 1.0)
+
+
 class Integrator(TaskSuite):
     """The 2-D integrator of AMF (arXiv 2410.05026): a task is a goal on a circle, by default one of twelve.
 
@@ -78,7 +87,7 @@ class Integrator(TaskSuite):
             for index, angle in enumerate(angles)
             for goal in [(radius * math.cos(math.radians(angle)), radius * math.sin(math.radians(angle)))]
         )
-        self.reference = _reference(np.array([task.context for task in self.tasks]), horizon)
+        self.reference = simulated_reference(np.array([task.context for task in self.tasks]), horizon)
 
     def make(self, task: Task, render_mode: str | None = None) -> gymnasium.Env[NDArray[Any], NDArray[Any]]:
         """A point in the plane; the goal is given to `reset`."""
@@ -96,6 +105,7 @@ class _Point(gymnasium.Env[NDArray[Any], NDArray[Any]]):
         self.render_mode = render_mode
         self._horizon, self._radius, self._tolerance = horizon, radius, tolerance
         self._position = self._goal = np.zeros(2)
+        self._precision: float | None = None
         self._steps = 0
 
     def reset(
@@ -105,6 +115,7 @@ class _Point(gymnasium.Env[NDArray[Any], NDArray[Any]]):
         if not options or "goal" not in options:
             raise InputError("reset needs options={'goal': (x, y)}: the integrator has no default goal.")
         self._goal = np.array(options["goal"], dtype=np.float64)
+        self._precision = options.get("precision")
         self._position = self.np_random.uniform(-START, START, 2)
         self._steps = 0
         return self._position.astype(np.float32), {}
@@ -113,8 +124,10 @@ class _Point(gymnasium.Env[NDArray[Any], NDArray[Any]]):
         self._position = move(self._position, np.asarray(action, dtype=np.float64))
         self._steps += 1
         distance = math.dist(self._position, self._goal)
-        info = {"success": distance < self._tolerance, "metrics": {"distance": distance}}
-        return self._position.astype(np.float32), -distance, False, self._steps >= self._horizon, info
+        tolerance = self._tolerance if self._precision is None else self._precision
+        info = {"success": distance < tolerance, "metrics": {"distance": distance}}
+        reward = float(reward_of(np.array(distance), self._precision))
+        return self._position.astype(np.float32), reward, False, self._steps >= self._horizon, info
 
     def render(self) -> NDArray[np.uint8] | None:
         """A picture [128, 128, 3] of the square around the circle."""
@@ -128,8 +141,18 @@ class _Point(gymnasium.Env[NDArray[Any], NDArray[Any]]):
         return picture
 
 
-def _reference(goals: Array, horizon: int) -> ReferenceReturns:
-    """Returns of random actions and of the expert at each goal [K, 2], over the same drawn starts for all."""
+def simulated_reference(
+    goals: Array, horizon: int, precision: Array | None = None, suite: str = "integrator.Integrator"
+) -> ReferenceReturns:
+    """Returns of random actions and of the expert at each goal [K, 2], over the same drawn starts for all.
+
+    Args:
+        goals: [K, 2].
+        horizon: steps.
+        precision: of each task, [K], if they have any.
+        suite: module and class, for the command.
+    """
+    module = suite.partition(".")[0]
     rng = np.random.default_rng(0)
     starts = rng.uniform(-START, START, (_EPISODES, 1, 2))
     blind, expert = np.broadcast_to(starts, (_EPISODES, len(goals), 2)), starts
@@ -137,11 +160,11 @@ def _reference(goals: Array, horizon: int) -> ReferenceReturns:
     for _ in range(horizon):
         blind = move(blind, rng.uniform(-1.0, 1.0, (_EPISODES, 1, 2)))
         expert = move(expert, expert_actions(expert, goals))
-        random_returns = random_returns - np.linalg.norm(blind - goals, axis=-1)
-        expert_returns = expert_returns - np.linalg.norm(expert - goals, axis=-1)
+        random_returns = random_returns + reward_of(np.linalg.norm(blind - goals, axis=-1), precision)
+        expert_returns = expert_returns + reward_of(np.linalg.norm(expert - goals, axis=-1), precision)
     return ReferenceReturns(
         random=tuple(random_returns.mean(0).tolist()),
         expert=tuple(expert_returns.mean(0).tolist()),
         spread=tuple(expert_returns.std(0).tolist()),
-        command='python -c "from amf_lightning.tasks.integrator import Integrator; print(Integrator().reference)"',
+        command=f'python -c "from amf_lightning.tasks import {module}; print({suite}().reference)"',
     )

@@ -1,7 +1,7 @@
 """Reference returns of a suite as a file: between which returns scores are normalised, and how they were measured."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from amf_lightning.errors import InputError
 from amf_lightning.shipped import checkpoint_path
@@ -29,13 +29,35 @@ def load_reference(name: str, suite: str, tasks: Sequence[Task]) -> ReferenceRet
     for task in tasks:
         if task.name not in rows:
             raise InputError(f"{path} has no reference returns of task '{task.name}'. {advice}")
-        if task.horizon != horizon:
+        measured = horizon.get(task.name) if isinstance(horizon, dict) else horizon
+        if task.horizon != measured:
             raise InputError(
-                f"{path} holds returns of {horizon}-step episodes, task '{task.name}' has {task.horizon}. {advice}"
+                f"{path} holds returns of {measured}-step episodes, task '{task.name}' has {task.horizon}. {advice}"
             )
     return ReferenceReturns(
         random=tuple(rows[task.name]["random"] for task in tasks),
         expert=tuple(rows[task.name]["expert"] for task in tasks),
         spread=tuple(rows[task.name]["spread"] for task in tasks),
         command=content["command"],
+    )
+
+
+def given_reference(rows: Mapping[str, Mapping[str, float]], tasks: Sequence[Task]) -> ReferenceReturns:
+    """Reference returns that the user knows: for each task, by name, `random`, `expert` and perhaps `spread` (else 0).
+
+    Raises:
+        InputError: a task has none, or something else is there.
+    """
+    for task in tasks:
+        row = rows.get(task.name, {})
+        if not {"random", "expert"} <= set(row) <= {"random", "expert", "spread"}:
+            raise InputError(
+                f"The reference returns of task '{task.name}' are {dict(row)}; give `random`, `expert` and, if known, "
+                "`spread`, the standard deviation of the expert's return over episodes."
+            )
+    return ReferenceReturns(
+        random=tuple(float(rows[task.name]["random"]) for task in tasks),
+        expert=tuple(float(rows[task.name]["expert"]) for task in tasks),
+        spread=tuple(float(rows[task.name].get("spread", 0.0)) for task in tasks),
+        command="given in the configuration",
     )

@@ -68,6 +68,10 @@ class TaskSuite(ABC):
     tasks: tuple[Task, ...]
     observation_dim: int
     action_dim: int
+    discrete: bool = False
+    """Whether actions are choices: one-hot vectors, of which the environment reads the largest entry."""
+    action_bounds: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    """What -1 and 1 stand for in the environment's own units, [A] each; None if for themselves."""
     reference: ReferenceReturns | None = None
     weights: tuple[float, ...] | None = None
     """Evaluation distribution over tasks; uniform if None. Read it through `distribution`."""
@@ -131,4 +135,5 @@ class TaskSuite(ABC):
             "observation_dim": self.observation_dim,
             "action_dim": self.action_dim,
             "context_dim": self.context_dim,
+            **({"discrete": True} if self.discrete else {}),
         }

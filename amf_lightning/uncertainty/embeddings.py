@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from amf_lightning.errors import InputError
-from amf_lightning.policies.protocol import Policy, features_with_bias
+from amf_lightning.policies.protocol import Policy, check_output_layer, features_with_bias
 from amf_lightning.uncertainty.knowledge import Embedded as Embedded
 from amf_lightning.uncertainty.knowledge import Knowledge as Knowledge
 from amf_lightning.uncertainty.knowledge import States as States
@@ -267,8 +267,9 @@ def gradient_factors(policy: Policy, states: States) -> Tensor:
             loss = policy.loss(*rows).sum()
     finally:
         handle.remove()
-    (residuals,) = torch.autograd.grad(loss, outputs[-1])
-    factors = torch.cat([residuals, inputs[-1], torch.ones_like(residuals[:, :1])], dim=1).to(torch.float64)
+    check_output_layer(policy, [tuple(found.shape) for found in inputs], len(rows[0]))
+    (residuals,) = torch.autograd.grad(loss, outputs[0])
+    factors = torch.cat([residuals, inputs[0], torch.ones_like(residuals[:, :1])], dim=1).to(torch.float64)
     return factors.reshape(*states.observations.shape[:-1], -1)
 
 

@@ -1,0 +1,47 @@
+"""An expert of the user: whatever acts."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from amf_lightning.errors import InputError
+from amf_lightning.experts.expert import ActingExpert
+from amf_lightning.tasks.actor import Actor
+from amf_lightning.tasks.import_path import imported
+from amf_lightning.tasks.task import TaskSuite
+
+
+class ActorExpert(ActingExpert):
+    """Any class with `act(observations, contexts) -> actions`, tensors [N, O], [N, C], [N, A] in [-1, 1].
+
+    It must be deterministic, row by row: what it does in one episode must not depend on the rows beside it.
+
+    Args:
+        actor: import path of the class, e.g. `my_module.MyController`, or of a function that makes the actor.
+        arguments: of its constructor.
+        noise: see `ActingExpert`.
+        successes_only: see `ActingExpert`.
+        max_attempts: see `ActingExpert`.
+
+    Raises:
+        InputError: it cannot be found or made, or it does not act.
+    """
+
+    def __init__(
+        self,
+        actor: str,
+        arguments: Mapping[str, Any] | None = None,
+        noise: float = 0.0,
+        successes_only: bool = True,
+        max_attempts: int = 5,
+    ) -> None:
+        super().__init__(noise, successes_only, max_attempts)
+        factory = imported(actor, "expert.actor")
+        try:
+            self._actor: Actor = factory(**(arguments or {}))
+        except TypeError as error:
+            raise InputError(f"The expert '{actor}' cannot be made with {dict(arguments or {})}: {error}.") from error
+        if not callable(getattr(self._actor, "act", None)):
+            raise InputError(f"The expert '{actor}' has no method act(observations, contexts).")
+
+    def actor(self, suite: TaskSuite) -> Actor:
+        return self._actor

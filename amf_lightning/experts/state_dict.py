@@ -1,0 +1,105 @@
+"""Actors from plain weight files: safetensors, or a state dict that torch has saved."""
+
+import pickle
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from amf_lightning.errors import InputError
+from amf_lightning.experts.network import Network, NetworkExpert, in_own_units, squashed
+from amf_lightning.policies.weights import read_safetensors
+
+
+class StateDictExpert(NetworkExpert):
+    """Linear layers with an activation between them, from tensors `NAME.weight` [out, in] and `NAME.bias` [out].
+
+    Files named `*.safetensors`, else what `torch.save` wrote, read as tensors and plain types only. A state dict may
+    lie in it under the key `state_dict`. The network sees the observation, or the observation followed by the task's
+    goal, whichever has the width of its input.
+
+    Args:
+        weights: a file, or for each task, by name, its own.
+        prefix: of the names of the layers, e.g. `actor.`; others in the file are ignored.
+        layers: their names behind the prefix, from input to output; if None, all, in alphabetical order of the names
+            with numbers by value.
+        activation: between the layers.
+        tanh: end with tanh; else the outputs are actions in the environment's own units, and are clipped.
+        unsafe_pickle: read a file of torch that holds more than tensors and plain types. That runs whatever code its
+            author put there: never with files of strangers.
+        noise: see `ActingExpert`.
+        successes_only: see `ActingExpert`.
+        max_attempts: see `ActingExpert`.
+
+    Raises:
+        InputError: a file is missing, damaged or unsafe, or its layers do not follow one another.
+    """
+
+    def __init__(
+        self,
+        weights: str | dict[str, str],
+        prefix: str = "",
+        layers: list[str] | None = None,
+        activation: type[nn.Module] = nn.ReLU,
+        tanh: bool = True,
+        unsafe_pickle: bool = False,
+        noise: float = 0.0,
+        successes_only: bool = True,
+        max_attempts: int = 5,
+    ) -> None:
+        def read(path: Path) -> Network:
+            tensors = read_tensors(path, unsafe_pickle)
+            found = linear_layers(path, tensors, prefix, layers)
+            return Network(path, found, activation(), squashed if tanh else in_own_units)
+
+        super().__init__(weights, read, noise, successes_only, max_attempts)
+
+
+def read_tensors(path: Path, unsafe_pickle: bool = False) -> dict[str, Tensor]:
+    """The tensors of a file by name; InputError if it is missing, damaged, or would have to be unpickled."""
+    if path.suffix == ".safetensors":
+        return read_safetensors(path)[0]
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=not unsafe_pickle)
+    except FileNotFoundError:
+        raise InputError(f"There is no file {path}.") from None
+    except (pickle.UnpicklingError, KeyError, RuntimeError, EOFError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"{path} is damaged or holds more than tensors and plain types ({reason}). If you trust whoever made it, "
+            "set expert.unsafe_pickle: true, which runs the code in it; better save its state_dict() as safetensors."
+        ) from error
+    if isinstance(content, nn.Module):
+        content = content.state_dict()
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping):
+        raise InputError(f"{path} holds a {type(content).__name__}, not a state dict.")
+    return {name: tensor for name, tensor in content.items() if isinstance(tensor, Tensor)}
+
+
+def linear_layers(
+    path: Path, tensors: Mapping[str, Tensor], prefix: str, layers: Sequence[str] | None
+) -> list[tuple[Tensor, Tensor]]:
+    """Weight and bias of each layer, from input to output; see `StateDictExpert`."""
+    weights = [name.removesuffix(".weight") for name, tensor in tensors.items() if name.endswith(".weight")]
+    known = [name.removeprefix(prefix) for name in weights if name.startswith(prefix)]
+    names = sorted(known, key=_natural) if layers is None else list(layers)
+    found = []
+    for name in names:
+        weight, bias = (tensors.get(f"{prefix}{name}.{part}") for part in ("weight", "bias"))
+        if weight is None or bias is None or weight.ndim != 2 or bias.ndim != 1:
+            raise InputError(
+                f"{path} has no linear layer '{prefix}{name}' (a weight [out, in] and a bias [out]). Set "
+                f"expert.layers; there are {', '.join(sorted(known, key=_natural)) or 'no weights under this prefix'}."
+            )
+        found.append((weight.float(), bias.float()))
+    return found
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sorts `net.2` before `net.10`."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]

@@ -1,0 +1,76 @@
+"""Policies of discrete actions: a choice is a one-hot vector, learned by cross-entropy."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from amf_lightning.errors import InputError
+from amf_lightning.policies.mlp import Perceptron
+from amf_lightning.policies.protocol import Policy
+from amf_lightning.tasks.task import TaskSuite
+
+
+class CategoricalPolicy(Policy):
+    """π(a | s, c) = softmax(z)_a with logits z: it acts by the largest one, as a one-hot vector [A].
+
+    Actions that it is given count by their largest entry, as in environments (`OneHot`). A subclass gives `logits`,
+    the output of its last linear layer.
+    """
+
+    discrete = True
+
+    @abstractmethod
+    def logits(self, observations: Tensor, contexts: Tensor) -> Tensor:
+        """z, [N, A]."""
+
+    def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
+        logits = self.logits(observations, contexts)
+        return F.one_hot(logits.argmax(dim=1), logits.shape[1]).to(logits)
+
+    def loss(self, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
+        """Cross-entropy, [N]; its derivative by z is softmax(z) − one-hot(a)."""
+        return -self.log_prob(observations, contexts, actions)
+
+    def log_prob(self, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
+        """log π(a | s, c), [N]."""
+        logs = torch.log_softmax(self.logits(observations, contexts), dim=1)
+        return logs.gather(1, actions.argmax(dim=1, keepdim=True)).squeeze(1)
+
+    @torch.no_grad()
+    def sample(self, observations: Tensor, contexts: Tensor, generator: torch.Generator) -> Tensor:
+        chances = torch.softmax(self.logits(observations, contexts), dim=1).cpu()
+        drawn = torch.multinomial(chances, 1, generator=generator).squeeze(1)
+        return F.one_hot(drawn, chances.shape[1]).to(observations)
+
+
+class CategoricalMLPPolicy(CategoricalPolicy, Perceptron):
+    """z = W h(s, c) + b with a ReLU network h, for environments of discrete actions.
+
+    Args:
+        observation_dim: O.
+        context_dim: C.
+        action_dim: A, the number of actions.
+        hidden: widths of the hidden layers; the last one is the number of features F.
+    """
+
+    def __init__(
+        self, observation_dim: int, context_dim: int, action_dim: int, hidden: Sequence[int] = (256, 256)
+    ) -> None:
+        super().__init__(observation_dim, context_dim, action_dim, hidden)
+
+    def logits(self, observations: Tensor, contexts: Tensor) -> Tensor:
+        return self.outputs(observations, contexts)
+
+
+def check_actions(policy: Policy, suite: TaskSuite) -> None:
+    """Raises InputError if one of policy and suite has discrete actions and the other has not."""
+    if policy.discrete != suite.discrete:
+        kinds = {True: "discrete", False: "continuous"}
+        advice = "CategoricalMLPPolicy" if suite.discrete else "MLPPolicy"
+        raise InputError(
+            f"{type(policy).__name__} has {kinds[policy.discrete]} actions, suite '{suite.name}' has "
+            f"{kinds[suite.discrete]} ones. Set model.policy, e.g. to {advice}."
+        )

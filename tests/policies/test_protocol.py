@@ -1,0 +1,96 @@
+"""What a policy of a user needs, and what it gets for it."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from amf_lightning.errors import InputError
+from amf_lightning.policies.protocol import Policy
+from amf_lightning.policies.weights import build_policy
+from amf_lightning.uncertainty.embeddings import States, gradient_factors
+
+DIMS = {"observation_dim": 3, "context_dim": 2, "action_dim": 1}
+
+
+class Least(Policy):
+    """No more than is asked for."""
+
+    def __init__(
+        self, observation_dim: int, context_dim: int, action_dim: int, width: int = 4, name: object = "x"
+    ) -> None:
+        super().__init__()
+        self.body = nn.Linear(observation_dim + context_dim, width)
+        self.top = nn.Linear(width, action_dim)
+
+    def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
+        return torch.tanh(self.top(torch.relu(self.body(torch.cat([observations, contexts], dim=1)))))
+
+
+class Critic(Least):
+    """Has a linear layer that is registered later and not used to act."""
+
+    def __init__(self, observation_dim: int, context_dim: int, action_dim: int) -> None:
+        super().__init__(observation_dim, context_dim, action_dim)
+        self.value = nn.Linear(4, 1)
+
+
+class Tokens(Least):
+    """Applies its last layer to two tokens of each state."""
+
+    def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
+        hidden = torch.relu(self.body(torch.cat([observations, contexts], dim=1)))
+        return torch.tanh(self.top(torch.stack([hidden, -hidden], dim=1))).mean(dim=1)
+
+
+@pytest.fixture
+def rows() -> States:
+    generator = torch.Generator().manual_seed(0)
+    return States(*(torch.randn(5, size, generator=generator) for size in (3, 2, 1)))
+
+
+def test_the_defaults_agree_with_each_other(rows: States) -> None:
+    policy = Least(3, 2, 1)
+    mean = policy(rows.observations, rows.contexts)
+    normal = torch.distributions.Normal(mean, policy.action_std)
+    assert rows.actions is not None
+    log_prob = policy.log_prob(rows.observations, rows.contexts, rows.actions)
+    wanted: Tensor = normal.log_prob(rows.actions)  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(log_prob, wanted.sum(1))
+    loss = policy.loss(rows.observations, rows.contexts, rows.actions)
+    torch.testing.assert_close(loss, (mean - rows.actions).square().mean(1))
+    many = rows.observations[:1].expand(20_000, -1), rows.contexts[:1].expand(20_000, -1)
+    drawn = policy.sample(*many, torch.Generator().manual_seed(1))
+    assert abs(float(drawn.mean() - mean[0].detach())) < 0.005 and abs(float(drawn.std()) - 0.1) < 0.005
+    assert policy.is_normalised
+
+
+def test_features_are_those_of_the_last_layer(rows: States) -> None:
+    policy = Least(3, 2, 1)
+    assert policy.output_layer is policy.top
+    inputs = torch.cat([rows.observations, rows.contexts], dim=1)
+    assert torch.equal(policy.features(rows.observations, rows.contexts), torch.relu(policy.body(inputs)))
+
+
+@pytest.mark.parametrize(("kind", "reason"), [(Critic, "'value'.*applied to nothing"), (Tokens, r"'top'.*\(5, 2, 4\)")])
+def test_a_last_layer_that_is_none_is_refused(kind: type[Policy], reason: str, rows: States) -> None:
+    policy = kind(3, 2, 1)
+    with pytest.raises(InputError, match=reason):
+        policy.features(rows.observations, rows.contexts)
+    with pytest.raises(InputError, match=reason):
+        gradient_factors(policy, rows)
+
+
+def test_options_are_kept_however_they_are_given() -> None:
+    assert Least(3, 2, 1).options == {"width": 4, "name": "x"}
+    assert Least(3, 2, 1, 8, name="y").options == {"width": 8, "name": "y"}
+    assert copy.deepcopy(Least(3, 2, 1, 8)).options == {"width": 8, "name": "x"}
+
+
+def test_options_that_no_file_can_hold_are_refused_at_once() -> None:
+    def make(observation_dim: int, context_dim: int, action_dim: int) -> Policy:
+        return Least(observation_dim, context_dim, action_dim, name=torch.zeros(1))
+
+    with pytest.raises(InputError, match=r"options of Least.*plain numbers"):
+        build_policy(make, DIMS, torch.Generator().manual_seed(0))
