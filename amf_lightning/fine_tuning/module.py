@@ -189,7 +189,8 @@ class BehaviouralCloning(LightningModule):
         return total if total.requires_grad else total.requires_grad_()  # nothing to step in a policy that is refitted
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        mask_gradients(self.policy, self.masks)
+        if self.masks:
+            mask_gradients(self.policy, self.masks)
 
     def on_train_epoch_start(self) -> None:
         if isinstance(self.policy, RefittedPolicy):
