@@ -1,5 +1,6 @@
 """Takes out of each training step what Lightning does for hooks that nobody wrote."""
 
+import inspect
 from contextlib import AbstractContextManager, nullcontext
 
 from lightning import LightningModule, Trainer
@@ -29,6 +30,9 @@ class QuietHooks(Callback):
             for hook in _HOOKS:
                 if getattr(getattr(part, hook), "__func__", None) is getattr(base, hook):
                     setattr(part, hook, None)  # Lightning passes over what cannot be called
+        # Lightning inspects this method at every step; what is noted on it is found at once.
+        training_step = type(pl_module).training_step
+        training_step.__signature__ = inspect.signature(training_step)  # type: ignore[attr-defined]
         if type(trainer.profiler) is PassThroughProfiler:  # type: ignore[attr-defined]
             trainer.profiler = _NoProfiler()  # type: ignore[attr-defined]
 
