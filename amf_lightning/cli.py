@@ -5,7 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.profilers import PassThroughProfiler
 
 # Imported so that their classes can be named in a configuration without a path.
 import amf_lightning.experts.limited
@@ -56,6 +55,7 @@ from amf_lightning.experts.expert import Expert
 from amf_lightning.fine_tuning.active_sampling_callback import ActiveSampling
 from amf_lightning.fine_tuning.checkpoint_io import DurableCheckpointIO
 from amf_lightning.fine_tuning.module import BehaviouralCloning
+from amf_lightning.fine_tuning.quiet_hooks_callback import QuietHooks
 from amf_lightning.fine_tuning.stopping import rounds_of
 from amf_lightning.reports.report_callback import RunReports
 from amf_lightning.reports.run_report import read_facts
@@ -155,7 +155,7 @@ class CommandLine(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         given = self.config_init[self.subcommand].trainer
         folder = given.default_root_dir
-        callbacks = list(given.callbacks or [])
+        callbacks = [*(given.callbacks or []), QuietHooks()]
         if given.enable_checkpointing is not False:
             # One file, replaced in one step: the state at the end of the last finished round.
             path = self.folder.checkpoint
@@ -168,8 +168,6 @@ class CommandLine(LightningCLI):
             callbacks.append(TQDMProgressBar(refresh_rate=50))
         if given.logger in (None, True):  # a validation has nothing to log that evaluation.json does not say
             kwargs["logger"] = self.subcommand == "fit" and TensorBoardLogger(folder, name="", version="")
-        if given.profiler is None:
-            kwargs["profiler"] = _NoProfiler()
         kwargs["plugins"] = [*(given.plugins or []), DurableCheckpointIO()]
         if SLURMEnvironment.detect():
             # Lightning would requeue in mid-round and then not start the round anew; the same command does.
@@ -212,16 +210,6 @@ class CommandLine(LightningCLI):
         if subcommand == "compare":
             raise SystemExit(run_compare(self.config.compare))
         super()._run_subcommand(subcommand)
-
-
-class _NoProfiler(PassThroughProfiler):
-    """Lightning enters a profiler around every hook, fifty times a step; its own empty one takes 3 % of the step."""
-
-    def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]
-        return _NOTHING
-
-
-_NOTHING = nullcontext()
 
 
 def _seed(value: bool | int) -> int:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amf_lightning.tasks.halfcheetah_simulation import HalfCheetahSimulation
+from amf_lightning.tasks.simulation import environments
 from amf_lightning.tasks.task import Episode, Task
 from amf_lightning.tasks.velocity import Env, VelocitySuite, VelocityTracking, make_mujoco
 
@@ -44,11 +45,12 @@ class HalfCheetahVelocity(VelocitySuite):
         env = make_mujoco("HalfCheetah-v5", task.horizon, render_mode)
         return _HalfCheetahTracking(env, task.horizon, self.tolerance)
 
-    def simulation(self, episodes: Sequence[Episode], envs: Sequence[Env]) -> HalfCheetahSimulation | None:
+    def simulation(self, episodes: Sequence[Episode]) -> HalfCheetahSimulation | None:
         """Straight in MuJoCo. What a subclass may have changed is stepped by gymnasium."""
         if type(self) is not HalfCheetahVelocity or any(episode.task not in self.tasks for episode in episodes):
             return None
-        return HalfCheetahSimulation(episodes, envs, self.tolerance)
+        (env,) = environments(self, episodes[:1])
+        return HalfCheetahSimulation(episodes, env, self.tolerance)
 
 
 class _HalfCheetahTracking(VelocityTracking):

@@ -10,77 +10,70 @@ from amf_lightning.tasks.simulation import Env, Outcome
 from amf_lightning.tasks.task import Episode
 from amf_lightning.tasks.velocity import settling_steps
 
+_STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
+"""All that the next state depends on, by MuJoCo's word: time, positions, velocities, warm start, controls, ..."""
+
 
 class HalfCheetahSimulation:
-    """Episodes side by side, one `MjData` each; what follows from the states is computed for all at once.
+    """Episodes side by side in one environment, whose state is swapped: it and the policy then stay in a core's cache.
 
-    Gymnasium resets the environments. A step is then MuJoCo's alone, and observations, rewards and successes repeat
-    the floating-point operations of `HalfCheetahEnv` and `VelocityTracking` in their order. Left out is what only
-    `info` shows: control costs, and contact forces by body (`mj_rnePostConstraint`), which no later step depends on.
+    Gymnasium resets the environment. A step is MuJoCo's alone, and observations, rewards and success repeat the
+    floating-point operations of `HalfCheetahEnv` and `VelocityTracking` in their order, for all episodes at once. Left
+    out is what only `info` shows: control costs, and contact forces by body (`mj_rnePostConstraint`), which no later
+    step depends on.
 
     Args:
-        episodes: all of one horizon.
-        envs: HalfCheetah-v5 with the velocity task and nothing else, of one and the same model.
+        episodes: all of one horizon T.
+        env: HalfCheetah-v5 with the velocity task and nothing else.
         tolerance: of a success, in m/s.
     """
 
-    def __init__(self, episodes: Sequence[Episode], envs: Sequence[Env], tolerance: float) -> None:
-        self._episodes, self._envs, self._tolerance = episodes, envs, tolerance
-        self._targets = np.array([episode.task.options["velocity"] for episode in episodes])
-        stock = [env.unwrapped for env in envs]
-        # One model for all: thirty of them do not fit into a core's cache.
-        self._model, self._frames, self._dt = stock[0].model, stock[0].frame_skip, stock[0].dt  # type: ignore[attr-defined]
-        self._data = [env.data for env in stock]  # type: ignore[attr-defined]
-        self._horizon = episodes[0].task.horizon
-        self._settled = settling_steps(self._horizon)
-        self._states = np.empty((len(episodes), self._model.nq + self._model.nv))
-        """Positions and velocities, [n, 18] float64."""
-        # Looked up once: finding an attribute of MuJoCo's takes as long as copying it.
-        self._parts = [
-            (data, data.ctrl, data.qpos, data.qvel, state[: self._model.nq], state[self._model.nq :])
-            for data, state in zip(self._data, self._states, strict=True)
-        ]
-        self._errors = np.empty((len(episodes), self._horizon))
-        """|v_x − v| in m/s, [n, T]."""
-        self._rewards = np.empty((len(episodes), self._horizon))
-        self._flags = np.zeros((len(episodes), self._horizon), dtype=np.bool_)
+    def __init__(self, episodes: Sequence[Episode], env: Env, tolerance: float) -> None:
+        self._episodes, self._env, self._tolerance = episodes, env, tolerance
+        stock = env.unwrapped
+        self._model, self._data = stock.model, stock.data  # type: ignore[attr-defined]
+        self._frames, self._dt = stock.frame_skip, stock.dt  # type: ignore[attr-defined]
+        count, horizon = len(episodes), episodes[0].task.horizon
+        self._states = np.zeros((count, mujoco.mj_stateSize(self._model, _STATE)))
+        # Views of it, which MuJoCo orders by the bits of `mjtState`.
+        below = {name: mujoco.mj_stateSize(self._model, (int(bit) - 1) & _STATE) for name, bit in _BITS.items()}
+        self._moving = self._states[:, below["qpos"] : below["qpos"] + self._model.nq + self._model.nv]
+        self._controls = self._states[:, below["ctrl"] : below["ctrl"] + self._model.nu]
+        self._x = np.empty((horizon + 1, count))
+        """Positions along x in m, before the first step and after each."""
+        self._actions = np.empty((horizon, count, self._model.nu), dtype=np.float32)
         self._taken = 0
 
     def reset(self) -> NDArray[np.float32]:
-        for episode, env in zip(self._episodes, self._envs, strict=True):
-            env.reset(seed=episode.seed, options=dict(episode.task.options))
-        for _, _, positions, velocities, to_positions, to_velocities in self._parts:
-            to_positions[:] = positions
-            to_velocities[:] = velocities
-        return self._observations()
+        for episode, state in zip(self._episodes, self._states, strict=True):
+            self._env.reset(seed=episode.seed, options=dict(episode.task.options))
+            mujoco.mj_getState(self._model, self._data, state, _STATE)
+        return self._observe()
 
     def step(
         self, running: NDArray[np.intp], actions: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        model, frames, mj_step = self._model, self._frames, mujoco.mj_step
-        before = self._states[:, 0].copy()
-        for (data, control, positions, velocities, to_positions, to_velocities), action in zip(
-            self._parts, actions, strict=True
-        ):
-            control[:] = action
-            mj_step(model, data, nstep=frames)
-            to_positions[:] = positions
-            to_velocities[:] = velocities
-        now = self._taken
-        errors = np.abs((self._states[:, 0] - before) / self._dt - self._targets)
-        self._errors[:, now] = errors
-        self._rewards[:, now] = -errors - 0.05 * np.square(actions).sum(axis=1).astype(np.float64)
-        if now >= self._settled:
-            means = self._errors[:, self._settled : now + 1].mean(axis=1)
-            self._flags[:, now] = means < self._tolerance
+        self._controls[:] = self._actions[self._taken] = actions
+        model, data, frames = self._model, self._data, self._frames
+        for state in self._states:
+            mujoco.mj_setState(model, data, state, _STATE)
+            mujoco.mj_step(model, data, frames)
+            mujoco.mj_getState(model, data, state, _STATE)
         self._taken += 1
-        return self._observations(), np.full(len(running), self._taken >= self._horizon)
+        return self._observe(), np.full(len(running), self._taken == len(self._actions))
+
+    def _observe(self) -> NDArray[np.float32]:
+        """Positions and velocities but for the position along x, [n, 17]; that is noted."""
+        self._x[self._taken] = self._moving[:, 0]
+        return self._moving[:, 1:].astype(np.float32)
 
     def outcome(self, number: int) -> Outcome:
-        errors = self._errors[number]
-        mean = float(np.mean(errors[self._settled :] if self._settled < self._horizon else errors))
-        return Outcome(self._rewards[number].copy(), self._flags[number].tolist(), {"velocity_error": mean})
+        velocities = np.diff(self._x[:, number]) / self._dt
+        errors = np.abs(velocities - self._episodes[number].task.options["velocity"])
+        rewards = -errors - 0.05 * np.square(self._actions[:, number]).sum(axis=1).astype(np.float64)
+        settled = errors[settling_steps(len(errors)) :]  # never empty: less than all steps are for settling
+        mean = float(np.mean(settled))
+        return Outcome(rewards, mean < self._tolerance, {"velocity_error": mean})
 
-    def _observations(self) -> NDArray[np.float32]:
-        """All but the position along x, [n, 17]."""
-        return self._states[:, 1:].astype(np.float32)
+
+_BITS = {"qpos": mujoco.mjtState.mjSTATE_QPOS, "ctrl": mujoco.mjtState.mjSTATE_CTRL}

@@ -100,7 +100,7 @@ def _run_side_by_side(
                 rewards=outcome.rewards,
                 task=episode.task.name,
                 seed=episode.seed,
-                success=suite.episode_success(outcome.flags),
+                success=outcome.success,
                 metrics=outcome.metrics,
             )
         )

@@ -24,8 +24,8 @@ class Outcome:
 
     rewards: NDArray[np.float64]
     """[T]."""
-    flags: Sequence[bool]
-    """`info["success"]` after each step, [T]."""
+    success: bool
+    """`TaskSuite.episode_success` of `info["success"]` after each step."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """`info["metrics"]` after the last step."""
 
@@ -56,16 +56,15 @@ class Simulation(Protocol):
 class SimulatesItself(Protocol):
     """A suite that can step its environments faster than they step themselves, with the same bits."""
 
-    def simulation(self, episodes: Sequence[Episode], envs: Sequence[Env]) -> Simulation | None:
-        """A simulation of the episodes, one in each environment; None if gymnasium should step them after all."""
+    def simulation(self, episodes: Sequence[Episode]) -> Simulation | None:
+        """A simulation of the episodes; None if gymnasium should step them after all."""
         ...
 
 
 def simulate(suite: TaskSuite, episodes: Sequence[Episode]) -> Simulation:
     """The suite's own simulation if it has one, else gymnasium's."""
-    envs = _environments(suite, episodes)
-    own = suite.simulation(episodes, envs) if isinstance(suite, SimulatesItself) else None
-    return own or GymnasiumSimulation(suite, episodes, envs)
+    own = suite.simulation(episodes) if isinstance(suite, SimulatesItself) else None
+    return own or GymnasiumSimulation(suite, episodes, environments(suite, episodes))
 
 
 class GymnasiumSimulation:
@@ -76,7 +75,7 @@ class GymnasiumSimulation:
     """
 
     def __init__(self, suite: TaskSuite, episodes: Sequence[Episode], envs: Sequence[Env]) -> None:
-        self._episodes, self._envs = episodes, envs
+        self._suite, self._episodes, self._envs = suite, episodes, envs
         self._shape = (suite.observation_dim,)
         self._rewards: list[list[float]] = [[] for _ in episodes]
         self._flags: list[list[bool]] = [[] for _ in episodes]
@@ -109,8 +108,8 @@ class GymnasiumSimulation:
         return observations, ended
 
     def outcome(self, number: int) -> Outcome:
-        metrics = self._infos[number].get("metrics", {})
-        return Outcome(np.array(self._rewards[number]), self._flags[number], dict(metrics))
+        success = self._suite.episode_success(self._flags[number])
+        return Outcome(np.array(self._rewards[number]), success, dict(self._infos[number].get("metrics", {})))
 
     def _checked(self, number: int, given: Any) -> NDArray[np.float32]:
         # Environments may reuse their buffer: what is returned is copied before their next step.
@@ -125,7 +124,7 @@ class GymnasiumSimulation:
         return self._episodes[number].where(len(self._rewards[number]))
 
 
-def _environments(suite: TaskSuite, episodes: Sequence[Episode]) -> list[Env]:
+def environments(suite: TaskSuite, episodes: Sequence[Episode]) -> list[Env]:
     """An environment for each episode, made at the first use and kept as long as the suite lives."""
     pools = _ENVIRONMENTS.setdefault(suite, {})
     taken: dict[str, int] = {}

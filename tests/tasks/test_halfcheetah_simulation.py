@@ -1,6 +1,7 @@
 """The faster way to step HalfCheetah against gymnasium's own loop, bit for bit."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -95,21 +96,30 @@ def test_short_episodes_and_successes_too(horizon: int) -> None:
     assert horizon < 4 or sum(trajectory.success for trajectory in found) > 0
 
 
-def test_each_step_says_whether_the_episode_is_a_success_so_far() -> None:
-    suite = HalfCheetahVelocity(targets=(0, 1), horizon=40, tolerance=0.4, reference=None)
-    episodes = [Episode(task, seed) for task in suite.tasks for seed in range(3)]
-    envs = [suite.make(episode.task) for episode in episodes]
-    fast, stock = simulate(suite, episodes), GymnasiumSimulation(suite, episodes, envs)
-    assert isinstance(fast, HalfCheetahSimulation)
-    np.testing.assert_array_equal(fast.reset(), stock.reset())
-    everyone, rng = np.arange(len(episodes)), np.random.default_rng(0)
-    for _ in range(40):
-        actions = rng.uniform(-0.2, 0.2, (len(episodes), 6)).astype(np.float32)
-        for ours, theirs in zip(fast.step(everyone, actions), stock.step(everyone, actions), strict=True):
-            np.testing.assert_array_equal(ours, theirs)
-    flags = [list(fast.outcome(number).flags) for number in range(len(episodes))]
-    assert flags == [list(stock.outcome(number).flags) for number in range(len(episodes))]
-    assert 0 < sum(map(sum, flags)) < 40 * len(episodes)
+def test_it_is_the_faster_way_that_is_tested_here() -> None:
+    suite = HalfCheetahVelocity(reference=None)
+    episodes = [Episode(task, 0) for task in suite.tasks]
+    assert isinstance(simulate(suite, episodes), HalfCheetahSimulation)
+    # A task of one's own, e.g. with further options, is for the environment to understand.
+    odd = replace(suite.tasks[0], options={"velocity": 1.0, "wind": 3.0})
+    assert isinstance(simulate(suite, [*episodes, Episode(odd, 0)]), GymnasiumSimulation)
+
+
+def test_two_simulations_do_not_disturb_each_other() -> None:
+    suite = HalfCheetahVelocity(reference=None, horizon=30)
+    episodes = [Episode(suite.tasks[index], index) for index in (2, 7)]
+    actions = np.random.default_rng(0).uniform(-1, 1, (30, 1, 6)).astype(np.float32)
+    alone = []
+    for episode in episodes:
+        simulation = simulate(suite, [episode])
+        simulation.reset()
+        alone.append([simulation.step(np.arange(1), action)[0] for action in actions])
+    both = [simulate(suite, [episode]) for episode in episodes]
+    for simulation in both:
+        simulation.reset()
+    for step, action in enumerate(actions):
+        for simulation, expected in zip(both, alone, strict=True):
+            np.testing.assert_array_equal(simulation.step(np.arange(1), action)[0], expected[step])
 
 
 def test_what_a_subclass_changes_is_heeded() -> None:
