@@ -144,7 +144,6 @@ class BehaviouralCloning(LightningModule):
             suite=self.suite,
             pretrained=self.pretrained,
             seed=self.seed,
-            rollout=lambda actor, episodes: rollout(actor, self.suite, episodes),
             pretraining_counts=self.pretraining_counts,
             importance=self.file.importance if self.file else {},
         )

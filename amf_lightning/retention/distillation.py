@@ -1,5 +1,7 @@
 """Self-distillation: π0 as the teacher of the policy that grows out of it."""
 
+from typing import Literal
+
 import torch
 
 from amf_lightning.demonstrations.batches import Rows
@@ -17,17 +19,40 @@ class SelfDistillation(Retention):
     Args:
         weight: factor of the distillation loss beside the loss on the demonstrations.
         episodes: rollouts of π0 for each task, made once.
+        noise: standard deviation of Gaussian noise on the executed actions of those rollouts, while π0's clean ones
+            are the targets: they show how π0 comes back from where a slightly different policy goes (the noise
+            injection of Laskey et al., DART, CoRL 2017). Not for discrete actions.
+        tasks: names of the tasks; by default every one, "pretrained" for those that π0 was pre-trained on.
     """
 
-    def __init__(self, weight: float = 1.0, episodes: int = 2) -> None:
-        if weight < 0 or episodes < 1:
-            raise InputError(f"SelfDistillation needs weight >= 0 and episodes >= 1, got {weight} and {episodes}.")
+    def __init__(
+        self,
+        weight: float = 1.0,
+        episodes: int = 2,
+        noise: float = 0.0,
+        tasks: list[str] | Literal["all", "pretrained"] = "all",
+    ) -> None:
+        if weight < 0 or episodes < 1 or noise < 0:
+            raise InputError(
+                f"SelfDistillation needs weight, noise >= 0 and episodes >= 1, got {weight}, {noise} and {episodes}."
+            )
+        if tasks == []:
+            raise InputError("SelfDistillation needs at least one task.")
         self.weight = weight
         self.episodes = episodes
+        self.noise = noise
+        self.tasks = tasks
 
     def prepare(self, context: RetentionContext, policy: Policy) -> None:
-        every = list(range(len(context.suite.tasks)))
-        observations, contexts, rows = pretrained_rows(context, every, self.episodes)
+        if self.noise and context.suite.discrete:
+            raise InputError(f"SelfDistillation.noise is {self.noise}, but the actions are discrete. Set it to 0.")
+        if self.tasks == "all":
+            chosen = list(range(len(context.suite.tasks)))
+        elif self.tasks == "pretrained":
+            chosen = context.pretraining_tasks()
+        else:
+            chosen = [context.suite.task(name).index for name in self.tasks]
+        observations, contexts, rows = pretrained_rows(context, chosen, self.episodes, self.noise)
         with torch.no_grad():
             actions = context.pretrained.act(observations, contexts)
         self._all = Rows(observations, contexts, actions, loss_weight=self.weight)

@@ -14,6 +14,7 @@ from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.errors import InputError
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.retention.retention import RetentionContext
+from amf_lightning.tasks.rollout import rollout
 from amf_lightning.tasks.seeding import Purpose, keyed_generator, keyed_seed
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
@@ -44,8 +45,7 @@ class FisherImportance(Importance):
         self.tasks = tasks
 
     def compute(self, context: RetentionContext) -> dict[str, Tensor]:
-        counts = context.pretraining_counts
-        known = [task.index for task in context.suite.tasks if counts is None or counts[task.index] > 0]
+        known = context.pretraining_tasks()
         if self.tasks is not None:
             known = [context.suite.task(name).index for name in self.tasks]
         observations, contexts, _ = pretrained_rows(context, known, self.episodes)
@@ -157,8 +157,10 @@ def _fisher_on(context: RetentionContext, observations: Tensor, contexts: Tensor
     return own_fisher(context.pretrained, observations, contexts, generator)
 
 
-def pretrained_rows(context: RetentionContext, tasks: list[int], episodes: int) -> tuple[Tensor, Tensor, list[int]]:
-    """States of π0's own rollouts of some tasks.
+def pretrained_rows(
+    context: RetentionContext, tasks: list[int], episodes: int, noise: float = 0.0
+) -> tuple[Tensor, Tensor, list[int]]:
+    """States of π0's own rollouts of some tasks, with Gaussian noise of that deviation on the executed actions.
 
     Returns:
         observations [N, O] and contexts [N, C], float32, and the task index of each row, N long.
@@ -168,7 +170,7 @@ def pretrained_rows(context: RetentionContext, tasks: list[int], episodes: int) 
         for index in tasks
         for i in range(episodes)
     ]
-    trajectories = context.rollout(context.pretrained, wanted)
+    trajectories = rollout(context.pretrained, context.suite, wanted, noise=noise)
     observations, contexts = states_of(trajectories, context.suite)
     rows = [episode.task.index for episode, done in zip(wanted, trajectories, strict=True) for _ in done.actions]
     return observations, contexts, rows

@@ -1,6 +1,6 @@
 """One protocol for everything that keeps what π0 could do: another policy to deploy, a mask, a penalty, replay."""
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -8,9 +8,7 @@ from torch import Tensor
 from amf_lightning.demonstrations.batches import Rows
 from amf_lightning.errors import InputError
 from amf_lightning.policies.protocol import Policy
-from amf_lightning.tasks.actor import Actor
-from amf_lightning.tasks.task import Episode, TaskSuite
-from amf_lightning.tasks.trajectory import Trajectory
+from amf_lightning.tasks.task import TaskSuite
 
 
 @dataclass(frozen=True)
@@ -21,12 +19,15 @@ class RetentionContext:
     pretrained: Policy
     """π0, frozen."""
     seed: int
-    rollout: Callable[[Actor, Sequence[Episode]], list[Trajectory]]
-    """Runs episodes in the simulator."""
     pretraining_counts: tuple[int, ...] | None = None
     """Demonstrations of each task that π0 was trained on, [K], if its file says so."""
     importance: Mapping[str, Tensor] = field(default_factory=dict)
     """Importance of each parameter that π0's file keeps, by its name; empty if it keeps none."""
+
+    def pretraining_tasks(self) -> list[int]:
+        """Indices of the tasks that π0 was pre-trained on; of every task, if its file does not say."""
+        counts = self.pretraining_counts
+        return [task.index for task in self.suite.tasks if counts is None or counts[task.index] > 0]
 
 
 class Retention:

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -6,16 +8,15 @@ from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.policies.protocol import frozen_copy
 from amf_lightning.retention.distillation import SelfDistillation
 from amf_lightning.retention.retention import CombinedRetention, RetentionContext
-from amf_lightning.tasks.rollout import rollout
 from tiny import TinySuite
 
 SUITE = TinySuite()
 
 
-def prepared(**options: float) -> tuple[SelfDistillation, RetentionContext]:
-    retention = SelfDistillation(**options)  # type: ignore[arg-type]
+def prepared(**options: Any) -> tuple[SelfDistillation, RetentionContext]:
+    retention = SelfDistillation(**options)
     pretrained = frozen_copy(MLPPolicy(2, 1, 1, hidden=(6, 5)))
-    context = RetentionContext(SUITE, pretrained, 0, lambda actor, episodes: rollout(actor, SUITE, episodes))
+    context = RetentionContext(SUITE, pretrained, 0, pretraining_counts=(0, 3, 1, 0))
     retention.prepare(context, MLPPolicy(2, 1, 1, hidden=(6, 5)))
     return retention, context
 
@@ -36,6 +37,32 @@ def test_demonstrated_tasks_are_left_to_the_expert() -> None:
     assert rows is not None
     assert set(rows.contexts.flatten().tolist()) == {-0.5, 1.0}
     assert retention.replay(frozenset(range(4))) is None
+
+
+def test_noise_moves_the_states_and_not_the_targets() -> None:
+    plain = prepared()[0].replay(frozenset())
+    retention, context = prepared(noise=0.5)
+    noisy = retention.replay(frozenset())
+    assert plain is not None and noisy is not None
+    assert noisy.observations.std() > 1.2 * plain.observations.std()
+    assert torch.equal(noisy.actions, context.pretrained.act(noisy.observations, noisy.contexts))
+
+
+@pytest.mark.parametrize(
+    ("tasks", "chosen"), [("all", {-1.0, -0.5, 0.5, 1.0}), ("pretrained", {-0.5, 0.5}), (["goal=1"], {1.0})]
+)
+def test_it_holds_on_to_the_chosen_tasks(tasks: Any, chosen: set[float]) -> None:
+    rows = prepared(tasks=tasks)[0].replay(frozenset())
+    assert rows is not None
+    assert set(rows.contexts.flatten().tolist()) == chosen
+
+
+@pytest.mark.parametrize(
+    "options", [{"noise": -1.0}, {"episodes": 0}, {"weight": -1.0}, {"tasks": []}, {"tasks": ["x"]}]
+)
+def test_a_wrong_option_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        prepared(**options)
 
 
 def test_two_replaying_parts_are_refused() -> None:

@@ -17,7 +17,6 @@ from amf_lightning.retention.frozen import (
 )
 from amf_lightning.retention.importance import MagnitudeImportance
 from amf_lightning.retention.retention import CombinedRetention, NoRetention, RetentionContext
-from amf_lightning.tasks.rollout import rollout
 from tiny import TinySuite
 
 SUITE = TinySuite()
@@ -35,7 +34,7 @@ def policy() -> MLPPolicy:
 
 
 def context() -> RetentionContext:
-    return RetentionContext(SUITE, frozen_copy(policy()), 0, lambda actor, episodes: rollout(actor, SUITE, episodes))
+    return RetentionContext(SUITE, frozen_copy(policy()), 0)
 
 
 def train(model: MLPPolicy, masks: dict[str, torch.Tensor], optimiser: Optimizer, restore: bool) -> None:

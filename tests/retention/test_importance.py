@@ -24,9 +24,7 @@ from amf_lightning.retention.importance import (
     stored_importance,
 )
 from amf_lightning.retention.retention import RetentionContext
-from amf_lightning.tasks.rollout import rollout
 from amf_lightning.tasks.seeding import Purpose, keyed_generator
-from amf_lightning.tasks.trajectory import Trajectory
 from tiny import TinySuite
 
 SUITE = TinySuite()
@@ -35,7 +33,7 @@ SUITE = TinySuite()
 def context(counts: tuple[int, ...] | None = (1, 1, 0, 0), seed: int = 0) -> RetentionContext:
     torch.manual_seed(5)
     policy = frozen_copy(MLPPolicy(2, 1, 1, hidden=(6, 5)))
-    return RetentionContext(SUITE, policy, seed, lambda actor, episodes: rollout(actor, SUITE, episodes), counts)
+    return RetentionContext(SUITE, policy, seed, counts)
 
 
 def rows(count: int) -> tuple[torch.Tensor, ...]:
@@ -113,16 +111,14 @@ def test_tasks_can_be_chosen_and_those_of_the_pre_training_are_the_default() -> 
         FisherImportance(tasks=[])
 
 
-def test_given_demonstrations_need_no_simulator(tmp_path: Path) -> None:
+def test_given_demonstrations_need_no_simulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = DemonstrationStore(tmp_path / "demonstrations")
     given = demonstrate(SUITE, [0, 2, 2])
     for number, trajectory in enumerate(given):
         store.write(number, trajectory)
 
-    def refuse(*_: object) -> list[Trajectory]:
-        raise AssertionError("nothing is rolled out")
-
-    blind = replace(context(), rollout=refuse)
+    monkeypatch.setattr(SUITE, "make", None)  # nothing can be rolled out
+    blind = context()
     importance = DemonstratedFisher(str(store.folder)).compute(blind)
     states, contexts, _ = rows_of(SUITE, given)
     drawn = blind.pretrained.sample(states, contexts, keyed_generator(0, Purpose.RETAIN, 1))

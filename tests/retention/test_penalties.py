@@ -8,11 +8,10 @@ from amf_lightning.retention.importance import FisherImportance, Importance, Mag
 from amf_lightning.retention.isolation import ParameterIsolation
 from amf_lightning.retention.penalties import ElasticWeights, L2ToPretrained
 from amf_lightning.retention.retention import RetentionContext
-from amf_lightning.tasks.rollout import rollout
 from tiny import TinySuite
 
 SUITE = TinySuite()
-CONTEXT = RetentionContext(SUITE, frozen_copy(mlp(SUITE)), 0, lambda actor, episodes: rollout(actor, SUITE, episodes))
+CONTEXT = RetentionContext(SUITE, frozen_copy(mlp(SUITE)), 0)
 
 
 def value(retention: L2ToPretrained, seed: int) -> float:
