@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import cycle
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -19,6 +20,8 @@ _SCORE = "normalised score (0 random, 1 expert)"
 _DEMONSTRATIONS = "demonstrations asked of the expert"
 _NAMED_LINES = 12
 _THRESHOLDS = (0.8, 0.9)
+_SOLID_BANDS = 6
+_SWEPT = {"auc": "area under the curve", "final": "final score", "worst_forgetting": "worst forgetting"}
 
 
 @dataclass(frozen=True)
@@ -120,14 +123,54 @@ def allocation_figure(
 
 def bands_figure(bands: Mapping[str, Band]) -> Figure:
     """Mean score of several strategies against demonstrations, each with its interval over seeds as a band."""
-    figure = Figure(figsize=(8, 4.8), layout="constrained")
+    figure = Figure(figsize=(9.5, 4.8), layout="constrained")
     axes = figure.add_subplot()
     for (label, band), colour, style in zip(bands.items(), cycle(_COLOURS), cycle(_STYLES), strict=False):
-        axes.plot(band.demonstrations, band.mean, color=colour, linestyle=style, linewidth=2.2, label=label)
-        axes.fill_between(band.demonstrations, band.lo, band.hi, color=colour, alpha=0.16, linewidth=0)
+        axes.plot(band.demonstrations, band.mean, color=colour, linestyle=style, linewidth=2, label=label)
+        alpha = 0.16 if len(bands) <= _SOLID_BANDS else 0.06
+        axes.fill_between(band.demonstrations, band.lo, band.hi, color=colour, alpha=alpha, linewidth=0)
     _score_axes(axes, max(max(band.demonstrations) for band in bands.values()))
-    axes.legend(loc="lower right", frameon=True, framealpha=0.9, edgecolor="none", fontsize=9)
+    handles, labels = axes.get_legend_handles_labels()
+    means = [sum(band.mean) for band in bands.values()]
+    order = sorted(range(len(means)), key=lambda i: -means[i])
+    shown = [handles[i] for i in order], [labels[i] for i in order]
+    figure.legend(*shown, loc="outside right upper", frameon=False, fontsize=9, title="by area under the curve")
     axes.set_title("Mean score over tasks; bands: 90 % intervals over seeds", loc="left", fontsize=11)
+    return figure
+
+
+def sweep_figure(
+    series: Mapping[str, Mapping[float, Mapping[str, Mapping[str, Any]]]],
+    levels: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    axis: str,
+) -> Figure:
+    """Area under the curve, final score and forgetting against a setting, with intervals over seeds.
+
+    Args:
+        series: name, then setting, then metric; each metric has `mean`, `lo` and `hi` (None if unknown).
+        levels: metrics of what has no such setting, drawn as horizontal lines.
+        axis: what the setting is, with its unit.
+    """
+    figure = Figure(figsize=(12, 4), layout="constrained")
+    panels = figure.subplots(1, len(_SWEPT))
+    for axes, (metric, title) in zip(panels, _SWEPT.items(), strict=True):
+        for (label, points), colour, style in zip(series.items(), cycle(_COLOURS), cycle(_STYLES), strict=False):
+            known = [(x, points[x][metric]) for x in sorted(points) if points[x][metric]["mean"] is not None]
+            if not known:
+                continue
+            x, found = zip(*known, strict=True)
+            mean, lo, hi = (np.array([one[key] for one in found]) for key in ("mean", "lo", "hi"))
+            bars = [mean - lo, hi - mean]
+            axes.errorbar(
+                x, mean, bars, color=colour, linestyle=style, marker="o", markersize=4, capsize=3, label=label
+            )
+        for (label, metrics), grey in zip(levels.items(), cycle(("0.35", "0.6")), strict=False):
+            if (mean_only := metrics[metric]["mean"]) is not None:
+                axes.axhline(mean_only, color=grey, linewidth=1.2, linestyle=(0, (2, 3)), label=label)
+        axes.set_xlabel(axis)
+        axes.set_title(title, loc="left", fontsize=11)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=9)
     return figure
 
 

@@ -14,14 +14,15 @@ from amf_lightning.retention.retention import Retention, RetentionContext
 class SelfDistillation(Retention):
     """Behavioural cloning of π0 on states of its own rollouts, of tasks not demonstrated yet (ours).
 
-    A task that has been demonstrated is the expert's from then on; what π0 does there is not held on to.
+    A task that has been demonstrated is the expert's from then on; what π0 does there is not held on to. Where π0 knows
+    some tasks and not others, hold on to those that it knows (`tasks`): elsewhere it teaches its mistakes.
 
     Args:
         weight: factor of the distillation loss beside the loss on the demonstrations.
         episodes: rollouts of π0 for each task, made once.
         noise: standard deviation of Gaussian noise on the executed actions of those rollouts, while π0's clean ones
             are the targets: they show how π0 comes back from where a slightly different policy goes (the noise
-            injection of Laskey et al., DART, CoRL 2017). Not for discrete actions.
+            injection of Laskey et al., DART, CoRL 2017). Discrete actions are executed as they are.
         tasks: names of the tasks; by default every one, "pretrained" for those that π0 was pre-trained on.
     """
 
@@ -44,15 +45,14 @@ class SelfDistillation(Retention):
         self.tasks = tasks
 
     def prepare(self, context: RetentionContext, policy: Policy) -> None:
-        if self.noise and context.suite.discrete:
-            raise InputError(f"SelfDistillation.noise is {self.noise}, but the actions are discrete. Set it to 0.")
         if self.tasks == "all":
             chosen = list(range(len(context.suite.tasks)))
         elif self.tasks == "pretrained":
             chosen = context.pretraining_tasks()
         else:
             chosen = [context.suite.task(name).index for name in self.tasks]
-        observations, contexts, rows = pretrained_rows(context, chosen, self.episodes, self.noise)
+        noise = 0.0 if context.suite.discrete else self.noise
+        observations, contexts, rows = pretrained_rows(context, chosen, self.episodes, noise)
         with torch.no_grad():
             actions = context.pretrained.act(observations, contexts)
         self._all = Rows(observations, contexts, actions, loss_weight=self.weight)

@@ -25,9 +25,9 @@ class RetentionContext:
     """Importance of each parameter that π0's file keeps, by its name; empty if it keeps none."""
 
     def pretraining_tasks(self) -> list[int]:
-        """Indices of the tasks that π0 was pre-trained on; of every task, if its file does not say."""
-        counts = self.pretraining_counts
-        return [task.index for task in self.suite.tasks if counts is None or counts[task.index] > 0]
+        """Indices of the tasks that π0 was pre-trained on; of every task, if its file does not say or none is here."""
+        counts = self.pretraining_counts or ()
+        return [index for index, count in enumerate(counts) if count > 0] or list(range(len(self.suite.tasks)))
 
 
 class Retention:

@@ -139,7 +139,7 @@ def _summarise(
         print(f"{len(finished)} of {len(asked)} runs are finished; the summary is written when all are.")
         return
     missing = [run.name for run in every if not record.has(run)]
-    print(f"Summary: {write_summary(output, entries, comparison.baseline, every[0].budget, missing)}")
+    print(f"Summary: {write_summary(output, entries, comparison, every[0].budget, missing)}")
 
 
 def _summarise_again(output: Path, comparison: Comparison, record: Record, seeds: Sequence[int] | None) -> int:
@@ -150,5 +150,5 @@ def _summarise_again(output: Path, comparison: Comparison, record: Record, seeds
     there = {(entry.curve.strategy, entry.curve.seed) for entry in record.entries}
     pairs = [(label, seed) for seed in sorted({*(seeds or ()), *record.seeds}) for label in comparison.strategies]
     missing = [f"{label} seed {seed}" for label, seed in pairs if (label, seed) not in there]
-    print(f"Summary: {write_from_rows(output, record.entries, comparison.baseline, missing)}")
+    print(f"Summary: {write_from_rows(output, record.entries, comparison, missing)}")
     return 0

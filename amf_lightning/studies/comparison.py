@@ -13,7 +13,7 @@ import yaml
 from amf_lightning.composition import find_configuration
 from amf_lightning.errors import InputError
 
-_KEYS = ("base", "baseline", "strategies", "pretrain", "seeds")
+_KEYS = ("base", "baseline", "strategies", "pretrain", "seeds", "sweep")
 _RESERVED = ("seed_everything", "trainer.default_root_dir", "config")
 
 
@@ -31,6 +31,8 @@ class Comparison:
     """Configuration that makes the pre-trained policy of each seed; None if the base names one for all seeds."""
     seeds: range | None = None
     """Seeds if the command line gives none."""
+    sweep: str | None = None
+    """What the number after the @ is in labels like Fisher@0.25, with its unit; it is drawn as an axis."""
 
 
 def read_comparison(path: Path) -> Comparison:
@@ -62,7 +64,21 @@ def read_comparison(path: Path) -> Comparison:
         strategies=strategies,
         pretrain=_beside(path, content["pretrain"], "pretrain") if content.get("pretrain") else None,
         seeds=parse_seeds(content["seeds"], f"{path}: seeds") if content.get("seeds") is not None else None,
+        sweep=None if content.get("sweep") is None else str(content["sweep"]),
     )
+
+
+def setting_of(label: str) -> tuple[str, float] | None:
+    """Series and setting of a strategy that is a point of a sweep; None if it is not.
+
+    >>> setting_of("Fisher@0.25"), setting_of("Fisher"), setting_of("me@home")
+    (('Fisher', 0.25), None, None)
+    """
+    series, _, number = label.rpartition("@")
+    try:
+        return (series, float(number)) if series else None
+    except ValueError:
+        return None
 
 
 def parse_seeds(text: object, where: str = "--seeds") -> range:

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from amf_lightning.durable import write_durably
-from amf_lightning.reports.figures import bands_figure, counts_figure, png
+from amf_lightning.reports.figures import Band, bands_figure, counts_figure, png, sweep_figure
 from amf_lightning.reports.tables import PRIVILEGED, interval, markdown_table, number, plural, uses_phrase
+from amf_lightning.studies.comparison import Comparison, setting_of
 from amf_lightning.studies.record import Entry
 from amf_lightning.studies.rows import RunFacts, RunRows
-from amf_lightning.studies.summary import gather_facts, score_band, summarise
+from amf_lightning.studies.summary import MOST_PAIRED, gather_facts, score_band, summarise
 
 _FEW_SEEDS = 5
 _SECONDS = (
@@ -19,13 +20,15 @@ _SECONDS = (
 )
 
 
-def write_summary(output: Path, entries: Sequence[Entry], baseline: str, budget: int, missing: Sequence[str]) -> Path:
+def write_summary(
+    output: Path, entries: Sequence[Entry], comparison: Comparison, budget: int, missing: Sequence[str]
+) -> Path:
     """Writes `summary.md` and what it shows. Returns its path.
 
     Args:
         output: folder.
         entries: finished runs with their facts.
-        baseline: label that the others are paired with.
+        comparison: says which label the others are paired with, and what the settings of a sweep are.
         budget: N.
         missing: names of the runs that are not among `entries` yet.
     """
@@ -35,10 +38,10 @@ def write_summary(output: Path, entries: Sequence[Entry], baseline: str, budget:
             facts.setdefault(entry.curve.strategy, []).append(entry.facts)
     meta = {"budget": budget, "missing": list(missing)}
     tasks = entries[0].curve.tasks if entries else []
-    return _write(output, [entry.curve for entry in entries], baseline, meta | gather_facts(facts, tasks))
+    return _write(output, [entry.curve for entry in entries], comparison, meta | gather_facts(facts, tasks))
 
 
-def write_from_rows(output: Path, entries: Sequence[Entry], baseline: str, missing: Sequence[str]) -> Path:
+def write_from_rows(output: Path, entries: Sequence[Entry], comparison: Comparison, missing: Sequence[str]) -> Path:
     """Like `write_summary` with the budget that the rows show.
 
     What rows without facts do not say comes from the `summary.json` that is there, if one is.
@@ -46,9 +49,9 @@ def write_from_rows(output: Path, entries: Sequence[Entry], baseline: str, missi
     rows = [entry.curve for entry in entries]
     if all(entry.facts for entry in entries):
         budget = max((row.demonstrations for run in rows for row in run.rows), default=0)
-        return write_summary(output, entries, baseline, budget, missing)
+        return write_summary(output, entries, comparison, budget, missing)
     path = output / "summary.json"
-    return _write(output, rows, baseline, json.loads(path.read_text())["meta"] if path.is_file() else {})
+    return _write(output, rows, comparison, json.loads(path.read_text())["meta"] if path.is_file() else {})
 
 
 def summary_text(summary: Mapping[str, Any]) -> str:
@@ -69,17 +72,17 @@ def summary_text(summary: Mapping[str, Any]) -> str:
         lines.append(f"With fewer than {_FEW_SEEDS} seeds the intervals say little.")
     lines += [
         "![Mean score against demonstrations](curves.png)",
+        *(["![Scores and forgetting against the setting](sweep.png)"] if _sweep(summary) else []),
         _strategy_table(summary),
         f"AUC: mean score over 0 … {budget} demonstrations. To 0.8 and to 0.9: demonstrations until the mean score "
         f"reaches it, median over seeds with its interval; never counts as {budget + 1}. Forgetting: mean score lost "
-        "on the tasks of the pre-training, negative where it rose. Largest fall: of the mean score below its start at "
-        "any time, in the mean over seeds. †: uses privileged information.",
+        "on the tasks of the pre-training, negative where it rose; worst: where a run had lost most. Largest fall: of "
+        "the mean score of these tasks below its start at any time, in the mean over seeds. †: uses privileged "
+        "information.",
         f"## Difference to {baseline}, paired by seed",
         _paired_table(summary),
         "Strategy minus baseline. An interval that leaves out 0 is marked: ▲ better, ▼ worse.",
-        "## Area under the curve, each against each",
-        _pairs_table(summary),
-        "Row minus column, paired by seed.",
+        *_pairs_section(summary),
         "## What each selector uses",
         _uses_table(meta, list(summary["strategies"])),
         "Beyond the demonstrations themselves. Environment steps are what the selector took in the simulator, mean "
@@ -93,13 +96,16 @@ def summary_text(summary: Mapping[str, Any]) -> str:
     return "\n\n".join(lines) + "\n"
 
 
-def _write(output: Path, rows: Sequence[RunRows], baseline: str, known: Mapping[str, Any]) -> Path:
-    summary = summarise(rows, baseline, known)
+def _write(output: Path, rows: Sequence[RunRows], comparison: Comparison, known: Mapping[str, Any]) -> Path:
+    summary = summarise(rows, comparison.baseline, {**known, "sweep": comparison.sweep})
     meta = summary["meta"]
     bands = {
         label: score_band([run for run in rows if run.strategy == label], meta["budget"]) for label in meta["seeds"]
     }
-    write_durably(output / "curves.png", png(bands_figure(bands)))
+    write_durably(output / "curves.png", png(bands_figure(_drawn(bands, comparison.baseline))))
+    if points := _sweep(summary):
+        levels = {label: of for label, of in summary["strategies"].items() if not setting_of(label)}
+        write_durably(output / "sweep.png", png(sweep_figure(points, levels, comparison.sweep or "setting")))
     if asked := meta.get("asked"):
         write_durably(output / "allocation.png", png(counts_figure(asked, meta["tasks"])))
     write_durably(output / "summary.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
@@ -107,8 +113,23 @@ def _write(output: Path, rows: Sequence[RunRows], baseline: str, known: Mapping[
     return output / "summary.md"
 
 
+def _drawn(bands: Mapping[str, Band], baseline: str) -> dict[str, Band]:
+    """The bands that one picture can show: all, or the baseline and the best."""
+    best = sorted(bands, key=lambda label: -sum(bands[label].mean))[:MOST_PAIRED]
+    return {label: band for label, band in bands.items() if label in {*best, baseline}}
+
+
+def _sweep(summary: Mapping[str, Any]) -> dict[str, dict[float, Mapping[str, Any]]]:
+    """Metrics by series and setting, of the strategies that are points of a sweep."""
+    points: dict[str, dict[float, Mapping[str, Any]]] = {}
+    for label, metrics in summary["strategies"].items():
+        if found := setting_of(label):
+            points.setdefault(found[0], {})[found[1]] = metrics
+    return points
+
+
 def _strategy_table(summary: Mapping[str, Any]) -> str:
-    header = ["strategy", "seeds", "AUC", "final score", "to 0.8", "to 0.9", "forgetting", "largest fall"]
+    header = ["strategy", "seeds", "AUC", "final score", "to 0.8", "to 0.9", "forgetting", "worst", "largest fall"]
     rows = []
     for label, metrics in summary["strategies"].items():
         counts = [metrics[metric] for metric in ("demos_to_80", "demos_to_90")]
@@ -118,7 +139,7 @@ def _strategy_table(summary: Mapping[str, Any]) -> str:
                 str(len(summary["meta"]["seeds"][label])),
                 *(_interval(metrics[metric], 3) for metric in ("auc", "final")),
                 *(interval(count["median"], count["median_lo"], count["median_hi"], 1) for count in counts),
-                _interval(metrics["forgetting"], 3),
+                *(_interval(metrics[metric], 3) for metric in ("forgetting", "worst_forgetting")),
                 number(summary["meta"]["largest_fall"][label], 3),
             ]
         )
@@ -143,8 +164,10 @@ def _paired_table(summary: Mapping[str, Any]) -> str:
     return markdown_table(["strategy", "AUC", "final score", "to 0.8", "to 0.9", "forgetting"], rows)
 
 
-def _pairs_table(summary: Mapping[str, Any]) -> str:
+def _pairs_section(summary: Mapping[str, Any]) -> list[str]:
     pairs = summary["meta"]["pairs"]
+    if not pairs:
+        return []
     rows = [
         [
             _marked(label, summary["meta"]),
@@ -152,7 +175,8 @@ def _pairs_table(summary: Mapping[str, Any]) -> str:
         ]
         for label, of in pairs.items()
     ]
-    return markdown_table(["strategy", *pairs], rows)
+    table = markdown_table(["strategy", *pairs], rows)
+    return ["## Area under the curve, each against each", table, "Row minus column, paired by seed."]
 
 
 def _uses_table(meta: Mapping[str, Any], labels: Sequence[str]) -> str:

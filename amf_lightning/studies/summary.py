@@ -12,10 +12,12 @@ from amf_lightning.evaluation.statistics import bootstrap_interval, median_inter
 from amf_lightning.reports.figures import Band
 from amf_lightning.studies.rows import RunFacts, RunRows
 
-METRICS = ("auc", "final", "demos_to_80", "demos_to_90", "forgetting", "forgetting_positive")
+METRICS = ("auc", "final", "demos_to_80", "demos_to_90", "forgetting", "forgetting_positive", "worst_forgetting")
 _COUNTS = ("demos_to_80", "demos_to_90")
 LEVEL = 0.9
 RESAMPLES = 10_000
+MOST_PAIRED = 15
+"""Strategies up to which each is compared with each."""
 
 
 def run_metrics(run: RunRows, budget: int, pretraining_tasks: Sequence[str] | None) -> dict[str, float | None]:
@@ -31,18 +33,17 @@ def run_metrics(run: RunRows, budget: int, pretraining_tasks: Sequence[str] | No
     """
     mean = run.of(MEAN)
     curve = [row.demonstrations for row in mean], [row.score for row in mean], budget
-    lost = None
-    known = [task in (pretraining_tasks or ()) for task in run.tasks]
-    if any(known):
-        first, last = ({row.task: row.score for row in run.rows if row.demonstrations == n} for n in (0, budget))
-        lost = forgetting([first[task] for task in run.tasks], [last[task] for task in run.tasks], known)
+    kept = [[row.score for row in run.of(task)] for task in run.tasks if task in (pretraining_tasks or ())]
+    moments = list(zip(*kept, strict=True))  # for each evaluation the scores of the pre-training tasks
+    lost = [forgetting(moments[0], now, [True] * len(kept)) for now in moments]
     return {
         "auc": area_under_curve(*curve),
         "final": next(row.score for row in mean if row.demonstrations == budget),
         "demos_to_80": demonstrations_to(0.8, *curve),
         "demos_to_90": demonstrations_to(0.9, *curve),
-        "forgetting": lost and lost.signed,
-        "forgetting_positive": lost and lost.positive,
+        "forgetting": lost[-1].signed if lost else None,
+        "forgetting_positive": lost[-1].positive if lost else None,
+        "worst_forgetting": max(loss.signed for loss in lost) if lost else None,
     }
 
 
@@ -87,8 +88,8 @@ def summarise(runs: Sequence[RunRows], baseline: str, meta: Mapping[str, Any]) -
             "baseline": baseline,
             "budget": budget,
             "seeds": {label: list(by_seed) for label, by_seed in values.items()},
-            "pairs": _pairs(values),
-            "largest_fall": {label: largest_fall(_of(label, runs), budget) for label in labels},
+            "pairs": _pairs(values) if len(labels) <= MOST_PAIRED else None,
+            "largest_fall": {label: largest_fall(_of(label, runs), budget, known.get(label)) for label in labels},
             "tasks": runs[0].tasks,
             "level": LEVEL,
             "resamples": RESAMPLES,
@@ -96,9 +97,17 @@ def summarise(runs: Sequence[RunRows], baseline: str, meta: Mapping[str, Any]) -
     }
 
 
-def largest_fall(runs: Sequence[RunRows], budget: int) -> float:
-    """How far the mean score, averaged over seeds, ever falls below where it started; 0 if it never does."""
-    table = np.array([_held([(row.demonstrations, row.score) for row in run.of(MEAN)], budget) for run in runs])
+def largest_fall(runs: Sequence[RunRows], budget: int, pretraining_tasks: Sequence[str] | None) -> float | None:
+    """How far the mean score of the pre-training tasks, averaged over seeds, ever falls below where it started.
+
+    0 if it never does; None where it is unknown what π0 was trained on, or no task of the suite is one of them.
+    """
+    kept = [task for task in runs[0].tasks if task in (pretraining_tasks or ())]
+    if not kept:
+        return None
+    table = np.array(
+        [[_held([(r.demonstrations, r.score) for r in run.of(task)], budget) for task in kept] for run in runs]
+    ).mean(axis=1)
     change = (table - table[:, :1]).mean(axis=0)
     return float(-change.min())
 

@@ -8,7 +8,15 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from amf_lightning.reports.figures import Band, allocation_figure, bands_figure, counts_figure, curve_figure, png
+from amf_lightning.reports.figures import (
+    Band,
+    allocation_figure,
+    bands_figure,
+    counts_figure,
+    curve_figure,
+    png,
+    sweep_figure,
+)
 
 NAMES = ["v=-1", "v=0", "v=1"]
 
@@ -76,6 +84,21 @@ def test_strategies_differ_in_line_style_as_well_as_in_colour() -> None:
     lines = [line for line in axes.lines if not str(line.get_label()).startswith("_")]
     assert len({line.get_color() for line in lines}) == 5
     assert len({(line.get_linestyle(), str(line._dash_pattern)) for line in lines}) == 5  # type: ignore[attr-defined]
+
+
+def test_a_sweep_has_a_line_for_each_series_and_a_level_for_what_has_no_setting() -> None:
+    def metrics(mean: float | None) -> dict[str, dict[str, float | None]]:
+        found = {"mean": mean, "lo": mean and mean - 0.1, "hi": mean and mean + 0.1}
+        return {"auc": found, "final": found, "worst_forgetting": {"mean": None, "lo": None, "hi": None}}
+
+    series = {"A": {0.5: metrics(0.6), 0.25: metrics(0.4)}, "B": {0.5: metrics(None)}}
+    figure = sweep_figure(series, {"none": metrics(0.5)}, "share")
+    first, _, unknown = figure.axes
+    assert first.get_xlabel() == "share"
+    assert [np.asarray(line.get_ydata()).tolist() for line in first.lines if line.get_marker() == "o"] == [[0.4, 0.6]]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["none", "A"]
+    assert not unknown.lines
+    pixels(figure)
 
 
 def test_the_users_own_matplotlib_settings_and_figures_are_left_alone() -> None:

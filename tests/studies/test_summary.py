@@ -35,6 +35,7 @@ def test_the_numbers_of_one_run() -> None:
         "demos_to_90": 4,
         "forgetting": pytest.approx(0.3),
         "forgetting_positive": pytest.approx(0.3),
+        "worst_forgetting": pytest.approx(0.35),
     }
 
 
@@ -81,11 +82,19 @@ def test_each_strategy_is_paired_with_each_by_the_area_under_the_curve() -> None
     assert set(pairs["A"]) == {"B"}
 
 
-def test_the_largest_fall_is_that_of_the_mean_over_seeds_and_may_be_none() -> None:
-    one, other = run("A", 0, [0.5, 0.3, 0.6]), run("A", 1, [0.5, 0.6, 0.4])
-    assert largest_fall([one], 2) == pytest.approx(0.2)
-    assert largest_fall([one, other], 2) == pytest.approx(0.05)
-    assert largest_fall([run("A", 0, [0.5, 0.6])], 1) == 0.0
+def test_among_very_many_strategies_not_each_is_compared_with_each() -> None:
+    runs = [run(str(number), 0, [0.0, 0.1 * number]) for number in range(16)]
+    assert summarise(runs, "0", {})["meta"]["pairs"] is None
+    assert len(summarise(runs[:15], "0", {})["meta"]["pairs"]) == 15
+
+
+def test_the_largest_fall_is_that_of_what_was_pretrained_in_the_mean_over_seeds() -> None:
+    one, other = run("A", 0, [0.5, 0.7, 0.4]), run("A", 1, [0.5, 0.4, 0.6])  # `old` is 1 less these
+    assert largest_fall([one], 2, ["old"]) == pytest.approx(0.2)
+    assert largest_fall([one, other], 2, ["old"]) == pytest.approx(0.05)
+    assert largest_fall([run("A", 0, [0.5, 0.4])], 1, ["old"]) == 0.0
+    assert largest_fall([one], 2, ["old", "new"]) == pytest.approx(0.1)  # `new` falls by 0.3, `old` rises by 0.1
+    assert largest_fall([one], 2, None) is None and largest_fall([one], 2, ["elsewhere"]) is None
 
 
 def test_only_seeds_that_both_have_are_paired_whatever_their_order() -> None:
