@@ -91,7 +91,7 @@ def summary_text(summary: Mapping[str, Any]) -> str:
     ]
     if versions := meta.get("versions"):
         lines.append(f"Made by amf_lightning {', '.join(versions)}.")
-    if meta.get("asked"):
+    if 0 < len(meta.get("asked") or ()) <= MOST_PAIRED:
         lines += ["## What was asked", "![Demonstrations of each task](allocation.png)"]
     return "\n\n".join(lines) + "\n"
 
@@ -106,7 +106,7 @@ def _write(output: Path, rows: Sequence[RunRows], comparison: Comparison, known:
     if points := _sweep(summary):
         levels = {label: of for label, of in summary["strategies"].items() if not setting_of(label)}
         write_durably(output / "sweep.png", png(sweep_figure(points, levels, comparison.sweep or "setting")))
-    if asked := meta.get("asked"):
+    if (asked := meta.get("asked")) and len(asked) <= MOST_PAIRED:
         write_durably(output / "allocation.png", png(counts_figure(asked, meta["tasks"])))
     write_durably(output / "summary.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
     write_durably(output / "summary.md", summary_text(summary))
