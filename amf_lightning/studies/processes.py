@@ -92,6 +92,7 @@ def _run_module(command: Sequence[str], log: Path) -> None:
     with log.open("ab") as file:
         for descriptor in (1, 2):
             os.dup2(file.fileno(), descriptor)
+    os.environ.update(one_thread({}))  # the server may have been started by somebody else
     python, _, module, *arguments = command
     sys.argv = [python, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

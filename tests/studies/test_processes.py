@@ -42,7 +42,7 @@ def test_the_exit_code_and_all_that_is_printed_arrive(
 ) -> None:
     asked = run(folder, argument, "--y=1")
     asked.log.write_text("$ command\n")
-    assert spawn(asked).wait(60) == code
+    assert spawn(asked).wait(60) == code, asked.log.read_text()
     text = asked.log.read_text()
     assert text.startswith(f"$ command\nasked for ['{argument}', '--y=1'] threads 1\n")
     assert said in text
