@@ -1,6 +1,7 @@
 """Writes what a comparison found: `summary.json`, `summary.md`, `curves.png`, `allocation.png`."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from amf_lightning.studies.rows import RunFacts, RunRows
 from amf_lightning.studies.summary import MOST_PAIRED, gather_facts, score_band, summarise
 
 _FEW_SEEDS = 5
+_FEW_NAMES = 8
 _SECONDS = (
     " Seconds a run: of the whole process on one thread, median over the runs that were not resumed; they are as good "
     "as the machines were quiet."
@@ -67,7 +69,7 @@ def summary_text(summary: Mapping[str, Any]) -> str:
         f"Brackets hold {100 * meta['level']:.0f} % bootstrap intervals over seeds ({meta['resamples']:,} resamples).",
     ]
     if missing := meta.get("missing"):
-        lines.append(f"**{plural(len(missing), 'run')} missing:** {', '.join(missing)}.")
+        lines.append(f"**{plural(len(missing), 'run')} missing:** {_named(missing)}.")
     if min(map(len, meta["seeds"].values())) < _FEW_SEEDS:
         lines.append(f"With fewer than {_FEW_SEEDS} seeds the intervals say little.")
     lines += [
@@ -111,6 +113,14 @@ def _write(output: Path, rows: Sequence[RunRows], comparison: Comparison, known:
     write_durably(output / "summary.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
     write_durably(output / "summary.md", summary_text(summary))
     return output / "summary.md"
+
+
+def _named(missing: Sequence[str]) -> str:
+    """Names of runs; if there are many, the number of each strategy's."""
+    if len(missing) <= _FEW_NAMES:
+        return ", ".join(missing)
+    counts = Counter(name.rpartition(" seed ")[0] for name in missing)
+    return ", ".join(f"{count} of {label}" for label, count in counts.items())
 
 
 def _drawn(bands: Mapping[str, Band], baseline: str) -> dict[str, Band]:
