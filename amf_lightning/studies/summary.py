@@ -109,7 +109,7 @@ def largest_fall(runs: Sequence[RunRows], budget: int, pretraining_tasks: Sequen
         [[_held([(r.demonstrations, r.score) for r in run.of(task)], budget) for task in kept] for run in runs]
     ).mean(axis=1)
     change = (table - table[:, :1]).mean(axis=0)
-    return float(-change.min())
+    return max(0.0, float(-change.min()))
 
 
 def score_band(runs: Sequence[RunRows], budget: int) -> Band:
