@@ -167,9 +167,9 @@ def sweep_figure(
         for (label, metrics), grey in zip(levels.items(), cycle(("0.35", "0.6")), strict=False):
             if (mean_only := metrics[metric]["mean"]) is not None:
                 axes.axhline(mean_only, color=grey, linewidth=1.2, linestyle=(0, (2, 3)), label=label)
-        axes.set_xlabel(axis)
         axes.set_title(title, loc="left", fontsize=11)
         axes.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel(axis, fontsize=10)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=9)
     return figure
 
