@@ -19,7 +19,7 @@ from jsonargparse import ArgumentParser, Namespace
 from amf_lightning.composition import find_configuration, read_configuration
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
-from amf_lightning.experts import own, scripted, stable_baselines3, state_dict  # noqa: F401 - by their short names
+from amf_lightning.experts import metaworld, own, scripted, stable_baselines3, state_dict  # noqa: F401 - by their short names
 from amf_lightning.experts.expert import ActingExpert, Expert
 from amf_lightning.experts.trained import TrainedExpert
 from amf_lightning.shipped import manifest, publish, shipped_folder
