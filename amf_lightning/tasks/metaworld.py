@@ -25,7 +25,7 @@ HORIZON, LONGER, LONGEST = 200, {"push-back": 500, "stick-pull": 300}, 500
 """Steps of an episode; of tasks that take the scripted policy longer; what Metaworld allows."""
 SOLVED = 10.0
 """Metaworld's reward for a step in the solved state."""
-_INSTALL = 'pip install "amf-lightning[metaworld]", in a virtual environment of its own: it needs an older MuJoCo'
+_INSTALL = 'Do pip install "amf-lightning[metaworld]", in a virtual environment of its own: it needs an older MuJoCo'
 
 
 class Metaworld(GymnasiumSuite):
@@ -86,19 +86,19 @@ def metaworld_module(name: str) -> ModuleType:
     """
     try:
         needed = [Requirement(line) for line in requires("metaworld") or []]
-        module = import_module(f"metaworld.{name}")
+        found = {requirement: version(requirement.name) for requirement in needed if requirement.marker is None}
+        clashes = [
+            f"{requirement.name} {installed} (it needs {requirement.specifier})"
+            for requirement, installed in found.items()
+            if not requirement.specifier.contains(installed, prereleases=True)
+        ]
+        if clashes:
+            raise InputError(
+                f"metaworld {version('metaworld')} does not work with the installed {', '.join(clashes)}. {_INSTALL}."
+            )
+        return import_module(f"metaworld.{name}")
     except ModuleNotFoundError as error:
-        raise InputError(f"Metaworld needs the package {error.name}: {_INSTALL}.") from error
-    clashes = [
-        f"{requirement.name} {version(requirement.name)} (it needs {requirement.specifier})"
-        for requirement in needed
-        if requirement.marker is None and not requirement.specifier.contains(version(requirement.name), True)
-    ]
-    if clashes:
-        raise InputError(
-            f"metaworld {version('metaworld')} does not work with the installed {', '.join(clashes)}. {_INSTALL}."
-        )
-    return module
+        raise InputError(f"Metaworld needs the package {error.name}. {_INSTALL}.") from error
 
 
 def task_sets() -> dict[str, tuple[str, ...]]:
