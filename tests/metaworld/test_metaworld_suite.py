@@ -9,6 +9,7 @@ from metaworld_marks import METAWORLD
 
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.scores import check_scorable
+from amf_lightning.experts.measure import measure
 from amf_lightning.experts.metaworld import MetaworldExpert
 from amf_lightning.tasks.metaworld import FOUR, Metaworld, task_sets
 from amf_lightning.tasks.rollout import rollout
@@ -41,6 +42,15 @@ def test_shipped_reference_returns_score_every_task() -> None:
     assert suite.reference is not None
     assert all(expert <= 10 * task.horizon for expert, task in zip(suite.reference.expert, suite.tasks, strict=True))
     assert suite.task("push").horizon == 200 and suite.task("push-back").horizon == 500
+
+
+def test_reference_returns_are_what_their_command_measures() -> None:
+    """The first task of the suite, whose episodes do not depend on how many others there are."""
+    shipped = Metaworld("MT50").reference
+    assert shipped is not None and task_sets()["MT50"][0] == "assembly"
+    found = measure(Metaworld(["assembly"]), MetaworldExpert(successes_only=False), episodes=20)["assembly"]
+    assert found.expert == pytest.approx(shipped.expert[0])
+    assert found.random == pytest.approx(shipped.random[0], rel=0.05)  # contacts differ in their last bits elsewhere
 
 
 def test_contexts_are_one_hot_or_one_number() -> None:

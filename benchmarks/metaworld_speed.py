@@ -1,6 +1,6 @@
 """What it takes to collect demonstrations of Metaworld's fifty tasks, and to choose among them.
 
-    OMP_NUM_THREADS=1 .venv-metaworld/bin/python benchmarks/metaworld.py
+    OMP_NUM_THREADS=1 .venv-metaworld/bin/python benchmarks/metaworld_speed.py
 
 One demonstration of each task by the scripted policies, side by side, environments made before; then one choice by
 `InformationGain` as shipped, with a policy of 256 x 256 that was never trained: hardly any rollout ends early. The
