@@ -82,7 +82,7 @@ def test_an_episode_is_metaworlds_own_until_it_is_solved() -> None:
 
 
 def test_what_is_not_solved_is_worth_less_and_lasts_the_horizon() -> None:
-    suite = Metaworld(["coffee-pull"], horizon=30)
+    suite = Metaworld(["coffee-pull"], horizon=30, reference=None)
     (blind,) = rollout(UniformActor(4), suite, [Episode(suite.tasks[0], 1000)])
     assert (blind.length, blind.success) == (30, False)
     assert 0 <= blind.episode_return < 10 * 30
