@@ -1,20 +1,30 @@
-# Everything runs in .venv, which is made on the first call. PYTHON may name another interpreter (3.11 or newer).
+# Everything but Metaworld runs in .venv, which is made on the first call. PYTHON may name another interpreter (3.11 or newer).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 JOBS ?= 2
+# Metaworld pins an old MuJoCo, so it has an environment of its own.
+METAWORLD := .venv-metaworld
+METAWORLD_STAMP := $(METAWORLD)/.installed
 
-.PHONY: help install demo test slow check format clean
+.PHONY: help install demo test test-metaworld slow check format clean
 
 help: ## List the targets.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11") if sys.version_info < (3, 11) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+$(METAWORLD_STAMP): pyproject.toml constraints.txt constraints-metaworld.txt
+	test -x $(METAWORLD)/bin/python || $(PYTHON) -m venv $(METAWORLD)
+	grep -v '^mujoco' constraints.txt | cat - constraints-metaworld.txt > $(METAWORLD)/constraints.txt
+	$(METAWORLD)/bin/python -m pip install --quiet --constraint $(METAWORLD)/constraints.txt torch
+	$(METAWORLD)/bin/python -m pip install --quiet --constraint $(METAWORLD)/constraints.txt --editable '.[dev,metaworld]'
 	touch $@
 
 install: $(STAMP) ## Make .venv and install the package with what its tests need.
@@ -24,6 +34,9 @@ demo: $(STAMP) ## One active fine-tuning run on HalfCheetah; prints where its re
 
 test: $(STAMP) ## The test suite.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+
+test-metaworld: $(METAWORLD_STAMP) ## The tests that need Metaworld, in an environment of their own.
+	OMP_NUM_THREADS=1 $(METAWORLD)/bin/python -m pytest -n $(JOBS) -m metaworld tests
 
 slow: $(STAMP) ## The tests that take minutes each.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
@@ -37,5 +50,5 @@ format: $(STAMP) ## Format, and mend what can be mended.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean: ## Remove .venv and caches; runs stay.
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+clean: ## Remove the environments and caches; runs stay.
+	rm -rf $(VENV) $(METAWORLD) .mypy_cache .pytest_cache .ruff_cache

@@ -21,6 +21,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 # Imported so that their classes can be named in a configuration without a path.
 import amf_lightning.experts.limited
+import amf_lightning.experts.metaworld
 import amf_lightning.experts.own
 import amf_lightning.experts.recorded
 import amf_lightning.experts.scripted
@@ -42,6 +43,7 @@ import amf_lightning.tasks.designed
 import amf_lightning.tasks.gymnasium_suite
 import amf_lightning.tasks.halfcheetah
 import amf_lightning.tasks.integrator
+import amf_lightning.tasks.metaworld
 import amf_lightning.uncertainty.kernels
 import amf_lightning.uncertainty.policy_belief
 import amf_lightning.uncertainty.projected_gradient  # noqa: F401

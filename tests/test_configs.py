@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import yaml
 from amf_process import amf, tree
+from metaworld_marks import METAWORLD
 from PIL import Image, ImageSequence
 
 from amf_lightning.composition import read_configuration
@@ -48,6 +49,12 @@ ANIMATED = "halfcheetah.yaml"
 COMPARISONS = shipped("compare/*.yaml")
 PART_FILES = shipped(*(f"{folder}/*.yaml" for folder in PARTS))
 
+
+def marked(names: list[str]) -> list[Any]:
+    """Parameters of a test; what needs Metaworld is left to the tests of Metaworld."""
+    return [pytest.param(name, marks=METAWORLD if "metaworld" in name else []) for name in names]
+
+
 SELECTION_KEYS = ["demonstration", "round", "task", "task_index", "selector", "scores", "seed"]
 SMALL = ("--data.steps_per_round=5", "--data.evaluation_episodes=1", "--trainer.enable_progress_bar=false")
 
@@ -60,7 +67,7 @@ def test_nothing_that_is_shipped_is_left_untested() -> None:
 # -- runs ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [*RUNS, *PRETRAINING])
+@pytest.mark.parametrize("name", marked([*RUNS, *PRETRAINING]))
 def test_a_small_run_leaves_every_file_that_is_promised(tmp_path: Path, name: str) -> None:
     rounds = 1 if name in PRETRAINING else 2
     animated = name == ANIMATED
@@ -166,7 +173,7 @@ def why_nothing_renders() -> str | None:
     return None
 
 
-@pytest.mark.parametrize("name", PART_FILES)
+@pytest.mark.parametrize("name", marked(PART_FILES))
 def test_a_part_can_be_put_into_a_run(tmp_path: Path, name: str) -> None:
     """Everything is made, and then the checkpoint is missing; so the parts are known to fit without a run."""
     part = read_configuration(CONFIGS / name)

@@ -19,7 +19,7 @@ from jsonargparse import ArgumentParser, Namespace
 from amf_lightning.composition import find_configuration, read_configuration
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
-from amf_lightning.experts import own, scripted, stable_baselines3, state_dict  # noqa: F401 - by their short names
+from amf_lightning.experts import metaworld, own, scripted, stable_baselines3, state_dict  # noqa: F401 - by their short names
 from amf_lightning.experts.expert import ActingExpert, Expert
 from amf_lightning.experts.trained import TrainedExpert
 from amf_lightning.shipped import manifest, publish, shipped_folder
@@ -58,27 +58,22 @@ def measure(suite: TaskSuite, expert: Expert, episodes: int) -> dict[str, Measur
         expert: should give every demonstration at the first attempt, failed or not (`successes_only: false`).
         episodes: for each task.
     """
-    asked = [
-        Episode(task, keyed_seed(0, Purpose.MEASURE, task.index, i)) for task in suite.tasks for i in range(episodes)
-    ]
-    shown = expert.demonstrate(suite, asked)
-    blind = rollout(UniformActor(suite.action_dim), suite, asked)
     measured = {}
     for task in suite.tasks:
-        rows = slice(task.index * episodes, (task.index + 1) * episodes)
-        random = [trajectory.episode_return for trajectory in blind[rows]]
-        returns = [trajectory.episode_return for trajectory in shown[rows]]
-        names = sorted({name for trajectory in shown[rows] for name in trajectory.metrics})
+        asked = [Episode(task, keyed_seed(0, Purpose.MEASURE, task.index, number)) for number in range(episodes)]
+        shown = expert.demonstrate(suite, asked)
+        blind = rollout(UniformActor(suite.action_dim), suite, asked)
+        random = [trajectory.episode_return for trajectory in blind]
+        returns = [trajectory.episode_return for trajectory in shown]
+        names = sorted({name for trajectory in shown for name in trajectory.metrics})
         measured[task.name] = Measured(
             random=float(np.mean(random)),
             random_spread=float(np.std(random)),
             expert=float(np.mean(returns)),
             spread=float(np.std(returns)),
-            success=float(np.mean([trajectory.success for trajectory in shown[rows]])),
-            length=float(np.mean([trajectory.length for trajectory in shown[rows]])),
-            metrics={
-                name: float(np.mean([t.metrics[name] for t in shown[rows] if name in t.metrics])) for name in names
-            },
+            success=float(np.mean([trajectory.success for trajectory in shown])),
+            length=float(np.mean([trajectory.length for trajectory in shown])),
+            metrics={name: float(np.mean([t.metrics[name] for t in shown if name in t.metrics])) for name in names},
         )
     return measured
 

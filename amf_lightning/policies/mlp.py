@@ -6,6 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from amf_lightning.errors import InputError
 from amf_lightning.policies.protocol import Policy
 
 
@@ -17,14 +18,20 @@ class Perceptron(Policy):
         context_dim: C.
         outputs: length of z.
         hidden: widths of the hidden layers; the last one is the number of features F.
+        smallest_std: of an entry of the observation; one that moved less in the data is not blown up beyond this.
     """
 
     mean: Tensor
     std: Tensor
     normalised: Tensor
 
-    def __init__(self, observation_dim: int, context_dim: int, outputs: int, hidden: Sequence[int]) -> None:
+    def __init__(
+        self, observation_dim: int, context_dim: int, outputs: int, hidden: Sequence[int], smallest_std: float = 1e-2
+    ) -> None:
         super().__init__()
+        if smallest_std <= 0:
+            raise InputError(f"smallest_std is {smallest_std}; it must be positive.")
+        self.smallest_std = smallest_std
         widths = [observation_dim + context_dim, *hidden]
         layers: list[nn.Module] = []
         for fan_in, fan_out in pairwise(widths):
@@ -47,7 +54,7 @@ class Perceptron(Policy):
         """Mean and standard deviation of each observation entry; contexts are the suite's to scale."""
         self.mean.copy_(observations.mean(dim=0))
         # An entry that never moved in the data must not explode when it first does.
-        self.std.copy_(observations.std(dim=0).clamp(min=1e-2))
+        self.std.copy_(observations.std(dim=0).clamp(min=self.smallest_std))
         self.normalised.fill_(True)
 
     def outputs(self, observations: Tensor, contexts: Tensor) -> Tensor:
@@ -66,6 +73,8 @@ class MLPPolicy(Perceptron):
         action_dim: A.
         hidden: widths of the hidden layers; the last one is the number of features F.
         action_std: standard deviation declared for `log_prob`; it does not enter the loss.
+        smallest_std: smallest deviation that an entry of the observation is divided by, in its own unit. Where tasks
+            to come move entries that the first ones leave alone, what is usual for such entries.
     """
 
     def __init__(
@@ -75,8 +84,9 @@ class MLPPolicy(Perceptron):
         action_dim: int,
         hidden: Sequence[int] = (256, 256),
         action_std: float = 0.1,
+        smallest_std: float = 1e-2,
     ) -> None:
-        super().__init__(observation_dim, context_dim, action_dim, hidden)
+        super().__init__(observation_dim, context_dim, action_dim, hidden, smallest_std)
         self.action_std = action_std
 
     def act(self, observations: Tensor, contexts: Tensor) -> Tensor:

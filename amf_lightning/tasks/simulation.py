@@ -16,6 +16,8 @@ Env = gymnasium.Env[NDArray[Any], NDArray[Any]]
 
 # Making an environment costs as much as running an episode in it. `reset(seed=...)` leaves nothing of earlier episodes.
 _ENVIRONMENTS: WeakKeyDictionary[TaskSuite, dict[str, list[Env]]] = WeakKeyDictionary()
+MOST_ENVIRONMENTS = 160
+"""Kept for one suite: those of a robot arm take up to 20 MB each."""
 
 
 @dataclass(frozen=True)
@@ -125,16 +127,26 @@ class GymnasiumSimulation:
 
 
 def environments(suite: TaskSuite, episodes: Sequence[Episode]) -> list[Env]:
-    """An environment for each episode, made at the first use and kept as long as the suite lives."""
+    """An environment for each episode, made at the first use and kept as long as the suite lives.
+
+    Where every task has environments of its own, those used longest ago are given up for new ones.
+    """
     pools = _ENVIRONMENTS.setdefault(suite, {})
+    for key in dict.fromkeys(suite.environment_key(episode.task) for episode in episodes):
+        pools[key] = pools.pop(key, [])  # the last to go
     taken: dict[str, int] = {}
     chosen = []
     for episode in episodes:
         key = suite.environment_key(episode.task)
-        pool = pools.setdefault(key, [])
+        pool = pools[key]
         position = taken.get(key, 0)
         if position == len(pool):
             pool.append(suite.make(episode.task))
         chosen.append(pool[position])
         taken[key] = position + 1
+    for key in [key for key in pools if key not in taken]:
+        if sum(map(len, pools.values())) <= MOST_ENVIRONMENTS:
+            break
+        for env in pools.pop(key):
+            env.close()
     return chosen

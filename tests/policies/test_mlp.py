@@ -1,8 +1,10 @@
 import math
 
+import pytest
 import torch
 from scipy import stats
 
+from amf_lightning.errors import InputError
 from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.policies.protocol import features_with_bias, frozen_copy
 
@@ -59,6 +61,17 @@ def test_normaliser_standardises_and_survives_a_constant_entry() -> None:
     normalised = (observations * 5 + 1 - policy.mean) / policy.std
     assert torch.allclose(normalised[:, [0, 2]].std(dim=0), torch.ones(2), atol=1e-4)
     assert normalised.isfinite().all()
+
+
+def test_an_entry_that_hardly_moved_is_blown_up_no_further_than_allowed() -> None:
+    policy = MLPPolicy(3, 2, 4, hidden=(8,), smallest_std=0.5)
+    observations, contexts, _ = rows(500)
+    observations[:, 1] = 7.0
+    policy.fit_normaliser(observations, contexts)
+    assert policy.std[1] == 0.5 and (policy.std[[0, 2]] > 0.5).all()
+    assert policy.options["smallest_std"] == 0.5, "whoever loads it gets the same"
+    with pytest.raises(InputError, match="smallest_std is 0"):
+        MLPPolicy(3, 2, 4, smallest_std=0.0)
 
 
 def test_a_frozen_copy_neither_trains_nor_follows() -> None:
