@@ -62,7 +62,7 @@ def collected(suite: Metaworld) -> tuple[list[Trajectory], float]:
     return clock.run(lambda: MetaworldExpert().demonstrate(suite, episodes)), clock.seconds
 
 
-def context_of(suite: Metaworld, demonstrations: Sequence[Trajectory], simulator: Clock) -> SelectionContext:
+def context_of(suite: Metaworld, demonstrations: list[Trajectory], simulator: Clock) -> SelectionContext:
     """The second round of a run whose π0 knows the first half of the tasks, each shown once."""
     policy = build_policy(MLPPolicy, suite.signature(), keyed_generator(1000, Purpose.INITIALISE)).eval()
     half = demonstrations[: len(demonstrations) // 2]
