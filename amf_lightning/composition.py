@@ -26,9 +26,9 @@ def find_configuration(name: str | Path) -> Path:
         if candidate.is_file():
             return candidate
     shipped = sorted(f"configs/{file.relative_to(folder).as_posix()}" for file in folder.rglob("*.yaml"))
-    runs = [file for file in shipped if file.count("/") == 1]
+    runs = [file.removeprefix("configs/") for file in shipped if file.count("/") == 1]
     near = get_close_matches(str(name), shipped, n=1, cutoff=0.7)
-    hint = f"Did you mean {near[0]}?" if near else f"Shipped ones are {', '.join(runs)}."
+    hint = f"Did you mean {near[0]}?" if near else f"In configs/ there are {', '.join(runs)}."
     raise InputError(f"There is no configuration {name}. {hint}")
 
 

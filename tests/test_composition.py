@@ -101,7 +101,7 @@ def test_a_shipped_configuration_is_found_in_any_folder_and_ones_own_comes_first
     assert find_configuration("halfcheetah.yaml") == Path("halfcheetah.yaml")
     with pytest.raises(InputError, match=r"Did you mean configs/compare/halfcheetah-matched\.yaml\?"):
         find_configuration("configs/compare/halfcheetah-machted.yaml")
-    with pytest.raises(InputError, match=r"Shipped ones are .*configs/halfcheetah\.yaml"):
+    with pytest.raises(InputError, match=r"In configs/ there are .*halfcheetah\.yaml"):
         find_configuration("zzz")
 
 

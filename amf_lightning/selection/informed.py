@@ -153,7 +153,7 @@ class InformationGain(InformedSelector):
 
     def __init__(
         self,
-        embedding: Embedding = LastLayerFeatures(unit_norm=True),  # noqa: B008 (read-only; the command line shows it as the default)
+        embedding: Embedding = LastLayerFeatures(),  # noqa: B008 (read-only; the command line shows it as the default)
         occupancy: Occupancy = PolicyRollout(),  # noqa: B008
         aggregate: Aggregate = Marginal(),  # noqa: B008
         rho: float = 0.1,
@@ -223,7 +223,7 @@ class UncertaintySampling(InformedSelector):
 
     def __init__(
         self,
-        embedding: Embedding = LastLayerFeatures(unit_norm=True),  # noqa: B008
+        embedding: Embedding = LastLayerFeatures(),  # noqa: B008
         occupancy: Occupancy = PolicyRollout(),  # noqa: B008
         rho: float = 0.1,
     ) -> None:
