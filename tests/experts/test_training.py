@@ -11,10 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from amf_lightning.errors import InputError
 from amf_lightning.experts.goal_actor import GoalActor, goal_signature, load_goal_actor
 from amf_lightning.experts.training.__main__ import main
+from amf_lightning.experts.training.curve import main as draw_curve
+from amf_lightning.experts.training.curve import training_figure
 from amf_lightning.experts.training.progress import Counters, Progress
 from amf_lightning.tasks.halfcheetah import HalfCheetahVelocity
 from amf_lightning.tasks.practice import VelocityPractice
@@ -129,6 +132,26 @@ def test_the_best_actor_is_kept_not_the_last(tmp_path: Path) -> None:
     # Rows after the checkpoint that is continued come again.
     Progress(tmp_path, suite, episodes=2, seed=0, done=15).evaluate(wild, Counters(16.0, 16, 16))
     assert [row["env_steps"] for row in rows(tmp_path)] == ["10", "16"]
+
+
+def test_the_curve_of_a_training_is_drawn_from_its_rows(tmp_path: Path) -> None:
+    suite = HalfCheetahVelocity([0, 1], horizon=20, reference=None)
+    progress, picture = tmp_path / "progress.csv", tmp_path / "curve.png"
+    with pytest.raises(InputError, match=r"progress\.csv does not exist"):
+        draw_curve([str(progress), str(picture)])
+    for steps in (10, 20):
+        evaluations = Progress(tmp_path, suite, episodes=1, seed=0, done=steps)
+        evaluations.evaluate(GoalActor([18, 6], goal_signature(suite)), Counters(1.0, steps, steps))
+    draw_curve([str(progress), str(picture)])
+    with Image.open(picture) as image:
+        assert image.format == "PNG"
+    errors, lengths = training_figure(rows(tmp_path)).axes
+    assert [line.get_label() for line in errors.lines][:2] == ["v=0", "v=1"]
+    assert [np.asarray(line.get_xdata()).tolist() for line in lengths.lines][:2] == [[1e-5, 2e-5]] * 2
+    assert [np.asarray(line.get_ydata()).tolist() for line in lengths.lines][:2] == [[20.0, 20.0]] * 2
+    progress.write_text("")
+    with pytest.raises(InputError, match="no evaluation yet"):
+        draw_curve([str(progress), str(picture)])
 
 
 def test_practice_draws_targets_from_the_range_that_is_within_reach() -> None:
