@@ -19,7 +19,11 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
             ("--episodes", "1", "--repetitions", "1"),
             {"bare", "gymnasium", "gymnasium_ratio", "ours", "ratio"},
         ),
-        ("training", ("--rounds", "2", "--steps", "150"), {"amf", "bare", "ratio"}),
+        (
+            "training",
+            ("--rounds", "2", "--steps", "150"),
+            {"amf", "bare", "step", "lightning", "ratio", "step_ratio", "lightning_ratio"},
+        ),
     ],
 )
 def test_a_benchmark_prints_a_table_and_writes_its_numbers(
