@@ -42,6 +42,7 @@ import amf_lightning.selection.privileged
 import amf_lightning.tasks.designed
 import amf_lightning.tasks.gymnasium_suite
 import amf_lightning.tasks.halfcheetah
+import amf_lightning.tasks.humanoid
 import amf_lightning.tasks.integrator
 import amf_lightning.tasks.metaworld
 import amf_lightning.uncertainty.kernels
