@@ -1,4 +1,4 @@
-"""Humanoid-v5 asked to stand, walk and run at five velocities."""
+"""Humanoid-v5 asked to walk and run at target velocities."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +23,7 @@ class HumanoidVelocity(VelocitySuite):
     and velocities, the first 45 of the stock numbers; actions are rescaled to [-1, 1]; the scalar context is v / 2.
 
     Args:
-        targets: target velocities in m/s.
+        targets: target velocities in m/s; by default those that the shipped expert does.
         horizon: steps of an episode, 0.015 s each.
         one_hot: tell the policy the task's number instead of v / 2.
         tolerance: an episode without a fall succeeds if the mean |v_x − v| after its first 30 % is below this, in m/s.
@@ -36,7 +36,7 @@ class HumanoidVelocity(VelocitySuite):
 
     def __init__(
         self,
-        targets: Sequence[float] = (0, 0.5, 1, 1.5, 2),
+        targets: Sequence[float] = (0.25, 0.5, 0.75, 1, 1.25, 1.5),
         horizon: int = 200,
         one_hot: bool = False,
         tolerance: float = 0.5,

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from torch import Tensor, zeros
 
+from amf_lightning.experts.trained import TrainedExpert
 from amf_lightning.tasks.humanoid import HumanoidVelocity
 from amf_lightning.tasks.rollout import rollout
 from amf_lightning.tasks.task import Episode
@@ -14,10 +15,21 @@ class Limp:
         return zeros(len(observations), 17)
 
 
-def test_tasks_are_the_five_velocities() -> None:
-    suite = HumanoidVelocity(reference=None)
-    assert [task.name for task in suite.tasks] == ["v=0", "v=0.5", "v=1", "v=1.5", "v=2"]
-    assert suite.contexts[:, 0].tolist() == [0, 0.25, 0.5, 0.75, 1]
+def test_tasks_are_velocities_and_contexts_their_halves() -> None:
+    suite = HumanoidVelocity()
+    assert [task.name for task in suite.tasks] == ["v=0.25", "v=0.5", "v=0.75", "v=1", "v=1.25", "v=1.5"]
+    assert suite.contexts[:, 0].tolist() == [0.125, 0.25, 0.375, 0.5, 0.625, 0.75]
+
+
+def test_the_shipped_expert_walks_and_runs_without_falling() -> None:
+    suite, expert = HumanoidVelocity(), TrainedExpert("humanoid/expert")
+    assert suite.reference is not None
+    episodes = [Episode(task, seed) for task in suite.tasks for seed in range(3)]
+    shown = rollout(expert.actor(suite), suite, episodes)
+    assert np.mean([trajectory.length == 200 for trajectory in shown]) > 0.8
+    for task in suite.tasks:
+        errors = [trajectory.metrics["velocity_error"] for trajectory in shown if trajectory.task == task.name]
+        assert np.mean(errors) < 0.4, task.name
 
 
 def test_observations_are_the_first_of_the_stock_ones_and_rewards_follow_the_formula() -> None:
