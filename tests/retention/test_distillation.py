@@ -40,16 +40,6 @@ def test_demonstrated_tasks_are_left_to_the_expert() -> None:
     assert retention.replay(frozenset(range(4))) is None
 
 
-def test_a_demonstrated_task_is_held_on_to_if_it_is_not_released() -> None:
-    retention, context = prepared(tasks="pretrained", release=False, weight=0.7)
-    before, after = retention.replay(frozenset()), retention.replay(frozenset(range(4)))
-    assert before is not None and after is not None
-    assert set(after.contexts.flatten().tolist()) == {-0.5, 0.5}
-    assert torch.equal(before.observations, after.observations)
-    assert after.loss_weight == 0.7
-    assert torch.equal(after.actions, context.pretrained.act(after.observations, after.contexts))
-
-
 def test_noise_moves_the_states_and_not_the_targets() -> None:
     plain = prepared()[0].replay(frozenset())
     retention, context = prepared(noise=0.5)
