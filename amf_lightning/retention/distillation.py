@@ -14,8 +14,7 @@ from amf_lightning.retention.retention import Retention, RetentionContext
 class SelfDistillation(Retention):
     """Behavioural cloning of π0 on states of its own rollouts, of tasks not demonstrated yet (ours).
 
-    A task that has been demonstrated is the expert's from then on; what π0 does there is not held on to. Where π0
-    masters a task that takes many demonstrations, one more must not replace them all: `release: false`. Where π0 knows
+    A task that has been demonstrated is the expert's from then on; what π0 does there is not held on to. Where π0 knows
     some tasks and not others, hold on to those that it knows (`tasks`): elsewhere it teaches its mistakes.
 
     Args:
@@ -25,7 +24,6 @@ class SelfDistillation(Retention):
             are the targets: they show how π0 comes back from where a slightly different policy goes (the noise
             injection of Laskey et al., DART, CoRL 2017). Discrete actions are executed as they are.
         tasks: names of the tasks; by default every one, "pretrained" for those that π0 was pre-trained on.
-        release: stop holding on to a task once it has been demonstrated.
     """
 
     def __init__(
@@ -34,7 +32,6 @@ class SelfDistillation(Retention):
         episodes: int = 2,
         noise: float = 0.0,
         tasks: list[str] | Literal["all", "pretrained"] = "all",
-        release: bool = True,
     ) -> None:
         if weight < 0 or episodes < 1 or noise < 0:
             raise InputError(
@@ -46,7 +43,6 @@ class SelfDistillation(Retention):
         self.episodes = episodes
         self.noise = noise
         self.tasks = tasks
-        self.release = release
 
     def prepare(self, context: RetentionContext, policy: Policy) -> None:
         if self.tasks == "all":
@@ -63,8 +59,6 @@ class SelfDistillation(Retention):
         self._task_of_row = torch.tensor(rows)
 
     def replay(self, demonstrated: frozenset[int]) -> Rows | None:
-        if not self.release:
-            return self._all
         keep = ~torch.isin(self._task_of_row, torch.tensor(sorted(demonstrated), dtype=torch.long))
         if not keep.any():
             return None
