@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from torch import nn
+
 from amf_lightning.errors import InputError
 from amf_lightning.experts.expert import ActingExpert
 from amf_lightning.tasks.actor import Actor
@@ -42,6 +44,8 @@ class ActorExpert(ActingExpert):
             raise InputError(f"The expert '{actor}' cannot be made with {dict(arguments or {})}: {error}.") from error
         if not callable(getattr(self._actor, "act", None)):
             raise InputError(f"The expert '{actor}' has no method act(observations, contexts).")
+        if isinstance(self._actor, nn.Module):
+            self._actor.eval()  # dropout and batch statistics would make it act otherwise each time
 
     def actor(self, suite: TaskSuite) -> Actor:
         return self._actor

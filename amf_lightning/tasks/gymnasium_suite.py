@@ -81,7 +81,7 @@ class GymnasiumSuite(TaskSuite):
         contexts = _contexts(self._specs)
         self._one_hot = bool(self._specs) and self._specs[0].context is None
         self.tasks = tuple(
-            Task(spec.name, index, contexts[index], spec.horizon or horizon, spec.options)
+            Task(spec.name, index, contexts[index], horizon if spec.horizon is None else spec.horizon, spec.options)
             for index, spec in enumerate(self._specs)
         )
         if any(task.horizon < 1 for task in self.tasks):
