@@ -8,7 +8,7 @@ from torch import nn
 from amf_lightning.errors import InputError
 from amf_lightning.experts.expert import ActingExpert
 from amf_lightning.tasks.actor import Actor
-from amf_lightning.tasks.import_path import imported
+from amf_lightning.tasks.import_path import imported, told
 from amf_lightning.tasks.task import TaskSuite
 
 
@@ -40,8 +40,12 @@ class ActorExpert(ActingExpert):
         factory = imported(actor, "expert.actor")
         try:
             self._actor: Actor = factory(**(arguments or {}))
-        except TypeError as error:
-            raise InputError(f"The expert '{actor}' cannot be made with {dict(arguments or {})}: {error}.") from error
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(
+                f"The expert '{actor}' cannot be made with {dict(arguments or {})}: {told(error)}."
+            ) from error
         if not callable(getattr(self._actor, "act", None)):
             raise InputError(f"The expert '{actor}' has no method act(observations, contexts).")
         if isinstance(self._actor, nn.Module):

@@ -88,7 +88,7 @@ def read_zip(path: Path) -> Network:
     names = [*numbered, *([layout.last] if layout.last else [])]
     finish = largest if layout.finish is in_own_units and "log_std" not in tensors else layout.finish
     layers = [(tensors[f"{name}.weight"].float(), tensors[f"{name}.bias"].float()) for name in names]
-    return Network(path, layers, _activation(path, data, layout), finish)
+    return Network(path, layers, _activation(path, data, layout), finish, discrete=finish is largest)
 
 
 def _numbered(tensors: Mapping[str, Tensor], prefix: str) -> list[str]:
