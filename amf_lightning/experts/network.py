@@ -55,7 +55,9 @@ class Network:
                     f"{self.path}: a weight of shape {shape} with a bias of shape {tuple(bias.shape)} is no linear "
                     "layer, [out, in] and [out]. Such a network needs a class of yours, chosen by ActorExpert."
                 )
-        if not shapes or any(lower[0] != upper[1] for lower, upper in pairwise(shapes)):
+        if not shapes:
+            raise InputError(f"{self.path}: expert.layers names none; leave it out for all that there are.")
+        if any(lower[0] != upper[1] for lower, upper in pairwise(shapes)):
             raise InputError(f"{self.path}: layers of shapes {shapes} [out, in] do not follow one another.")
 
     def actor(self, suite: TaskSuite) -> Actor:
@@ -121,14 +123,14 @@ class NetworkExpert(ActingExpert):
         """The network, or one that asks each task's own.
 
         Raises:
-            InputError: a task has none, or a network does not fit the suite.
+            InputError: a task has none, one is for no task, or a network does not fit the suite.
         """
         if self._shared is not None:
             return self._shared.actor(suite)
-        suite_names = [task.name for task in suite.tasks]
-        if unknown := sorted(set(self._own) - set(suite_names)):
-            raise InputError(f"expert.weights names files for {', '.join(unknown)}; the tasks are {', '.join(suite_names)}.")
-        if missing := [task.name for task in suite.tasks if task.name not in self._own]:
+        names = [task.name for task in suite.tasks]
+        if unknown := sorted(set(self._own) - set(names)):
+            raise InputError(f"expert.weights names files for {', '.join(unknown)}; the tasks are {', '.join(names)}.")
+        if missing := [name for name in names if name not in self._own]:
             raise InputError(f"expert.weights names no file for {', '.join(missing)}. Name one for each task, or one.")
         return _EachItsOwn([self._own[task.name].actor(suite) for task in suite.tasks], suite.goals)
 

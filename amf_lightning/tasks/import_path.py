@@ -25,7 +25,9 @@ def imported(path: str, key: str) -> Callable[..., Any]:
     """
     module, _, name = path.rpartition(".")
     if not module or not name or module.startswith("."):
-        raise InputError(f"{key} is '{path}'; give an import path, module.Class, of a module in this folder or installed.")
+        raise InputError(
+            f"{key} is '{path}'; give an import path, module.Class, of a module in this folder or installed."
+        )
     try:
         holder = import_module(module)
     except ModuleNotFoundError as error:
