@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser
 
 from amf_lightning.composition import find_configuration, read_configuration
 from amf_lightning.durable import write_durably

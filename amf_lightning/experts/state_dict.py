@@ -61,7 +61,8 @@ class StateDictExpert(NetworkExpert):
             between = activation()
         except TypeError as error:
             raise InputError(
-                f"expert.activation is {activation.__name__}, which needs arguments; name an activation, e.g. torch.nn.ReLU."
+                f"expert.activation is {activation.__name__}, which needs arguments; name one that does not, e.g. "
+                "torch.nn.ReLU."
             ) from error
 
         super().__init__(weights, read, noise, successes_only, max_attempts)
@@ -118,8 +119,8 @@ def linear_layers(
         )
     if normalisation := _normalisation(tensors, prefix, names):
         raise InputError(
-            f"{path} normalises between its layers ('{normalisation}'), which cannot be read from weights alone. Such a "
-            "network needs a class of yours with act(observations, contexts), chosen by ActorExpert."
+            f"{path} normalises between its layers ('{normalisation}'), which weights alone do not tell enough of. "
+            "Such a network needs a class of yours with act(observations, contexts), chosen by ActorExpert."
         )
     found = []
     for name in names:
@@ -138,9 +139,9 @@ def _normalisation(tensors: Mapping[str, Tensor], prefix: str, names: Sequence[s
     beside = {f"{prefix}{name}".rpartition(".")[0] for name in names}
     for name, tensor in tensors.items():
         layer, _, part = name.rpartition(".")
-        if name.startswith(prefix) and layer.rpartition(".")[0] in beside:
-            if part == "running_mean" or (part == "weight" and tensor.ndim == 1):
-                return name
+        normalises = part == "running_mean" or (part == "weight" and tensor.ndim == 1)
+        if normalises and name.startswith(prefix) and layer.rpartition(".")[0] in beside:
+            return name
     return None
 
 

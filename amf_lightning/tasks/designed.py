@@ -43,7 +43,7 @@ class OverlappingGoals(Integrator):
         names = [f"{ascii_lowercase[c]}{i + 1}" for c, size in enumerate(clusters) for i in range(size)]
         self.clusters, self.overlap = tuple(clusters), overlap
         self.tasks = tuple(replace(task, name=name) for task, name in zip(self.tasks, names, strict=True))
-        if len(self.contexts.unique(dim=0)) < len(self.tasks):
+        if len(set(map(tuple, self.contexts.tolist()))) < len(self.tasks):
             raise InputError(f"{self.name}: at an overlap of {overlap} two tasks have the same goal. Lower it.")
 
 

@@ -77,8 +77,8 @@ class Success:
             return bool(value) and self.completes <= set(value)
         if self.completes:
             raise InputError(
-                f"Task '{self.task}' completes {', '.join(sorted(self.completes))}, but '{key}' in info is {value!r}, no "
-                "list of what is done. Set suite.success to the entry that is one, or leave `completes` out."
+                f"Task '{self.task}' completes {', '.join(sorted(self.completes))}, but '{key}' in info is {value!r}, "
+                "no list of what is done. Set suite.success to the entry that is one, or leave `completes` out."
             )
         if isinstance(value, str) or value != value:
             raise InputError(f"Task '{self.task}': '{key}' in info is {value!r}; it must be true or false.")

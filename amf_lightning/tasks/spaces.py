@@ -69,8 +69,8 @@ def _leaves(
         where = f"The observation{f' {name}' if name else ''} is"
         if isinstance(space, spaces.Box) and _is_image(space):
             raise InputError(
-                f"{where} an image, {space.shape} of {space.dtype}; policies here read vectors. Wrap the environment so that "
-                "it gives features of the image, or choose other entries by observation_keys."
+                f"{where} an image, {space.shape} of {space.dtype}; policies here read vectors. Wrap the "
+                "environment so that it gives features of the image, or choose other entries by observation_keys."
             )
         if not isinstance(space, _FLAT):
             raise InputError(f"{where} a {type(space).__name__}, which has no fixed length. Wrap the environment.")
