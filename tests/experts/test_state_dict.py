@@ -131,5 +131,5 @@ def test_only_what_asks_for_code_is_answered_with_the_flag(
             StateDictExpert(str(tmp_path / name))
         assert "unsafe_pickle" not in str(error.value)
     monkeypatch.delattr(f"{__name__}.Actor")
-    with pytest.raises(InputError, match="a class that is not here.*Actor"):
+    with pytest.raises(InputError, match=r"a class that is not here.*Actor"):
         StateDictExpert(files["pkl"], unsafe_pickle=True)
