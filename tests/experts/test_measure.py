@@ -120,6 +120,6 @@ def test_a_configuration_is_measured_with_what_the_command_line_changes(
 )
 def test_a_mistake_in_the_configuration_is_found(tmp_path: Path, before: str, after: str, phrase: str) -> None:
     (tmp_path / "run.yaml").write_text(CONFIGURATION.replace(before, after))
-    with pytest.raises(Exception) as error:  # noqa: B017, PT011 - jsonargparse wraps it
+    with pytest.raises(Exception) as error:
         main(["--config", str(tmp_path / "run.yaml")])
     assert phrase in str(cause(error.value, InputError))
