@@ -51,7 +51,7 @@ import amf_lightning.uncertainty.projected_gradient  # noqa: F401
 from amf_lightning.composition import MODE, find_configuration, read_configuration
 from amf_lightning.config_errors import ArgumentParser
 from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
-from amf_lightning.errors import InputError
+from amf_lightning.errors import InputError, cause
 from amf_lightning.evaluation.clean_start import clean_start
 from amf_lightning.evaluation.run_folder import RunFolder
 from amf_lightning.experts.expert import Expert
@@ -256,18 +256,11 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         CommandLine(_with_configurations(sys.argv[1:] if args is None else args))
     except Exception as error:
-        if (cause := _input_error(error)) is None:
+        if (given := cause(error, InputError, MisconfigurationException)) is None:
             raise
         if int(os.environ.get("LOCAL_RANK", "0")) == 0:  # every rank fails alike; one says so
-            sys.stderr.write(f"amf: {cause}\n")
+            sys.stderr.write(f"amf: {given}\n")
         raise SystemExit(2) from None
-
-
-def _input_error(error: BaseException | None) -> Exception | None:
-    """The user's error that an exception is or comes from: jsonargparse and Lightning wrap what is raised inside."""
-    while error is not None and not isinstance(error, InputError | MisconfigurationException):
-        error = error.__cause__ or error.__context__
-    return error
 
 
 def _with_configurations(args: Sequence[str]) -> list[str]:

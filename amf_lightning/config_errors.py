@@ -17,6 +17,7 @@ from amf_lightning.retention.retention import Retention
 from amf_lightning.selection.context import Selector
 from amf_lightning.selection.information_gain import Aggregate
 from amf_lightning.selection.occupancies import Occupancy
+from amf_lightning.tasks.gymnasium_suite import GymnasiumTask
 from amf_lightning.tasks.task import TaskSuite
 from amf_lightning.uncertainty.embeddings import Embedding
 
@@ -81,7 +82,10 @@ def explain(message: str, parser: Any) -> str:
         return better
     known = [*_keys(parser), *_options()]
     names = dict.fromkeys(name for pattern in _UNKNOWN for name in pattern.findall(flat))
-    hints = [_nearest(name, known, others=False) for name in names]
+    # What follows the dot of an unknown option is its value's own: `option.goal` is a mistake in `option`.
+    groups = {key.partition(".")[0] for key in known}
+    wrong = [name if (head := name.partition(".")[0]) in groups else head for name in names]
+    hints = [_nearest(name, known, others=False) for name in wrong]
     return " ".join([_shortened(flat), *filter(None, hints)])
 
 
@@ -140,6 +144,7 @@ def _options() -> Iterator[str]:
     for kind in KINDS.values():
         for cls in _subclasses(kind):
             yield from inspect.signature(cls).parameters
+    yield from inspect.signature(GymnasiumTask).parameters
 
 
 def _subclasses(base: type) -> Iterator[type]:

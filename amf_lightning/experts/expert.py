@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from amf_lightning.errors import InputError
 from amf_lightning.tasks.actor import Actor
@@ -101,10 +101,14 @@ class ActingExpert(Expert):
         return [found[index] for index in range(len(episodes))]
 
 
-class _OnGoals:
-    """Translates the contexts that policies get, e.g. one-hot, into the goals that experts get."""
+class _OnGoals(nn.Module):
+    """Translates the contexts that policies get, e.g. one-hot, into the goals that experts get.
+
+    A module, so that it has the parameters of its actor, and with them the device on which it is called.
+    """
 
     def __init__(self, actor: Actor, suite: TaskSuite) -> None:
+        super().__init__()
         self._actor, self._contexts, self._goals = actor, suite.contexts, suite.goals
 
     def act(self, observations: Tensor, contexts: Tensor) -> Tensor:

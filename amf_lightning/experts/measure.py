@@ -6,6 +6,7 @@ With `--publish` the numbers go beside the shipped weights: `reference.json`, wh
 card, `expert.md`, for people.
 """
 
+import argparse
 import json
 import shlex
 import sys
@@ -14,13 +15,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser
 
 from amf_lightning.composition import find_configuration, read_configuration
 from amf_lightning.durable import write_durably
-from amf_lightning.errors import InputError
-from amf_lightning.experts import metaworld, own, scripted, stable_baselines3, state_dict  # noqa: F401 - by their short names
+from amf_lightning.errors import InputError, cause
+from amf_lightning.experts import metaworld, own, recorded, scripted, stable_baselines3, state_dict  # noqa: F401 - by their short names
 from amf_lightning.experts.expert import ActingExpert, Expert
+from amf_lightning.experts.limited import LimitedExpert
 from amf_lightning.experts.trained import TrainedExpert
 from amf_lightning.shipped import manifest, publish, shipped_folder
 from amf_lightning.tasks import designed, gymnasium_suite, halfcheetah, humanoid, integrator  # noqa: F401 - suites to choose by their short names
@@ -57,7 +59,12 @@ def measure(suite: TaskSuite, expert: Expert, episodes: int) -> dict[str, Measur
         suite: its tasks are measured.
         expert: should give every demonstration at the first attempt, failed or not (`successes_only: false`).
         episodes: for each task.
+
+    Raises:
+        InputError: no episode is asked for.
     """
+    if episodes < 1:
+        raise InputError(f"episodes is {episodes}; at least one of each task is needed to measure anything.")
     measured = {}
     for task in suite.tasks:
         asked = [Episode(task, keyed_seed(0, Purpose.MEASURE, task.index, number)) for number in range(episodes)]
@@ -101,12 +108,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--episodes", type=int, default=50, help="Episodes of each task.")
     parser.add_argument("--publish", action="store_true", help="Write reference.json and expert.md beside the weights.")
     parser.add_argument("--output", type=str, default="", help="Write them into this file too, for suite.reference.")
-    made = parser.instantiate(_with_configuration(parser, arguments))
+    _set_defaults(parser, arguments)
+    made = parser.instantiate(parser.parse_args(arguments))
     expert, values = TrainedExpert(made.weights) if made.weights else made.expert, made
     if made.suite is None or expert is None:
         raise InputError("Say what to measure: --config FILE, or --suite and --weights or --expert.")
-    if isinstance(expert, ActingExpert):
-        expert.successes_only = False
+    _show_failures(expert)
     measured = measure(made.suite, expert, values.episodes)
     print(table(measured), end="")
     kept = [argument for argument in arguments if argument != "--publish"]
@@ -118,18 +125,27 @@ def main(arguments: list[str] | None = None) -> None:
         _publish(made.suite, values.weights, values.episodes, measured, reference, command)
 
 
-def _with_configuration(parser: ArgumentParser, arguments: list[str]) -> Namespace:
-    """The command line over the suite and the expert of its `--config`; without reference, which is to be measured."""
-    values = parser.parse_args(arguments)
-    if not values.config:
-        return values
-    content = read_configuration(find_configuration(values.config))
+def _set_defaults(parser: ArgumentParser, arguments: list[str]) -> None:
+    """Suite and expert of `--config`, for the command line to change; without reference, which is to be measured."""
+    first = argparse.ArgumentParser(prog=parser.prog, add_help=False, allow_abbrev=False)
+    first.add_argument("--config", default="")
+    name = first.parse_known_args(arguments)[0].config
+    if not name:
+        return
+    content = read_configuration(find_configuration(name))
     parts = {key: content[key] for key in ("suite", "expert") if isinstance(content, dict) and key in content}
     if isinstance(suite := parts.get("suite"), dict):
-        parts["suite"] = {**suite, "init_args": suite.get("init_args", {}) | {}}
-        parts["suite"]["init_args"].pop("reference", None)
+        given = suite.get("init_args") or {}
+        parts["suite"] = {**suite, "init_args": {key: given[key] for key in given if key != "reference"}}
     parser.set_defaults(parts)
-    return parser.parse_args(arguments)
+
+
+def _show_failures(expert: Expert) -> None:
+    """A failed episode is measured like any other, also of an expert within another."""
+    while isinstance(expert, LimitedExpert):
+        expert = expert.expert
+    if isinstance(expert, ActingExpert):
+        expert.successes_only = False
 
 
 def _reference(suite: TaskSuite, episodes: int, measured: dict[str, Measured], command: str) -> str:
@@ -183,5 +199,7 @@ error: mean |v_x − v| after the first 30 %, in m/s; success as the suite defin
 if __name__ == "__main__":
     try:
         main()
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    except Exception as error:
+        if (given := cause(error, InputError)) is None:
+            raise
+        sys.exit(f"error: {given}")

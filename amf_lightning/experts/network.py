@@ -1,5 +1,6 @@
 """Experts that are plain networks in files that other programs wrote."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -43,11 +44,21 @@ class Network:
     """Weight [out, in] and bias [out] of each."""
     activation: Callable[[Tensor], Tensor]
     finish: Finish
+    discrete: bool | None = None
+    """Whether its outputs are the worth of choices; None if that is the suite's to say."""
 
     def __post_init__(self) -> None:
-        widths = [tuple(weight.shape) for weight, _ in self.layers]
-        if not widths or any(lower[0] != upper[1] for lower, upper in pairwise(widths)):
-            raise InputError(f"{self.path}: layers of shapes {widths} [out, in] do not follow one another.")
+        shapes = [tuple(weight.shape) for weight, _ in self.layers]
+        for (weight, bias), shape in zip(self.layers, shapes, strict=True):
+            if weight.ndim != 2 or bias.shape != weight.shape[:1]:
+                raise InputError(
+                    f"{self.path}: a weight of shape {shape} with a bias of shape {tuple(bias.shape)} is no linear "
+                    "layer, [out, in] and [out]. Such a network needs a class of yours, chosen by ActorExpert."
+                )
+        if not shapes:
+            raise InputError(f"{self.path}: expert.layers names none; leave it out for all that there are.")
+        if any(lower[0] != upper[1] for lower, upper in pairwise(shapes)):
+            raise InputError(f"{self.path}: layers of shapes {shapes} [out, in] do not follow one another.")
 
     def actor(self, suite: TaskSuite) -> Actor:
         """Acts on observations, or, where its input is wider by as much, on observations followed by the goal.
@@ -62,11 +73,11 @@ class Network:
                 f"{self.path} reads {inputs} numbers; suite '{suite.name}' has observations of {observations} and "
                 f"goals of {goals}. The expert must have been trained on the observations, alone or followed by goals."
             )
-        if outputs != suite.action_dim or (self.finish is largest) != suite.discrete:
-            kinds = {True: "discrete", False: "continuous"}
+        if outputs != suite.action_dim or self.discrete not in (None, suite.discrete):
+            kinds = {True: "discrete ", False: "continuous ", None: ""}
             raise InputError(
-                f"{self.path} has {outputs} {kinds[self.finish is largest]} actions, suite '{suite.name}' has "
-                f"{suite.action_dim} {kinds[suite.discrete]} ones."
+                f"{self.path} has {outputs} {kinds[self.discrete]}actions, suite '{suite.name}' has "
+                f"{suite.action_dim} {kinds[suite.discrete]}ones."
             )
         return _Acting(self, suite, with_goal=inputs > observations)
 
@@ -80,7 +91,8 @@ class _Acting:
         *below, (weight, bias) = self._network.layers
         for w, b in below:
             hidden = self._network.activation(F.linear(hidden, w, b))
-        return self._network.finish(F.linear(hidden, weight, bias), self._suite)
+        finish = largest if self._suite.discrete else self._network.finish
+        return finish(F.linear(hidden, weight, bias), self._suite)
 
 
 class NetworkExpert(ActingExpert):
@@ -94,6 +106,7 @@ class NetworkExpert(ActingExpert):
         max_attempts: see `ActingExpert`.
     """
 
+    @abstractmethod  # it is not for configurations, which cannot say how files are read
     def __init__(
         self,
         weights: str | Mapping[str, str],
@@ -110,11 +123,14 @@ class NetworkExpert(ActingExpert):
         """The network, or one that asks each task's own.
 
         Raises:
-            InputError: a task has none, or a network does not fit the suite.
+            InputError: a task has none, one is for no task, or a network does not fit the suite.
         """
         if self._shared is not None:
             return self._shared.actor(suite)
-        if missing := [task.name for task in suite.tasks if task.name not in self._own]:
+        names = [task.name for task in suite.tasks]
+        if unknown := sorted(set(self._own) - set(names)):
+            raise InputError(f"expert.weights names files for {', '.join(unknown)}; the tasks are {', '.join(names)}.")
+        if missing := [name for name in names if name not in self._own]:
             raise InputError(f"expert.weights names no file for {', '.join(missing)}. Name one for each task, or one.")
         return _EachItsOwn([self._own[task.name].actor(suite) for task in suite.tasks], suite.goals)
 

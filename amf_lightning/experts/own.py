@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from torch import nn
+
 from amf_lightning.errors import InputError
 from amf_lightning.experts.expert import ActingExpert
 from amf_lightning.tasks.actor import Actor
-from amf_lightning.tasks.import_path import imported
+from amf_lightning.tasks.import_path import imported, told
 from amf_lightning.tasks.task import TaskSuite
 
 
@@ -38,10 +40,16 @@ class ActorExpert(ActingExpert):
         factory = imported(actor, "expert.actor")
         try:
             self._actor: Actor = factory(**(arguments or {}))
-        except TypeError as error:
-            raise InputError(f"The expert '{actor}' cannot be made with {dict(arguments or {})}: {error}.") from error
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(
+                f"The expert '{actor}' cannot be made with {dict(arguments or {})}: {told(error)}."
+            ) from error
         if not callable(getattr(self._actor, "act", None)):
             raise InputError(f"The expert '{actor}' has no method act(observations, contexts).")
+        if isinstance(self._actor, nn.Module):
+            self._actor.eval()  # dropout and batch statistics would make it act otherwise each time
 
     def actor(self, suite: TaskSuite) -> Actor:
         return self._actor

@@ -76,6 +76,10 @@ def read_zip(path: Path) -> Network:
         raise InputError(f"There is no file {path}.") from None
     except (BadZipFile, KeyError, ValueError, RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
         raise InputError(f"{path} is not a zip that Stable-Baselines3 has saved, or damaged ({error}).") from error
+    if not (isinstance(data, dict) and isinstance(tensors, dict)):
+        raise InputError(
+            f"{path} is not a zip that Stable-Baselines3 has saved: its data or policy.pth is no dictionary."
+        )
     for layout in _LAYOUTS:
         if layout.last is not None and f"{layout.last}.weight" not in tensors:
             continue
@@ -87,8 +91,10 @@ def read_zip(path: Path) -> Network:
         raise _unsupported(path, "it uses gSDE or reads images")
     names = [*numbered, *([layout.last] if layout.last else [])]
     finish = largest if layout.finish is in_own_units and "log_std" not in tensors else layout.finish
+    if without := [name for name in names if f"{name}.bias" not in tensors]:
+        raise _unsupported(path, f"its layer {without[0]} has no bias")
     layers = [(tensors[f"{name}.weight"].float(), tensors[f"{name}.bias"].float()) for name in names]
-    return Network(path, layers, _activation(path, data, layout), finish)
+    return Network(path, layers, _activation(path, data, layout), finish, discrete=finish is largest)
 
 
 def _numbered(tensors: Mapping[str, Tensor], prefix: str) -> list[str]:
@@ -100,13 +106,16 @@ def _numbered(tensors: Mapping[str, Tensor], prefix: str) -> list[str]:
 
 def _activation(path: Path, data: Mapping[str, Any], layout: _Layout) -> nn.Module:
     """As `policy_kwargs` spells it, e.g. `<class 'torch.nn.modules.activation.ELU'>`; else the algorithm's own."""
-    named = (data.get("policy_kwargs") or {}).get("activation_fn")
-    if named is None:
+    kwargs = data.get("policy_kwargs") or {}
+    if not isinstance(kwargs, dict):
+        raise _unsupported(path, f"its policy_kwargs are {kwargs!r}")
+    if (named := kwargs.get("activation_fn")) is None:
         return layout.activation()
     match = re.fullmatch(r"<class 'torch\.nn\.modules\.activation\.(\w+)'>", str(named))
-    if match is None or not hasattr(nn, match[1]):
-        raise _unsupported(path, f"its activation is {named}")
-    made: nn.Module = getattr(nn, match[1])()
+    try:
+        made: nn.Module = getattr(nn, match[1] if match else "")()
+    except (AttributeError, TypeError):
+        raise _unsupported(path, f"its activation is {named}") from None
     return made
 
 

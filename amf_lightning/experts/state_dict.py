@@ -1,8 +1,8 @@
 """Actors from plain weight files: safetensors, or a state dict that torch has saved."""
 
-import pickle
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ class StateDictExpert(NetworkExpert):
         layers: their names behind the prefix, from input to output; if None, all, in alphabetical order of the names
             with numbers by value.
         activation: between the layers.
-        tanh: end with tanh; else the outputs are actions in the environment's own units, and are clipped.
+        tanh: end with tanh; else the outputs are actions in the environment's own units, and are clipped. Where
+            actions are discrete, the largest output is the choice, whatever is said here.
         unsafe_pickle: read a file of torch that holds more than tensors and plain types. That runs whatever code its
             author put there: never with files of strangers.
         noise: see `ActingExpert`.
@@ -35,7 +36,8 @@ class StateDictExpert(NetworkExpert):
         max_attempts: see `ActingExpert`.
 
     Raises:
-        InputError: a file is missing, damaged or unsafe, or its layers do not follow one another.
+        InputError: a file is missing, damaged or unsafe, its layers do not follow one another, or there are others
+            among them (normalisation).
     """
 
     def __init__(
@@ -53,7 +55,15 @@ class StateDictExpert(NetworkExpert):
         def read(path: Path) -> Network:
             tensors = read_tensors(path, unsafe_pickle)
             found = linear_layers(path, tensors, prefix, layers)
-            return Network(path, found, activation(), squashed if tanh else in_own_units)
+            return Network(path, found, between, squashed if tanh else in_own_units)
+
+        try:
+            between = activation()
+        except TypeError as error:
+            raise InputError(
+                f"expert.activation is {activation.__name__}, which needs arguments; name one that does not, e.g. "
+                "torch.nn.ReLU."
+            ) from error
 
         super().__init__(weights, read, noise, successes_only, max_attempts)
 
@@ -66,12 +76,8 @@ def read_tensors(path: Path, unsafe_pickle: bool = False) -> dict[str, Tensor]:
         content: Any = torch.load(path, map_location="cpu", weights_only=not unsafe_pickle)
     except FileNotFoundError:
         raise InputError(f"There is no file {path}.") from None
-    except (pickle.UnpicklingError, KeyError, RuntimeError, EOFError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"{path} is damaged or holds more than tensors and plain types ({reason}). If you trust whoever made it, "
-            "set expert.unsafe_pickle: true, which runs the code in it; better save its state_dict() as safetensors."
-        ) from error
+    except Exception as error:  # of unpickling anything may come
+        raise _unreadable(path, error, unsafe_pickle) from error
     if isinstance(content, nn.Module):
         content = content.state_dict()
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
@@ -81,6 +87,24 @@ def read_tensors(path: Path, unsafe_pickle: bool = False) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in content.items() if isinstance(tensor, Tensor)}
 
 
+def _unreadable(path: Path, error: Exception, unsafe_pickle: bool) -> InputError:
+    """What to say of a file that torch does not load."""
+    reason = re.split(r"\.?(?:\s|$)(?=[A-Z]|$)", str(error), maxsplit=1)[0] or type(error).__name__
+    if unsafe_pickle and isinstance(error, AttributeError | ImportError):
+        return InputError(
+            f"{path} was saved with a class that is not here ({reason}). Run the command where it can be imported; "
+            "better save the state_dict() alone, as safetensors."
+        )
+    with suppress(OSError), path.open("rb") as file:
+        # Zips, TorchScript among them, and pickles; text can look to the unpickler as if it named classes.
+        if file.read(2) in (b"PK", b"\x80\x02") and re.search("Unsupported global|TorchScript", str(error)):
+            return InputError(
+                f"{path} holds more than tensors and plain types. If you trust whoever made it, set "
+                "expert.unsafe_pickle: true, which runs the code in it; better save its state_dict() as safetensors."
+            )
+    return InputError(f"{path} is damaged or no file that torch.save wrote ({reason}).")
+
+
 def linear_layers(
     path: Path, tensors: Mapping[str, Tensor], prefix: str, layers: Sequence[str] | None
 ) -> list[tuple[Tensor, Tensor]]:
@@ -88,6 +112,16 @@ def linear_layers(
     weights = [name.removesuffix(".weight") for name, tensor in tensors.items() if name.endswith(".weight")]
     known = [name.removeprefix(prefix) for name in weights if name.startswith(prefix)]
     names = sorted(known, key=_natural) if layers is None else list(layers)
+    if not known:
+        raise InputError(
+            f"{path} has no layers '{prefix}NAME.weight'. Set expert.prefix; there are "
+            f"{', '.join(sorted(tensors, key=_natural)[:12]) or 'no tensors in it'}."
+        )
+    if normalisation := _normalisation(tensors, prefix, names):
+        raise InputError(
+            f"{path} normalises between its layers ('{normalisation}'), which weights alone do not tell enough of. "
+            "Such a network needs a class of yours with act(observations, contexts), chosen by ActorExpert."
+        )
     found = []
     for name in names:
         weight, bias = (tensors.get(f"{prefix}{name}.{part}") for part in ("weight", "bias"))
@@ -98,6 +132,17 @@ def linear_layers(
             )
         found.append((weight.float(), bias.float()))
     return found
+
+
+def _normalisation(tensors: Mapping[str, Tensor], prefix: str, names: Sequence[str]) -> str | None:
+    """A tensor of a normalisation that lies beside one of the layers `names`; None if there is none."""
+    beside = {f"{prefix}{name}".rpartition(".")[0] for name in names}
+    for name, tensor in tensors.items():
+        layer, _, part = name.rpartition(".")
+        normalises = part == "running_mean" or (part == "weight" and tensor.ndim == 1)
+        if normalises and name.startswith(prefix) and layer.rpartition(".")[0] in beside:
+            return name
+    return None
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -26,7 +26,8 @@ class OverlappingGoals(Integrator):
         tolerance: an episode succeeds if it ends nearer to the goal than this.
 
     Raises:
-        InputError: no cluster, an empty one or more than 26, or an overlap outside [0, 1).
+        InputError: no cluster, an empty one or more than 26, an overlap outside [0, 1), or so near to 1 that two goals
+            are one.
     """
 
     name = "OverlappingGoals"
@@ -42,6 +43,8 @@ class OverlappingGoals(Integrator):
         names = [f"{ascii_lowercase[c]}{i + 1}" for c, size in enumerate(clusters) for i in range(size)]
         self.clusters, self.overlap = tuple(clusters), overlap
         self.tasks = tuple(replace(task, name=name) for task, name in zip(self.tasks, names, strict=True))
+        if len(set(map(tuple, self.contexts.tolist()))) < len(self.tasks):
+            raise InputError(f"{self.name}: at an overlap of {overlap} two tasks have the same goal. Lower it.")
 
 
 def overlapping_angles(clusters: Sequence[int], overlap: float) -> list[float]:

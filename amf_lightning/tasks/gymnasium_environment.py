@@ -9,7 +9,7 @@ from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 
 from amf_lightning.errors import InputError
-from amf_lightning.tasks.import_path import imported
+from amf_lightning.tasks.import_path import imported, told
 from amf_lightning.tasks.spaces import Actions, FlatObservations
 
 Env = gymnasium.Env[NDArray[Any], NDArray[Any]]
@@ -37,12 +37,16 @@ def make_environment(environment: str, horizon: int, arguments: Mapping[str, Any
         if factory is None:
             return gymnasium.make(environment, max_episode_steps=horizon, disable_env_checker=True, **arguments)
         env = factory(**arguments)
-    except (gymnasium.error.Error, ModuleNotFoundError, TypeError) as error:
+    except InputError:
+        raise
+    except Exception as error:
         raise InputError(
-            f"GymnasiumSuite: '{environment}' cannot be made with arguments {dict(arguments)}: {error}"
+            f"GymnasiumSuite: '{environment}' cannot be made with arguments {dict(arguments)}: {told(error)}."
         ) from error
     if not isinstance(env, gymnasium.Env):
         raise InputError(f"GymnasiumSuite: '{environment}' made a {type(env).__name__}, which is no gymnasium.Env.")
+    if not (hasattr(env, "observation_space") and hasattr(env, "action_space")):
+        raise InputError(f"GymnasiumSuite: '{environment}' must set observation_space and action_space.")
     return TimeLimit(env, horizon)
 
 
@@ -71,6 +75,13 @@ class Success:
         value = info[key]
         if isinstance(value, list | tuple | set | frozenset):
             return bool(value) and self.completes <= set(value)
+        if self.completes:
+            raise InputError(
+                f"Task '{self.task}' completes {', '.join(sorted(self.completes))}, but '{key}' in info is {value!r}, "
+                "no list of what is done. Set suite.success to the entry that is one, or leave `completes` out."
+            )
+        if isinstance(value, str) or value != value:
+            raise InputError(f"Task '{self.task}': '{key}' in info is {value!r}; it must be true or false.")
         return bool(value)
 
 

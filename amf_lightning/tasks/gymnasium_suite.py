@@ -81,7 +81,7 @@ class GymnasiumSuite(TaskSuite):
         contexts = _contexts(self._specs)
         self._one_hot = bool(self._specs) and self._specs[0].context is None
         self.tasks = tuple(
-            Task(spec.name, index, contexts[index], spec.horizon or horizon, spec.options)
+            Task(spec.name, index, contexts[index], horizon if spec.horizon is None else spec.horizon, spec.options)
             for index, spec in enumerate(self._specs)
         )
         if any(task.horizon < 1 for task in self.tasks):
@@ -96,10 +96,12 @@ class GymnasiumSuite(TaskSuite):
         """Makes an environment to learn what it observes and does."""
         env = self._made(self.tasks[0], None)
         try:
-            self.observation_dim = FlatObservations(env.observation_space, self._observation_keys).size
+            observations = FlatObservations(env.observation_space, self._observation_keys)
             actions = actions_of(env.action_space)
         finally:
             env.close()
+        self.observation_dim = observations.size
+        self._spaces = {**observations.parts, "actions": str(actions)}
         self.action_dim, self.discrete = actions.size, actions.discrete
         if isinstance(actions, Rescaled):
             self.action_bounds = tuple(actions.low.tolist()), tuple(actions.high.tolist())
@@ -130,6 +132,12 @@ class GymnasiumSuite(TaskSuite):
                 f"actions, the first task {self.observation_dim} and {self.action_dim}. One policy serves all tasks: "
                 "give them the same spaces."
             )
+        for what, here in {**observations.parts, "actions": str(actions)}.items():
+            if (there := self._spaces.get(what)) != here:
+                raise InputError(
+                    f"Task '{task.name}' of suite '{self.name}' differs in its {what}: {here}, in the first task "
+                    f"{there or 'there are none'}. One policy serves all tasks: give them the same spaces."
+                )
         completes = frozenset(self._specs[task.index].completes)
         return Adapted(env, observations, actions, Success(self._success, self._threshold, completes, task.name))
 

@@ -1,6 +1,7 @@
 """Reference returns of a suite as a file: between which returns scores are normalised, and how they were measured."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 
 from amf_lightning.errors import InputError
@@ -18,6 +19,7 @@ def load_reference(name: str, suite: str, tasks: Sequence[Task]) -> ReferenceRet
     try:
         content = json.loads(path.read_text())
         rows, horizon, measured_suite = dict(content["tasks"]), content["horizon"], content["suite"]
+        command = str(content["command"])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is not a file of reference returns ({error!r}).") from error
     advice = (
@@ -29,6 +31,10 @@ def load_reference(name: str, suite: str, tasks: Sequence[Task]) -> ReferenceRet
     for task in tasks:
         if task.name not in rows:
             raise InputError(f"{path} has no reference returns of task '{task.name}'. {advice}")
+        for part in ("random", "expert", "spread"):
+            number = rows[task.name].get(part) if isinstance(rows[task.name], dict) else None
+            if not isinstance(number, int | float) or not math.isfinite(number):
+                raise InputError(f"{path}: `{part}` of task '{task.name}' is {number!r}, no number. {advice}")
         measured = horizon.get(task.name) if isinstance(horizon, dict) else horizon
         if task.horizon != measured:
             raise InputError(
@@ -38,7 +44,7 @@ def load_reference(name: str, suite: str, tasks: Sequence[Task]) -> ReferenceRet
         random=tuple(rows[task.name]["random"] for task in tasks),
         expert=tuple(rows[task.name]["expert"] for task in tasks),
         spread=tuple(rows[task.name]["spread"] for task in tasks),
-        command=content["command"],
+        command=command,
     )
 
 
@@ -48,6 +54,11 @@ def given_reference(rows: Mapping[str, Mapping[str, float]], tasks: Sequence[Tas
     Raises:
         InputError: a task has none, or something else is there.
     """
+    if unknown := sorted(set(rows) - {task.name for task in tasks}):
+        raise InputError(
+            f"There are reference returns of {', '.join(unknown)}, but no such task. The tasks are "
+            f"{', '.join(task.name for task in tasks)}."
+        )
     for task in tasks:
         row = rows.get(task.name, {})
         if not {"random", "expert"} <= set(row) <= {"random", "expert", "spread"}:

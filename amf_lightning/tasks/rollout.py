@@ -7,6 +7,7 @@ width; what stands in the other rows does not change a row.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,7 +79,7 @@ def _run_side_by_side(
     observations[0] = _finite("observation", current, running, episodes, 0)
     while len(running):
         chosen = _finite("action", actor.act(running, current), running, episodes, step)
-        executed: Array = np.clip(chosen, -1.0, 1.0)
+        executed = _one_hot(chosen) if suite.discrete else np.clip(chosen, -1.0, 1.0)
         actions[step, running] = executed
         if noises is not None:
             executed = np.clip(executed + noises[step, running], -1.0, 1.0)
@@ -122,7 +123,7 @@ class _Padded:
     def act(self, running: NDArray[np.intp], observations: Array) -> Array:
         """Actions [r, A] of the episodes `running` [r] for their observations [r, O]."""
         self._rows[running] = observations
-        actions = self._actor.act(self._observations.to(self._device), self._contexts)
+        actions = _tensor(self._actor.act(self._observations.to(self._device), self._contexts))
         expected = (len(self._rows), self._suite.action_dim)
         if actions.shape != expected:
             raise InputError(
@@ -131,6 +132,23 @@ class _Padded:
             )
         rows: Array = actions.detach().float().cpu().numpy()
         return rows[running]
+
+
+def _tensor(actions: Any) -> Tensor:
+    """What an actor gave; arrays of numpy and lists are taken for what they mean."""
+    try:
+        return torch.as_tensor(actions)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"The actor gave a {type(actions).__name__}; act(observations, contexts) must return a tensor [N, A], one "
+            f"row of actions for each row of observations ({error})."
+        ) from error
+
+
+def _one_hot(chosen: Array) -> Array:
+    """The largest entry of each row [r, A]: one-hot rows stay as they are, scores of any size become a choice."""
+    choices: Array = np.eye(chosen.shape[1], dtype=np.float32)[chosen.argmax(axis=1)]
+    return choices
 
 
 def _noises(episodes: Sequence[Episode], longest: int, action_dim: int, scale: float) -> Array:

@@ -1,6 +1,7 @@
 """How episodes that run side by side are stepped: through gymnasium, or by a suite that knows a faster way."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amf_lightning.errors import InputError
+from amf_lightning.tasks.import_path import told
 from amf_lightning.tasks.task import Episode, TaskSuite
 
 Env = gymnasium.Env[NDArray[Any], NDArray[Any]]
@@ -73,7 +75,7 @@ class GymnasiumSimulation:
     """Steps one environment after the other.
 
     Raises:
-        InputError: an observation has the wrong shape, or `info` no 'success'.
+        InputError: an observation has the wrong shape, `info` no 'success', or the environment fails.
     """
 
     def __init__(self, suite: TaskSuite, episodes: Sequence[Episode], envs: Sequence[Env]) -> None:
@@ -86,8 +88,9 @@ class GymnasiumSimulation:
     def reset(self) -> NDArray[np.float32]:
         observations = np.empty((len(self._episodes), *self._shape), dtype=np.float32)
         for number, (episode, env) in enumerate(zip(self._episodes, self._envs, strict=True)):
-            observation, _ = env.reset(seed=episode.seed, options=dict(episode.task.options))
-            observations[number] = self._checked(number, observation)
+            with self._named(number):
+                observation, _ = env.reset(seed=episode.seed, options=dict(episode.task.options))
+                observations[number] = self._checked(number, observation)
         return observations
 
     def step(
@@ -96,17 +99,19 @@ class GymnasiumSimulation:
         observations = np.empty((len(running), *self._shape), dtype=np.float32)
         ended = np.empty(len(running), dtype=np.bool_)
         for row, (number, action) in enumerate(zip(running.tolist(), actions, strict=True)):
-            observation, reward, terminated, truncated, info = self._envs[number].step(action)
-            if "success" not in info:
-                raise InputError(
-                    f"{self._where(number)}: the environment's info has no 'success', which every suite must report."
-                )
-            self._infos[number] = info
-            self._rewards[number].append(float(reward))
-            self._flags[number].append(bool(info["success"]))
-            observations[row] = self._checked(number, observation)
-            taken = len(self._rewards[number])
-            ended[row] = terminated or truncated or taken >= self._episodes[number].task.horizon
+            with self._named(number):
+                observation, reward, terminated, truncated, info = self._envs[number].step(action)
+                if "success" not in info:
+                    raise InputError(
+                        f"{self._where(number)}: the environment's info has no 'success', which every suite must "
+                        "report."
+                    )
+                self._infos[number] = info
+                self._rewards[number].append(float(reward))
+                self._flags[number].append(bool(info["success"]))
+                observations[row] = self._checked(number, observation)
+                taken = len(self._rewards[number])
+                ended[row] = terminated or truncated or taken >= self._episodes[number].task.horizon
         return observations, ended
 
     def outcome(self, number: int) -> Outcome:
@@ -121,6 +126,20 @@ class GymnasiumSimulation:
                 f"{self._where(number)}: the observation has shape {observation.shape}, the suite says {self._shape}."
             )
         return observation
+
+    @contextmanager
+    def _named(self, number: int) -> Iterator[None]:
+        """Errors of the environment become messages that name task, seed and step."""
+        try:
+            yield
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(
+                f"{self._where(number)}: the environment failed with {told(error)}. reset(seed=..., options=...) must "
+                "give (observation, info), step(action) (observation, reward, terminated, truncated, info), with a "
+                "number as reward and a dictionary as info."
+            ) from error
 
     def _where(self, number: int) -> str:
         return self._episodes[number].where(len(self._rewards[number]))

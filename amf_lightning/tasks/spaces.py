@@ -36,14 +36,19 @@ class FlatObservations:
                     f"observation_keys is {list(keys)}, but the observations are "
                     f"{'a dictionary of ' + ', '.join(known) if known else f'no dictionary: {space}'}."
                 )
+            if twice := sorted({key for key in keys if keys.count(key) > 1}):
+                raise InputError(f"observation_keys names {', '.join(twice)} more than once.")
         self._space, self._keys = space, keys
-        self.size = sum(flatdim(leaf) for leaf, _ in _leaves(space, keys=keys))
+        leaves = [(name, leaf) for name, leaf, _ in _leaves(space, keys=keys)]
+        self.size = sum(flatdim(leaf) for _, leaf in leaves)
+        self.parts = {f"observation {name}".rstrip(): _kind(leaf) for name, leaf in leaves}
+        """What is read, in this order: name, and kind and size in words."""
 
     def __call__(self, observation: Any) -> NDArray[np.float32]:
         """[O] float32."""
         parts = [
-            np.asarray(flatten(leaf, value), dtype=np.float64)
-            for leaf, value in _leaves(self._space, observation, keys=self._keys)
+            np.asarray(flatten(leaf, _within(name, leaf, value)), dtype=np.float64)
+            for name, leaf, value in _leaves(self._space, observation, keys=self._keys)
         ]
         # Numbers beyond float32 become infinite here and are refused, with task and step, where episodes are run.
         with np.errstate(over="ignore"):
@@ -52,8 +57,8 @@ class FlatObservations:
 
 def _leaves(
     space: spaces.Space[Any], value: Any = None, name: str = "", keys: Sequence[str] | None = None
-) -> Iterator[tuple[spaces.Space[Any], Any]]:
-    """Spaces that are flat, with their part of `value` if there is one, in the documented order."""
+) -> Iterator[tuple[str, spaces.Space[Any], Any]]:
+    """Names and spaces that are flat, with their part of `value` if there is one, in the documented order."""
     if isinstance(space, spaces.Dict):
         for key in sorted(space.spaces) if keys is None else keys:
             yield from _leaves(space[key], None if value is None else value[key], f"{name}.{key}".lstrip("."))
@@ -62,14 +67,42 @@ def _leaves(
             yield from _leaves(part, None if value is None else value[index], f"{name}[{index}]")
     else:
         where = f"The observation{f' {name}' if name else ''} is"
-        if isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) > 1:
+        if isinstance(space, spaces.Box) and _is_image(space):
             raise InputError(
-                f"{where} an image, {space.shape} of uint8; policies here read vectors. Wrap the environment so that "
-                "it gives features of the image, or choose other entries by observation_keys."
+                f"{where} an image, {space.shape} of {space.dtype}; policies here read vectors. Wrap the "
+                "environment so that it gives features of the image, or choose other entries by observation_keys."
             )
         if not isinstance(space, _FLAT):
             raise InputError(f"{where} a {type(space).__name__}, which has no fixed length. Wrap the environment.")
-        yield space, value
+        yield name, space, value
+
+
+def _is_image(space: spaces.Box) -> bool:
+    """Bytes with height and width, or numbers of any type with one, three or four channels, first or last."""
+    if space.dtype == np.uint8:
+        return len(space.shape) > 1
+    if len(space.shape) != 3:
+        return False
+    first, *_, last = space.shape
+    return any(
+        channels in (1, 3, 4) and min(sides) >= 8
+        for channels, sides in ((last, space.shape[:2]), (first, space.shape[1:]))
+    )
+
+
+def _kind(leaf: spaces.Space[Any]) -> str:
+    size = leaf.shape if isinstance(leaf, spaces.Box) else flatdim(leaf)
+    return f"{type(leaf).__name__} of size {size}"
+
+
+def _within(name: str, leaf: spaces.Space[Any], value: Any) -> Any:
+    """`value`; ValueError if it is no choice that there is. Gymnasium would take -1 for the last one."""
+    if isinstance(leaf, spaces.Discrete | spaces.MultiDiscrete):
+        choices = leaf.n if isinstance(leaf, spaces.Discrete) else leaf.nvec
+        chosen = np.asarray(value) - leaf.start
+        if (chosen < 0).any() or (chosen >= choices).any():
+            raise ValueError(f"the observation{f' {name}' if name else ''} is {value}, which is not in {leaf}")
+    return value
 
 
 class Actions(ABC):
@@ -97,13 +130,17 @@ class Rescaled(Actions):
     def __init__(self, space: spaces.Box) -> None:
         if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
             raise InputError(
-                f"The actions have no bounds ({space}), so [-1, 1] stands for nothing. Wrap the environment in "
-                "gymnasium.wrappers.ClipAction or give its action space bounds."
+                f"The actions have no bounds ({space}), so [-1, 1] stands for nothing. Give them bounds, e.g. "
+                "gymnasium.wrappers.TransformAction(env, lambda action: action, gymnasium.spaces.Box(-1, 1, "
+                f"{space.shape})) in a function that makes the environment."
             )
         self.low, self.high = space.low.flatten().astype(np.float64), space.high.flatten().astype(np.float64)
         self.size = len(self.low)
         self._space = space
         self._unchanged = bool((self.low == -1).all() and (self.high == 1).all())
+
+    def __str__(self) -> str:
+        return f"from {self.low.tolist()} to {self.high.tolist()}"
 
     def __call__(self, action: NDArray[np.float32]) -> NDArray[Any]:
         if not self._unchanged:
@@ -119,6 +156,9 @@ class OneHot(Actions):
 
     def __init__(self, space: spaces.Discrete) -> None:
         self.size, self._start = int(space.n), int(space.start)
+
+    def __str__(self) -> str:
+        return f"{self.size} choices"
 
     def __call__(self, action: NDArray[np.float32]) -> int:
         return self._start + int(action.argmax())

@@ -1,9 +1,11 @@
 """Uniformly random actions, the lower end of every score."""
 
 import hashlib
+from collections import Counter
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -11,7 +13,9 @@ class UniformActor:
     """Acts uniformly at random in [-1, 1].
 
     Each row's action is keyed by the bits of that row's observation, so that also here an episode depends on
-    (task, seed) alone and not on the episodes beside it. No state is met twice, so the actions are independent.
+    (task, seed) alone and not on the episodes beside it, as long as no state is met twice. A state that this actor has
+    met before in the same task, as in a grid world, gets another action each time; which one then depends on what else
+    the actor is asked, and in which order.
 
     Args:
         action_dim: A.
@@ -19,13 +23,18 @@ class UniformActor:
 
     def __init__(self, action_dim: int) -> None:
         self._action_dim = action_dim
+        self._met: Counter[bytes] = Counter()
 
     def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
-        """Actions [N, A] for observations [N, O]; the contexts are not looked at."""
-        rows = [
-            np.random.default_rng(int.from_bytes(hashlib.sha256(row.tobytes()).digest()[:8], "big")).uniform(
-                -1.0, 1.0, self._action_dim
-            )
-            for row in observations.cpu().numpy()
-        ]
-        return torch.tensor(np.array(rows), dtype=torch.float32, device=observations.device)
+        """Actions [N, A] for observations [N, O]; contexts [N, C] only tell whether a state is met again."""
+        rows = zip(observations.cpu().numpy(), contexts.cpu().numpy(), strict=True)
+        actions = np.array([self._drawn(observation.tobytes(), context.tobytes()) for observation, context in rows])
+        return torch.tensor(actions, dtype=torch.float32, device=observations.device)
+
+    def _drawn(self, observation: bytes, context: bytes) -> NDArray[np.float64]:
+        digest = hashlib.sha256(observation).digest()
+        before = self._met[digest + context]
+        # Rows of no episode are counted too; that only leaves some numbers out.
+        self._met[digest + context] += 1
+        key = int.from_bytes(digest[:8], "big")
+        return np.random.default_rng([key, before] if before else key).uniform(-1.0, 1.0, self._action_dim)

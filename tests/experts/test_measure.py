@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from amf_lightning import shipped
+from amf_lightning.errors import InputError, cause
 from amf_lightning.experts import measure as module
 from amf_lightning.experts.goal_actor import GoalActor, goal_signature, save_goal_actor
 from amf_lightning.experts.measure import Measured, main, measure, table
@@ -77,3 +78,48 @@ def test_publishing_gives_a_reference_that_the_suite_reads(
         "still/expert.safetensors",
         "still/reference.json",
     }
+
+
+CONFIGURATION = """
+suite:
+  class_path: GymnasiumSuite
+  init_args:
+    environment: Pendulum-v1
+    horizon: 9
+    return_threshold: 0
+    reference: not-there.json
+    tasks: [{name: one}]
+expert:
+  class_path: LimitedExpert
+  init_args: {limits: {one: 1}, expert: {class_path: ActorExpert, init_args: {actor: test_measure.Nothing}}}
+"""
+
+
+class Nothing:
+    def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
+        return torch.zeros(len(observations), 1)
+
+
+def test_a_configuration_is_measured_with_what_the_command_line_changes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run.yaml").write_text(CONFIGURATION)
+    main(["--config", str(tmp_path / "run.yaml"), "--episodes", "2", "--suite.horizon", "4"])
+    said = capsys.readouterr().out
+    assert "| 0 % | 4 |" in said, "failures of an expert within another are measured"
+    with pytest.raises(InputError, match="episodes is 0"):
+        main(["--config", str(tmp_path / "run.yaml"), "--episodes", "0"])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "phrase"),
+    [
+        ("Pendulum-v1", "Pendulumm-v1", "there is no environment 'Pendulumm-v1'"),
+        ("measure.Nothing", "measure.Nothin", "has no 'Nothin'"),
+    ],
+)
+def test_a_mistake_in_the_configuration_is_found(tmp_path: Path, before: str, after: str, phrase: str) -> None:
+    (tmp_path / "run.yaml").write_text(CONFIGURATION.replace(before, after))
+    with pytest.raises(Exception) as error:
+        main(["--config", str(tmp_path / "run.yaml")])
+    assert phrase in str(cause(error.value, InputError))

@@ -83,7 +83,9 @@ def test_layers_can_be_named(files: dict[str, str], suite: GymnasiumSuite) -> No
     ("options", "reason"),
     [
         ({}, "do not follow one another"),  # the critic is among the layers
-        ({"prefix": "Actor."}, r"do not follow one another"),
+        ({"prefix": "Actor."}, r"no layers 'Actor.NAME.weight'. Set expert.prefix; there are actor.body.0.bias"),
+        ({"activation": nn.Linear}, "expert.activation is Linear, which needs arguments"),
+        ({"layers": []}, "names none"),
         ({"prefix": "actor.", "layers": ["body.0", "head"]}, r"no linear layer 'actor.head'.*body\.0.*top"),
     ],
 )
@@ -99,3 +101,35 @@ def test_other_files_are_refused(name: str, tmp_path: Path) -> None:
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(InputError, match=name):
         StateDictExpert(str(tmp_path / name))
+
+
+def test_a_normalisation_is_not_left_out(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4), nn.ReLU(), nn.Linear(4, 1))
+    torch.save(network.state_dict(), tmp_path / "normalised.pt")
+    for layers in (None, ["0", "3"]):
+        with pytest.raises(InputError, match=r"'1\.weight'.*ActorExpert"):
+            StateDictExpert(str(tmp_path / "normalised.pt"), layers=layers)
+
+
+def test_the_largest_output_is_the_choice(tmp_path: Path) -> None:
+    layer = nn.Linear(4, 2)
+    torch.save({f"only.{name}": tensor for name, tensor in layer.state_dict().items()}, tmp_path / "choice.pt")
+    suite = GymnasiumSuite("CartPole-v1", [GymnasiumTask("stand")], horizon=5, return_threshold=1)
+    observations = torch.randn(20, 4)
+    acts = StateDictExpert(str(tmp_path / "choice.pt")).actor(suite).act(observations, torch.zeros(20, 1))
+    assert acts.sum(dim=1).tolist() == [1.0] * 20
+    assert torch.equal(acts.argmax(dim=1), layer(observations).argmax(dim=1))
+
+
+def test_only_what_asks_for_code_is_answered_with_the_flag(
+    files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "class.pt").write_text("class X:\n    pass\n")
+    (tmp_path / "cut.pt").write_bytes(Path(files["pt"]).read_bytes()[:-100])
+    for name in ("class.pt", "cut.pt", "."):
+        with pytest.raises(InputError, match="damaged or no file") as error:
+            StateDictExpert(str(tmp_path / name))
+        assert "unsafe_pickle" not in str(error.value)
+    monkeypatch.delattr(f"{__name__}.Actor")
+    with pytest.raises(InputError, match=r"a class that is not here.*Actor"):
+        StateDictExpert(files["pkl"], unsafe_pickle=True)

@@ -42,7 +42,7 @@ class Scripted(gymnasium.Env[Any, Any]):
 
     def step(self, action: NDArray[Any]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         self.steps += 1
-        return self._seen(), 1.0, False, False, dict(self.infos[self.steps - 1])
+        return self._seen(), 1.0, False, False, self.infos[self.steps - 1]
 
     def _seen(self) -> dict[str, Any]:
         return {"goal": np.full(self.entries, self.goal)}
@@ -166,6 +166,7 @@ def test_tasks_without_contexts_are_told_apart_by_number() -> None:
         ("math.hypot", {}, "no gymnasium.Env"),
         ("Reacher-v5", {"arguments": {"colour": "red"}}, "cannot be made with arguments {'colour': 'red'}"),
         ("Reacher-v5", {"horizon": 0}, "horizon"),
+        ("Reacher-v5", {"tasks": [GymnasiumTask("a", [1.0], horizon=0)]}, "horizon must be at least 1"),
         ("Reacher-v5", {"success": "x", "return_threshold": 1.0}, "not both"),
         ("Reacher-v5", {"observation_keys": ["x"]}, "no dictionary"),
         ("Reacher-v5", {"tasks": []}, "at least one"),
@@ -176,6 +177,7 @@ def test_tasks_without_contexts_are_told_apart_by_number() -> None:
         ("Reacher-v5", {"tasks": [GymnasiumTask("a", [float("nan")])]}, "numbers are needed"),
         ("Reacher-v5", {"reference": {"one": {"random": 0, "expert": 1}}}, "'two' are {}"),
         ("Reacher-v5", {"reference": "nothing.json"}, "nothing.json"),
+        ("Reacher-v5", {"reference": {name: {"random": 0, "expert": 1} for name in ("one", "two", "tow")}}, "of tow"),
     ],
 )
 def test_an_impatient_person_is_told_what_is_wrong(environment: str, options: dict[str, Any], reason: str) -> None:
@@ -195,3 +197,46 @@ def test_reference_returns_are_given_or_read(tmp_path: Path) -> None:
     assert read is not None and read.spread == (0.5, 0.5)
     with pytest.raises(InputError, match="3-step episodes, task 'two' has 1"):
         scripted([UP], reference=str(file), name="mine")
+    for value in ({"expert": 1.0}, row | {"random": None}):
+        file.write_text(json.dumps(content | {"tasks": {"one": row, "two": value}}))
+        with pytest.raises(InputError, match="`random` of task 'two' is None, no number"):
+            scripted([UP], tasks, reference=str(file), name="mine")
+
+
+class Varied(Scripted):
+    """Spaces of the same size that differ all the same."""
+
+    def __init__(self, bound: float = 1.0, choices: bool = False, entry: str = "goal") -> None:
+        super().__init__([UP])
+        self.action_space = spaces.Discrete(1) if choices else spaces.Box(-bound, bound, (1,))  # type: ignore[assignment]
+        self.observation_space = spaces.Dict({entry: spaces.Box(-9, 9, (1,))})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"bound": 5.0}, r"differs in its actions: from \[-5.0\] to \[5.0\], in the first task from \[-1.0\]"),
+        ({"choices": True}, "differs in its actions: 1 choices"),
+        ({"entry": "aim"}, "differs in its observation aim: Box.*there are none"),
+    ],
+)
+def test_spaces_of_the_same_size_must_be_of_one_kind(arguments: dict[str, Any], reason: str) -> None:
+    tasks = [TASKS[0], GymnasiumTask("two", [2.0], arguments=arguments)]
+    suite = GymnasiumSuite(f"{__name__}.Varied", tasks, 1)
+    with pytest.raises(InputError, match=f"Task 'two'.*{reason}"):
+        suite.make(suite.tasks[1])
+
+
+@pytest.mark.parametrize(
+    ("infos", "tasks", "reason"),
+    [
+        ([{"success": "False"}], TASKS, "'success' in info is 'False'; it must be true or false"),
+        ([{"success": float("nan")}], TASKS, "'success' in info is nan"),
+        ([UP], [GymnasiumTask("one", [1.0], completes=["kettle"])], "completes kettle, but 'success' in info is True"),
+        ([None], TASKS, "Task 'one', seed 0, step 0: the environment failed with TypeError"),
+    ],
+)
+def test_what_says_nothing_of_success_is_refused(infos: list[Any], tasks: list[GymnasiumTask], reason: str) -> None:
+    suite = scripted(infos, tasks)
+    with pytest.raises(InputError, match=reason):
+        succeeded(suite)

@@ -38,6 +38,9 @@ def test_keys_choose_and_order() -> None:
     [
         (spaces.Box(0, 255, (96, 96, 3), np.uint8), None, r"an image, \(96, 96, 3\) of uint8"),
         (spaces.Dict({"camera": spaces.Box(0, 255, (8, 8), np.uint8)}), None, "The observation camera is an image"),
+        (spaces.Box(0, 1, (8, 9, 3)), None, "an image.*float32"),
+        (spaces.Box(0, 1, (1, 8, 8)), None, "an image.*float32"),
+        (MANY, ["z", "b", "z"], "z more than once"),
         (spaces.Dict({"a": spaces.Text(3)}), None, "The observation a is a Text"),
         (spaces.Sequence(spaces.Discrete(2)), None, "a Sequence, which has no fixed length"),
         (MANY, ["z", "w"], r"\['z', 'w'\].*a dictionary of a, b, z"),
@@ -47,6 +50,12 @@ def test_keys_choose_and_order() -> None:
 def test_what_is_no_vector_is_refused(space: spaces.Space[Any], keys: list[str] | None, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         FlatObservations(space, keys)
+
+
+@pytest.mark.parametrize("value", [-1, 3])
+def test_a_choice_that_there_is_not_is_refused(value: int) -> None:
+    with pytest.raises(ValueError, match=f"the observation is {value}, which is not in Discrete"):
+        FlatObservations(spaces.Discrete(3))(value)
 
 
 def test_other_entries_can_be_read_beside_an_image() -> None:
