@@ -15,8 +15,8 @@ def check_number(expert: Expert, found: int, wanted: int) -> None:
     """Raises InputError unless an expert gave as many demonstrations as it was asked for."""
     if found != wanted:
         raise InputError(
-            f"{type(expert).__name__} gave {found} demonstrations when asked for {wanted}. Let `demonstrate` return one "
-            "for each episode, in the same order."
+            f"{type(expert).__name__} gave {found} demonstrations when asked for {wanted}. Let `demonstrate` return "
+            "one for each episode, in the same order."
         )
 
 
@@ -27,8 +27,8 @@ def check_shown(expert: Expert, suite: TaskSuite, episode: Episode, shown: Traje
     """
     if reason := _objection(suite, episode, shown):
         raise InputError(
-            f"{type(expert).__name__}: the demonstration of task '{episode.task.name}' of suite '{suite.name}' cannot be "
-            f"used: {reason}. It was not kept; correct what `demonstrate` returns and run again."
+            f"{type(expert).__name__}: the demonstration of task '{episode.task.name}' of suite '{suite.name}' cannot "
+            f"be used: {reason}. It was not kept; correct what `demonstrate` returns and run again."
         )
 
 

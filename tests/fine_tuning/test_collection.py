@@ -117,7 +117,7 @@ def a_robot_breaks() -> None:
             raise InputError("The gripper is stuck.")
         return demonstrate(self, suite, episodes, on_step)
 
-    TinyExpert.side_by_side, TinyExpert.demonstrate = False, breaking  # type: ignore[method-assign]
+    TinyExpert.side_by_side, TinyExpert.demonstrate = False, breaking  # type: ignore[method-assign,assignment]
 
 
 @pytest.mark.parametrize(
