@@ -110,7 +110,7 @@ class Normal(Plain):
         return super().act(observations, contexts)[:, :1]
 
     def log_prob(self, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
-        mean, deviation = super().act(observations, contexts).split(1, dim=1)
+        mean, deviation = torch.split(super().act(observations, contexts), 1, dim=1)
         return torch.distributions.Normal(mean, deviation.exp()).log_prob(actions).sum(1)  # type: ignore[no-untyped-call,no-any-return]
 
 
