@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from torch import Tensor, nn
@@ -15,8 +15,25 @@ from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 
 
+class IncompleteError(InputError):
+    """Some of the demonstrations that were asked for cannot be had, while others were given: they are not lost.
+
+    Args:
+        message: see `InputError`.
+        shown: what was given, by position among the requested episodes.
+    """
+
+    def __init__(self, message: str, shown: Mapping[int, Trajectory]) -> None:
+        super().__init__(message)
+        self.shown = shown
+
+
 class Expert(ABC):
     """Demonstrates tasks on request."""
+
+    side_by_side: bool = False
+    """Whether it is asked for all demonstrations of a round in one call, which is faster where they are simulated. Else
+    it is asked for one at a time, and each is on the disk before the next one begins: a person shows nothing twice."""
 
     @abstractmethod
     def demonstrate(
@@ -30,7 +47,8 @@ class Expert(ABC):
             on_step: called with the number of environment steps just taken, if there is an environment.
 
         Raises:
-            InputError: a demonstration cannot be had; the message says of which task, why, and what to do.
+            InputError: a demonstration cannot be had; the message says of which task, why, and what to do. An
+                `IncompleteError` hands over those that could be.
         """
 
     def remaining(self, suite: TaskSuite, given: Sequence[int]) -> list[float]:
@@ -61,6 +79,8 @@ class ActingExpert(Expert):
         InputError: noise is negative or no attempt is allowed.
     """
 
+    side_by_side = True
+
     def __init__(self, noise: float = 0.0, successes_only: bool = True, max_attempts: int = 5) -> None:
         if noise < 0 or max_attempts < 1:
             raise InputError(f"An expert needs noise >= 0 and max_attempts >= 1, got {noise} and {max_attempts}.")
@@ -73,7 +93,11 @@ class ActingExpert(Expert):
     def demonstrate(
         self, suite: TaskSuite, episodes: Sequence[Episode], on_step: Callable[[int], None] | None = None
     ) -> list[Trajectory]:
-        """Runs all episodes side by side; those that fail are tried again with seeds keyed by (seed, attempt)."""
+        """Runs all episodes side by side; those that fail are tried again with seeds keyed by (seed, attempt).
+
+        Raises:
+            IncompleteError: an episode never succeeded, or was tried again and cannot be run.
+        """
         if suite.discrete and self.noise:
             raise InputError(f"expert.noise is {self.noise}, but the actions of suite '{suite.name}' are discrete.")
         actor = _OnGoals(self.actor(suite), suite)
@@ -83,7 +107,10 @@ class ActingExpert(Expert):
             if not wanted:
                 break
             tries = [_retry(episode, attempt) for episode in wanted.values()]
-            ran = rollout(actor, suite, tries, noise=self.noise, on_step=on_step)
+            try:
+                ran = rollout(actor, suite, tries, noise=self.noise, on_step=on_step)
+            except InputError as error:
+                raise IncompleteError(str(error), found) from error
             kept = {
                 index: trajectory
                 for index, trajectory in zip(wanted, ran, strict=True)
@@ -93,10 +120,11 @@ class ActingExpert(Expert):
             wanted = {index: episode for index, episode in wanted.items() if index not in kept}
         if wanted:
             episode = next(iter(wanted.values()))
-            raise InputError(
+            raise IncompleteError(
                 f"{type(self).__name__} did not succeed at task '{episode.task.name}' of suite '{suite.name}' in "
                 f"{self.max_attempts} attempts (first seed {episode.seed}). Raise expert.max_attempts, lower "
-                "expert.noise, set expert.successes_only to false, or leave the task out of the suite."
+                "expert.noise, set expert.successes_only to false, or leave the task out of the suite.",
+                found,
             )
         return [found[index] for index in range(len(episodes))]
 

@@ -26,6 +26,7 @@ class LimitedExpert(Expert):
             if limit < 0:
                 raise InputError(f"LimitedExpert: the limit of task '{name}' is {limit}; it cannot be negative.")
         self.expert, self.limits = expert, dict(limits)
+        self.side_by_side = expert.side_by_side
 
     def demonstrate(
         self, suite: TaskSuite, episodes: Sequence[Episode], on_step: Callable[[int], None] | None = None

@@ -254,7 +254,7 @@ class ActiveSampling(Callback):
         share = Share(trainer.global_rank, trainer.world_size)
         quiet = trainer.progress_bar_callback is None or not trainer.is_global_zero
         try:
-            collect(missing, self.expert, self.suite, self._store, share, recorded, quiet)
+            collect(missing, self.expert, self.suite, self._store, share, recorded, self._ledger.record, quiet)
         finally:
             if trainer.is_global_zero:
                 for demonstration in sorted(job.demonstration for job, _ in missing if job.demonstration in recorded):

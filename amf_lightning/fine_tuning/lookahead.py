@@ -11,6 +11,7 @@ from amf_lightning.errors import InputError
 from amf_lightning.evaluation.metric import EpisodeMetric
 from amf_lightning.evaluation.scores import evaluate_returns
 from amf_lightning.experts.expert import Expert
+from amf_lightning.fine_tuning.collection import demonstrations_of
 from amf_lightning.fine_tuning.module import BehaviouralCloning, weighted_sum
 from amf_lightning.policies.protocol import Policy, RefittedPolicy, frozen_copy
 from amf_lightning.tasks.rollout import rollout
@@ -78,7 +79,10 @@ class Lookahead:
             seed = keyed_seed(self.seed, Purpose.DEMONSTRATE, before + self.first + position)
             episode = Episode(suite.tasks[task], seed, [*given, *tasks[:position]].count(task))
             if episode not in self._known:
-                [self._known[episode]] = self.expert.demonstrate(suite, [episode], on_step=self._count)
+                shown, failure = demonstrations_of(self.expert, suite, [episode], self._count)
+                if failure is not None:
+                    raise failure
+                self._known[episode] = shown[0]
             found.append(self._known[episode])
         return found
 

@@ -21,9 +21,10 @@ from amf_lightning.fine_tuning.refitting import check_alone, check_refitted, idl
 from amf_lightning.policies.categorical import check_actions
 from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.policies.protocol import Policy, RefittedPolicy, frozen_copy
+from amf_lightning.policies.rehearsal import rehearse_export
 from amf_lightning.policies.statistics import FeatureStatistics, feature_statistics
 from amf_lightning.policies.weights import PolicyFile, build_policy, load_policy, save_policy
-from amf_lightning.retention.frozen import mask_gradients, placed, restore_frozen
+from amf_lightning.retention.frozen import hold_statistics, mask_gradients, placed, restore_frozen
 from amf_lightning.retention.importance import stored_importance
 from amf_lightning.retention.retention import NoRetention, Retention, RetentionContext
 from amf_lightning.tasks.rollout import rollout
@@ -77,6 +78,7 @@ class BehaviouralCloning(LightningModule):
         if isinstance(self.policy, RefittedPolicy):
             check_refitted(self.policy, self.retention)
         self.policy = self.retention.wrap(self.policy, suite)
+        self._featured = rehearse_export(self.policy, suite)
         self._start = (frozen_copy(self.policy),)
         self.masks: dict[str, Tensor] = {}
         self._factors: dict[str, float] = {}
@@ -152,6 +154,7 @@ class BehaviouralCloning(LightningModule):
         for name, parameter in self.policy.named_parameters():
             if name in self.masks and not self.masks[name].any():
                 parameter.requires_grad_(False)  # frozen whole: no gradient need be computed
+        hold_statistics(self.policy)
         if isinstance(self.policy, RefittedPolicy):
             check_alone(self.policy, self.trainer.world_size)
         elif not any(parameter.requires_grad for parameter in self.policy.parameters()):
@@ -255,16 +258,15 @@ class BehaviouralCloning(LightningModule):
     def export(self, path: Path, demonstrations: list[Trajectory]) -> None:
         """Writes the policy with the statistics of its own final features over the demonstrations of this run."""
         policy = self.acting_policy()
-        counts = {task.name: 0 for task in self.suite.tasks}
-        for trajectory in demonstrations:
-            counts[trajectory.task] += 1
+        shown = [trajectory.task for trajectory in demonstrations]
+        counts = {task.name: shown.count(task.name) for task in self.suite.tasks}
         rows = demonstration_rows(demonstrations, self.suite)
         covers = {name: count for name, count in counts.items() if count}
-        known = not isinstance(policy, RefittedPolicy)  # such a policy keeps its rows, and has no features
-        statistics = feature_statistics(policy, rows.observations, rows.contexts, covers) if known else None
+        statistics = feature_statistics(policy, rows.observations, rows.contexts, covers) if self._featured else None
         before = self.file.pretraining_counts if self.file else {}
         total = {name: count + before.get(name, 0) for name, count in counts.items()}
-        importance = stored_importance(policy, rows, self.seed) if self.store_importance and known else None
+        trained = not isinstance(policy, RefittedPolicy)  # else it keeps its rows instead
+        importance = stored_importance(policy, rows, self.seed) if self.store_importance and trained else None
         save_policy(path, policy, self.suite.signature(), statistics, total, importance)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

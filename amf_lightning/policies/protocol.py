@@ -36,13 +36,21 @@ class Policy(nn.Module, ABC):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Keeps the options that the constructor is called with; copies are made without any."""
+        if inspect.isabstract(cls):
+            missing = ", ".join(f"`{name}`" for name in sorted(cls.__abstractmethods__))
+            raise InputError(f"The policy {cls.__name__} has no method {missing}: see docs/your-own-policy.md.")
         policy = super().__new__(cls)
         if args or kwargs:
-            bound = inspect.signature(cls).bind(*args, **kwargs)
+            signature = inspect.signature(cls)
+            bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
-            options = list(bound.arguments.items())[3:]
+            given, further = dict(bound.arguments), {}
+            for name, parameter in signature.parameters.items():
+                if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                    further = given.pop(name)
+            options = {**dict(list(given.items())[3:]), **further}
             # Lists, as the file will give them back.
-            policy.__dict__["options"] = {k: list(v) if isinstance(v, tuple) else v for k, v in options}
+            policy.__dict__["options"] = {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}
         return policy
 
     @property
@@ -57,7 +65,7 @@ class Policy(nn.Module, ABC):
             return layers[-1]
         raise InputError(
             f"{type(self).__name__} does not end in a linear layer, so it has neither features nor gradients of one. "
-            "Choose an embedding that is a kernel on states and contexts."
+            "Where an embedding asks for them, choose one that is a kernel on states and contexts."
         )
 
     @property

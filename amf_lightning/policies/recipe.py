@@ -1,5 +1,7 @@
 """How a policy is made again: its class and its options as plain types, for files and for policies made of others."""
 
+import inspect
+import json
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -32,4 +34,46 @@ def from_recipe(recipe: Recipe, dims: tuple[int, int, int]) -> Policy:
     found = getattr(import_module(module), name, None)
     if not (isinstance(found, type) and issubclass(found, Policy)):
         raise InputError(f"{recipe['class']} is not a class of policies.")
-    return found(*dims, **recipe["options"])
+    return found(*dims, **flat_options(found, recipe["options"]))
+
+
+def flat_options(kind: type[Policy], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as the constructor takes them: files of earlier versions hold those of its `**options` under that name.
+
+    >>> class Loose(Policy):
+    ...     def __init__(self, observation_dim, context_dim, action_dim, **more): ...
+    >>> flat_options(Loose, {"more": {"width": 3}})
+    {'width': 3}
+    """
+    for name, parameter in inspect.signature(kind).parameters.items():
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD and isinstance(options.get(name), Mapping):
+            others = {key: value for key, value in options.items() if key != name}
+            return flat_options(kind, {**others, **options[name]})
+    return dict(options)
+
+
+def first_difference(recipe: Recipe, policy: Policy) -> str | None:
+    """In what a recipe is not that of `policy`, in words; None if both make the same.
+
+    A class is known by its name, for its module may have been moved, and a subclass passes for it. An option that the
+    recipe does not know, e.g. one that is newer than its file, has the default.
+    """
+    kind = type(policy)
+    if str(recipe["class"]).rpartition(".")[2] not in [base.__name__ for base in kind.__mro__]:
+        return f"the class is {recipe['class']} in the file and {recipe_of(policy)['class']} in model.policy"
+    parameters = inspect.signature(kind).parameters
+    loose = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    found, wanted = flat_options(kind, recipe["options"]), dict(policy.options)
+    for name in sorted(wanted.keys() | (found.keys() if loose else set())):
+        if name not in found and name in parameters and parameters[name].default is inspect.Parameter.empty:
+            continue
+        default = parameters[name].default if name in parameters else None
+        before, now = (_plain(options.get(name, default)) for options in (found, wanted))
+        if before != now:
+            return f"{name} is {before!r} in the file and {now!r} in model.policy"
+    return None
+
+
+def _plain(value: Any) -> Any:
+    """A value as a file gives it back."""
+    return json.loads(json.dumps(value))

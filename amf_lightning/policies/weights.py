@@ -10,12 +10,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
 from amf_lightning.policies.mixture import ComposedPolicy
 from amf_lightning.policies.protocol import Policy
-from amf_lightning.policies.recipe import from_recipe, recipe_of
+from amf_lightning.policies.recipe import first_difference, from_recipe, recipe_of
 from amf_lightning.policies.statistics import FeatureStatistics
 from amf_lightning.shipped import checkpoint_path
 
@@ -74,10 +75,16 @@ class PolicyFile:
         """`policy` with the weights of the file; or what the file holds, if that is made of such policies.
 
         Raises:
-            InputError: it is of another class or has other shapes.
+            InputError: it is of another class, has other shapes, or other options that the shapes do not tell.
         """
         if not self.policy_class.startswith(f"{ComposedPolicy.__module__}."):
             self.load_into(policy)
+            if different := first_difference({"class": self.policy_class, "options": self.options}, policy):
+                options = json.dumps(dict(self.options))
+                raise InputError(
+                    f"{self.path} does not fit model.policy: {different}. The same weights act otherwise. Write "
+                    f"model: {{policy: {{class_path: {self.policy_class}, init_args: {options}}}}}"
+                )
             return policy
         made = self.make()
         wanted, found = recipe_of(policy), recipe_of(made.parts[0])
@@ -98,8 +105,20 @@ def save_policy(
     importance: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Writes a policy file durably; see `PolicyFile` for the arguments."""
-    tensors = {f"policy.{name}": tensor.detach().cpu().contiguous() for name, tensor in policy.state_dict().items()}
-    tensors |= {f"importance.{name}": tensor.cpu().contiguous() for name, tensor in (importance or {}).items()}
+    write_durably(path, encode_policy(policy, suite, statistics, pretraining_counts, importance))
+
+
+def encode_policy(
+    policy: Policy,
+    suite: Mapping[str, Any],
+    statistics: FeatureStatistics | None,
+    pretraining_counts: Mapping[str, int],
+    importance: Mapping[str, Tensor] | None = None,
+) -> bytes:
+    """Content of a policy file; see `PolicyFile` for the arguments."""
+    # Copies: safetensors refuses tensors that share memory, as tied weights do. A policy ties them when it is made.
+    tensors = {f"policy.{name}": _copied(tensor.detach().cpu()) for name, tensor in policy.state_dict().items()}
+    tensors |= {f"importance.{name}": _copied(tensor.cpu()) for name, tensor in (importance or {}).items()}
     facts: dict[str, Any] = {
         "format": FORMAT,
         **recipe_of(policy),
@@ -116,7 +135,7 @@ def save_policy(
             "covers": statistics.covers,
         }
     # One metadata entry only: safetensors writes several in an arbitrary order, and equal policies would differ.
-    write_durably(path, save(tensors, metadata={"policy": json.dumps(facts, sort_keys=True)}))
+    return save(tensors, metadata={"policy": json.dumps(facts, sort_keys=True)})
 
 
 def load_policy(name: str) -> PolicyFile:
@@ -164,10 +183,24 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def build_policy(
     factory: Callable[[int, int, int], Policy], suite: Mapping[str, Any], generator: torch.Generator
 ) -> Policy:
-    """A fresh policy whose initial weights depend on `generator` alone."""
+    """A fresh policy whose initial weights depend on `generator` alone.
+
+    Raises:
+        InputError: its constructor leaves out `super().__init__()` or sizes, or its options fit into no file.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
-        policy = factory(suite["observation_dim"], suite["context_dim"], suite["action_dim"])
+        try:
+            policy = factory(suite["observation_dim"], suite["context_dim"], suite["action_dim"])
+        except AttributeError as error:
+            if "Module.__init__()" not in str(error):
+                raise
+            raise InputError(f"model.policy: call super().__init__() first in the constructor ({error}).") from error
+    if any(is_lazy(tensor) for tensor in (*policy.parameters(), *policy.buffers())):
+        raise InputError(
+            f"{type(policy).__name__} has layers whose sizes are not known until they are used, e.g. LazyLinear. Give "
+            "them their sizes: the constructor is told the dimensions."
+        )
     try:
         json.dumps(policy.options)
     except TypeError as error:
@@ -176,6 +209,10 @@ def build_policy(
             "Let its constructor take plain numbers, strings and lists."
         ) from error
     return policy
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    return tensor.clone(memory_format=torch.contiguous_format)
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.modules.batchnorm import _NormBase
 
 from amf_lightning.errors import InputError
 from amf_lightning.policies.protocol import Policy
@@ -96,6 +97,17 @@ def _placed(tensor: Tensor, parameter: Tensor) -> Tensor:
     if isinstance(parameter, DTensor):
         return distribute_tensor(tensor.to(parameter.device), parameter.device_mesh, parameter.placements)
     return tensor.to(parameter.device)
+
+
+def hold_statistics(policy: Policy) -> None:
+    """Puts normalisation layers whose weights are all frozen into evaluation mode, to stay in it while others train.
+
+    Their running mean and variance are no parameters, but follow every batch and change what the frozen weights do.
+    """
+    for module in policy.modules():
+        parameters = list(module.parameters(recurse=False))
+        if isinstance(module, _NormBase) and parameters and not any(each.requires_grad for each in parameters):
+            module.eval()
 
 
 def mask_gradients(policy: Policy, masks: Mapping[str, Tensor]) -> None:

@@ -9,9 +9,11 @@ import pytest
 import torch
 from frozen_entries import frozen_mask, weights
 from tiny_runs import FINE_TUNING, PRETRAINING, Run
+from torch import Tensor
 
 from amf_lightning.composition import merge
 from amf_lightning.fine_tuning import module
+from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.policies.weights import load_policy
 from amf_lightning.retention.frozen import FreezeByImportance
 
@@ -85,3 +87,27 @@ def test_importance_that_the_pre_training_stored_freezes_the_next_run(tmp_path: 
     assert int(frozen.sum()) == round(0.4 * len(kept))
     assert kept[frozen].min() >= kept[~frozen].max()
     assert "| **all**" in run.folder.report.read_text() and "39.9 %" in run.folder.report.read_text()
+
+
+class Normed(MLPPolicy):
+    """With two normalisation layers that follow their batches."""
+
+    def __init__(self, observation_dim: int, context_dim: int, action_dim: int, hidden: list[int]) -> None:
+        super().__init__(observation_dim, context_dim, action_dim, hidden)
+        self.backbone.append(torch.nn.BatchNorm1d(hidden[-1]))
+        self.free = torch.nn.BatchNorm1d(hidden[-1])
+
+    def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
+        hidden = self.free(self.backbone(torch.cat([observations, contexts], dim=1)))
+        return torch.tanh(self.head(hidden))
+
+
+def test_statistics_of_a_frozen_normalisation_layer_stay_and_those_of_a_free_one_move(tmp_path: Path) -> None:
+    retention = {"class_path": "FreezeModules", "init_args": {"patterns": ["backbone.*"]}}
+    changes = {"retention": retention, "model": {"policy": {"class_path": f"{__name__}.Normed"}}}
+    active = {"data": {"steps_per_round": 5}, "active": {"budget": 2, "batch_size": 1}}
+    selector = {"selector": {"class_path": "RoundRobin"}}
+    run = Run(tmp_path / "run", {**changes, **active, **selector}).complete()
+    tensors = load_policy(str(run.folder.policy)).tensors
+    assert int(tensors["backbone.4.num_batches_tracked"]) == 0 and not tensors["backbone.4.running_mean"].any()
+    assert int(tensors["free.num_batches_tracked"]) == 10 and tensors["free.running_mean"].any()

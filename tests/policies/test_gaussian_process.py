@@ -134,7 +134,7 @@ def test_a_file_gives_the_same_policy_whatever_it_has_seen(tmp_path: Path) -> No
 
 
 def test_it_has_no_output_layer_and_says_what_to_use() -> None:
-    with pytest.raises(InputError, match=r"does not end in a linear layer.*Choose an embedding that is a kernel"):
+    with pytest.raises(InputError, match=r"does not end in a linear layer.*choose one that is a kernel"):
         fitted(3).features(*rows(2)[:2])
 
 

@@ -1,13 +1,17 @@
 """What a policy of a user needs, and what it gets for it."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from amf_lightning.errors import InputError
+from amf_lightning.policies.categorical import CategoricalPolicy
+from amf_lightning.policies.mixture import IsolatedPolicy
 from amf_lightning.policies.protocol import Policy
+from amf_lightning.policies.recipe import from_recipe, recipe_of
 from amf_lightning.policies.weights import build_policy
 from amf_lightning.uncertainty.embeddings import States, gradient_factors
 
@@ -86,6 +90,57 @@ def test_options_are_kept_however_they_are_given() -> None:
     assert Least(3, 2, 1).options == {"width": 4, "name": "x"}
     assert Least(3, 2, 1, 8, name="y").options == {"width": 8, "name": "y"}
     assert copy.deepcopy(Least(3, 2, 1, 8)).options == {"width": 8, "name": "x"}
+
+
+class Loose(Least):
+    """Passes on whatever it is given."""
+
+    def __init__(self, observation_dim: int, context_dim: int, action_dim: int, **options: Any) -> None:
+        super().__init__(observation_dim, context_dim, action_dim, **options)
+
+
+def test_options_taken_in_bulk_are_kept_flat_and_make_the_policy_again() -> None:
+    assert Loose(3, 2, 1).options == {}
+    assert Loose(3, 2, 1, width=8).options == {"width": 8}
+    copies = IsolatedPolicy.of(Loose(3, 2, 1, width=8), torch.eye(2), (0, 1), 1, 3)
+    made = from_recipe(recipe_of(copies), (3, 2, 1))
+    made.load_state_dict(copies.state_dict())
+    nested = {"class": f"{__name__}.Loose", "options": {"options": {"width": 8}}}  # as files were written once
+    assert isinstance(made, IsolatedPolicy)
+    assert [part.options for part in (*made.copies, from_recipe(nested, (3, 2, 1)))] == [{"width": 8}] * 3
+
+
+class NoAct(Policy):
+    """Does not say how it acts."""
+
+
+class NoChoice(CategoricalPolicy):
+    """Does not say how it acts, either."""
+
+
+class NoStart(Least):
+    def __init__(self, observation_dim: int, context_dim: int, action_dim: int) -> None:
+        self.body = nn.Linear(observation_dim, action_dim)
+
+
+class Lazy(Least):
+    def __init__(self, observation_dim: int, context_dim: int, action_dim: int) -> None:
+        super().__init__(observation_dim, context_dim, action_dim)
+        self.body = nn.LazyLinear(4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (NoAct, "policy NoAct has no method `act`"),
+        (NoChoice, "policy NoChoice has no method `logits`"),
+        (NoStart, r"call super\(\).__init__\(\) first"),
+        (Lazy, "Lazy has layers whose sizes are not known"),
+    ],
+)
+def test_what_is_no_policy_yet_is_refused_in_words(kind: type[Policy], reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        build_policy(kind, DIMS, torch.Generator().manual_seed(0))
 
 
 def test_options_that_no_file_can_hold_are_refused_at_once() -> None:

@@ -1,4 +1,6 @@
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -6,8 +8,9 @@ from safetensors.torch import save_file
 
 from amf_lightning.errors import InputError
 from amf_lightning.policies.mlp import MLPPolicy
+from amf_lightning.policies.protocol import Policy
 from amf_lightning.policies.statistics import backbone_hash, feature_statistics
-from amf_lightning.policies.weights import build_policy, load_policy, save_policy
+from amf_lightning.policies.weights import PolicyFile, build_policy, load_policy, save_policy
 
 SUITE = {"name": "tiny", "observation_dim": 3, "context_dim": 2, "action_dim": 4}
 
@@ -104,3 +107,66 @@ def test_hash_is_of_everything_below_the_head() -> None:
     before = backbone_hash(policy)
     policy.fit_normaliser(torch.randn(10, 3), torch.randn(10, 2))
     assert backbone_hash(policy) != before
+
+
+class Bent(MLPPolicy):
+    """Has options that no shape tells."""
+
+    def __init__(
+        self,
+        observation_dim: int,
+        context_dim: int,
+        action_dim: int,
+        curve: str = "tanh",
+        widths: tuple[int, ...] = (8,),
+    ) -> None:
+        super().__init__(observation_dim, context_dim, action_dim, hidden=widths)
+
+
+class Bulk(MLPPolicy):
+    def __init__(self, observation_dim: int, context_dim: int, action_dim: int, **options: Any) -> None:
+        super().__init__(observation_dim, context_dim, action_dim, hidden=(8,))
+
+
+def written(policy: Policy, options: dict[str, Any], folder: Path) -> PolicyFile:
+    """Its file, as it says it was made with these options."""
+    save_policy(folder / "policy.safetensors", policy, SUITE, None, {})
+    return replace(load_policy(str(folder / "policy.safetensors")), options=options)
+
+
+@pytest.mark.parametrize(
+    ("made", "options", "wanted", "reason"),
+    [
+        (Bent(3, 2, 4), {"curve": "relu", "widths": [8]}, Bent(3, 2, 4), "curve is 'relu' in the file and 'tanh'"),
+        (Bent(3, 2, 4), {"widths": [8]}, Bent(3, 2, 4, "relu"), "curve is 'tanh' in the file and 'relu'"),
+        (MLPPolicy(3, 2, 4, (8,)), {"hidden": [8]}, MLPPolicy(3, 2, 4, (8,), smallest_std=0.5), "smallest_std is 0.01"),
+        (Bulk(3, 2, 4), {"curve": "relu"}, Bulk(3, 2, 4), "curve is 'relu' in the file and None"),
+        (Bulk(3, 2, 4), {"options": {"curve": "relu"}}, Bulk(3, 2, 4), "curve is 'relu' in the file and None"),
+        (Bent(3, 2, 4), {}, Bulk(3, 2, 4), "class is .*Bent in the file and .*Bulk in model.policy"),
+    ],
+)
+def test_what_no_shape_tells_is_compared_with_the_file(
+    made: Policy, options: dict[str, Any], wanted: Policy, reason: str, tmp_path: Path
+) -> None:
+    file = written(made, options, tmp_path)
+    with pytest.raises(InputError, match=rf"(?s){reason}.*model: {{policy: {{class_path: .*init_args: {{.*}}}}}}"):
+        file.like(wanted)
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ({}, Bent(3, 2, 4)),  # older than the options
+        ({"widths": [8], "gone": 1}, Bent(3, 2, 4)),
+        ({"curve": "relu"}, Bent(3, 2, 4, curve="relu", widths=(8,))),
+    ],
+)
+def test_what_is_left_out_of_a_file_is_the_default(options: dict[str, Any], wanted: Policy, tmp_path: Path) -> None:
+    assert written(Bent(3, 2, 4), options, tmp_path).like(wanted) is wanted
+
+
+def test_files_of_a_moved_class_of_a_base_class_and_of_nested_options_fit(tmp_path: Path) -> None:
+    moved = replace(written(Bent(3, 2, 4), {}, tmp_path), policy_class="elsewhere.Bent")
+    moved.like(Bent(3, 2, 4))
+    written(MLPPolicy(3, 2, 4, (8,)), {"hidden": [8], "action_std": 0.1}, tmp_path).like(Bent(3, 2, 4))
+    written(Bulk(3, 2, 4), {"options": {}}, tmp_path).like(Bulk(3, 2, 4))

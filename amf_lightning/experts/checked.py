@@ -1,0 +1,54 @@
+"""What an expert shows is checked before it is kept: it may be a class of the user's own."""
+
+import numpy as np
+
+from amf_lightning.errors import InputError
+from amf_lightning.experts.expert import Expert
+from amf_lightning.tasks.task import Episode, TaskSuite
+from amf_lightning.tasks.trajectory import Trajectory
+
+_ROUNDING = 1e-4
+"""By how much an action may leave [-1, 1]: what scaling to and fro in float32 does."""
+
+
+def check_number(expert: Expert, found: int, wanted: int) -> None:
+    """Raises InputError unless an expert gave as many demonstrations as it was asked for."""
+    if found != wanted:
+        raise InputError(
+            f"{type(expert).__name__} gave {found} demonstrations when asked for {wanted}. Let `demonstrate` return "
+            "one for each episode, in the same order."
+        )
+
+
+def check_shown(expert: Expert, suite: TaskSuite, episode: Episode, shown: Trajectory) -> None:
+    """Raises InputError, naming expert and task, unless `shown` demonstrates the episode in the suite's terms.
+
+    Its own lengths, and that it is finite, a `Trajectory` has checked itself.
+    """
+    if reason := _objection(suite, episode, shown):
+        raise InputError(
+            f"{type(expert).__name__}: the demonstration of task '{episode.task.name}' of suite '{suite.name}' cannot "
+            f"be used: {reason}. It was not kept; correct what `demonstrate` returns and run again."
+        )
+
+
+def _objection(suite: TaskSuite, episode: Episode, shown: Trajectory) -> str | None:
+    """What is wrong with a demonstration, if anything is."""
+    if not isinstance(shown, Trajectory):
+        return f"it is a {type(shown).__name__}, not a Trajectory"
+    if shown.task != episode.task.name:
+        return f"it is one of task '{shown.task}'; they must come in the order of the episodes"
+    found = shown.observations.shape[1], shown.actions.shape[1]
+    if found != (suite.observation_dim, suite.action_dim):
+        return (
+            f"its observations and actions are {found[0]} and {found[1]} long, those of the suite "
+            f"{suite.observation_dim} and {suite.action_dim}"
+        )
+    if suite.discrete:
+        chosen = np.sort(shown.actions, axis=1)
+        if (chosen[:, -1] != 1).any() or chosen[:, :-1].any():
+            return "its actions are choices and must be one-hot: 1 where the choice is, 0 elsewhere"
+    elif (largest := float(np.abs(shown.actions).max())) > 1 + _ROUNDING:
+        bounds = "" if suite.action_bounds is None else f", which stand for {suite.action_bounds}"
+        return f"its actions reach {largest:g}, but each entry must lie in [-1, 1]{bounds}"
+    return None

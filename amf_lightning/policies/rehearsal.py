@@ -1,0 +1,69 @@
+"""What can be known of a policy before anything is demonstrated: whether all that is done with it later will work."""
+
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+from amf_lightning.errors import InputError
+from amf_lightning.policies.protocol import Policy, RefittedPolicy, features_with_bias, frozen_copy
+from amf_lightning.policies.statistics import backbone_hash
+from amf_lightning.policies.weights import encode_policy
+from amf_lightning.tasks.task import TaskSuite
+
+
+def rehearse_export(policy: Policy, suite: TaskSuite) -> bool:
+    """Does with a copy what an export does; whether it has features, whose statistics its file can hold.
+
+    Warns if a policy that might has none: a later run that selects by them could not start from it.
+
+    Raises:
+        InputError: it cannot be written into a file, or what it takes for its last layer is another one.
+    """
+    copy = frozen_copy(policy).cpu()
+    try:
+        encode_policy(copy, suite.signature(), None, {})
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"{type(policy).__name__} cannot be written into a file: {error}.") from error
+    if isinstance(policy, RefittedPolicy):
+        return False
+    # Rollouts pad with rows of zeros: every policy has to bear them.
+    contexts = suite.contexts[:1].expand(2, -1)
+    observations = torch.zeros(len(contexts), suite.observation_dim)
+    for part in copy.parts:
+        check_last_layer(part, observations, contexts)
+    try:
+        features_with_bias(copy, observations, contexts)
+        backbone_hash(copy)
+    except InputError as error:
+        warnings.warn(f"The file of this policy will hold no feature statistics. {error}", stacklevel=2)
+        return False
+    return True
+
+
+@torch.no_grad()
+def check_last_layer(policy: Policy, observations: Tensor, contexts: Tensor) -> None:
+    """Raises InputError if the layer that is registered last is used, but is not the one that gives the actions.
+
+    Then another linear layer is applied after it; or it has not as many outputs as there are actions, though the policy
+    has the default distribution, with nothing else to give. A policy that names its own `output_layer` knows better.
+    """
+    layers = [module for module in policy.modules() if isinstance(module, nn.Linear)]
+    if type(policy).output_layer is not Policy.output_layer or not layers:
+        return
+    applied: list[nn.Module] = []
+    handles = [layer.register_forward_pre_hook(lambda module, _: applied.append(module)) for layer in layers]
+    try:
+        actions = policy.act(observations, contexts)
+    finally:
+        for handle in handles:
+            handle.remove()
+    last, plain = policy.output_layer, (type(policy).loss, type(policy).log_prob) == (Policy.loss, Policy.log_prob)
+    if last not in applied or (applied[-1] is last and not (plain and last.out_features != actions.shape[-1])):
+        return
+    name = next(name for name, module in policy.named_modules() if module is last)
+    raise InputError(
+        f"{type(policy).__name__}: '{name}' is the linear layer that is registered last, but not the one that gives "
+        "the actions, so its input is not the policy's features. Register the last layer last, or give the policy a "
+        "property `output_layer` that is it."
+    )

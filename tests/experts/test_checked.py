@@ -1,0 +1,59 @@
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from amf_lightning.errors import InputError
+from amf_lightning.experts.checked import check_number, check_shown
+from amf_lightning.tasks.task import Episode
+from amf_lightning.tasks.trajectory import Trajectory
+from tiny import TinyExpert, TinySuite
+
+SUITE = TinySuite()
+EPISODE = Episode(SUITE.tasks[1], 3)
+
+
+@pytest.fixture(scope="module")
+def shown() -> Trajectory:
+    return TinyExpert().demonstrate(SUITE, [EPISODE])[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda t: replace(t, actions=np.repeat(t.actions, 2, axis=1)), "are 2 and 2 long, those of the suite 2 and 1"),
+        (lambda t: replace(t, observations=t.observations[:, :1]), "are 1 and 1 long, those of the suite 2 and 1"),
+        (lambda t: replace(t, actions=np.full_like(t.actions, -3)), r"actions reach 3, but each .* in \[-1, 1\]"),
+        (lambda t: replace(t, task="goal=1"), "is one of task 'goal=1'"),
+        (lambda t: [t], "is a list, not a Trajectory"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_expert_and_task(
+    shown: Trajectory, change: Callable[[Trajectory], Any], reason: str
+) -> None:
+    with pytest.raises(InputError, match=rf"TinyExpert: the demonstration of task 'goal=-0.5'.*{reason}"):
+        check_shown(TinyExpert(), SUITE, EPISODE, change(shown))
+
+
+def test_what_fits_is_taken_and_rounding_is_forgiven(shown: Trajectory) -> None:
+    for actions in (shown.actions, np.full_like(shown.actions, 1 + 1e-6)):
+        check_shown(TinyExpert(), SUITE, EPISODE, replace(shown, actions=actions))
+
+
+@pytest.mark.parametrize(("choice", "fits"), [([0, 1], True), ([0.4, 0.6], False), ([1, 1], False), ([0, 0], False)])
+def test_choices_are_one_hot(shown: Trajectory, choice: list[float], fits: bool) -> None:
+    class Choosing(TinySuite):
+        discrete, action_dim = True, 2
+
+    actions = np.tile(np.array(choice, dtype=np.float32), (shown.length, 1))
+    chosen = replace(shown, actions=actions)
+    with nullcontext() if fits else pytest.raises(InputError, match="must be one-hot"):
+        check_shown(TinyExpert(), Choosing(), EPISODE, chosen)
+
+
+def test_too_few_are_named() -> None:
+    with pytest.raises(InputError, match="TinyExpert gave 1 demonstrations when asked for 2"):
+        check_number(TinyExpert(), 1, 2)
