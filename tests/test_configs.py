@@ -209,14 +209,12 @@ def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{key}"
 
 
-def values(config: Mapping[str, Any]) -> dict[str, Any]:
+def values(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Values by dotted key."""
-    found = {}
-    for name in leaves(config):
-        value: Any = config
-        for key in name.split("."):
-            value = value[key]
-        found[name] = value
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        nested = isinstance(value, Mapping) and value
+        found |= values(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
     return found
 
 
