@@ -22,14 +22,14 @@ from amf_lightning.experts.metaworld import MetaworldExpert
 from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.policies.statistics import feature_statistics
 from amf_lightning.policies.weights import build_policy
+from amf_lightning.seeding import Purpose, keyed_generator, keyed_seed
 from amf_lightning.selection.context import SelectionContext
 from amf_lightning.selection.informed import InformationGain
 from amf_lightning.selection.occupancies import PolicyRollout
+from amf_lightning.simulation.rollout import rollout
+from amf_lightning.simulation.simulation import environments
+from amf_lightning.suites.metaworld import Metaworld
 from amf_lightning.tasks.actor import Actor
-from amf_lightning.tasks.metaworld import Metaworld
-from amf_lightning.tasks.rollout import rollout
-from amf_lightning.tasks.seeding import Purpose, keyed_generator, keyed_seed
-from amf_lightning.tasks.simulation import environments
 from amf_lightning.tasks.task import Episode
 from amf_lightning.tasks.trajectory import Trajectory
 from amf_lightning.uncertainty.embeddings import LastLayerFeatures

@@ -19,12 +19,12 @@ import torch
 
 from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.policies.weights import build_policy, load_policy
-from amf_lightning.tasks.halfcheetah import HalfCheetahVelocity
-from amf_lightning.tasks.rollout import rollout
-from amf_lightning.tasks.seeding import Purpose, keyed_generator, keyed_seed
+from amf_lightning.seeding import Purpose, keyed_generator, keyed_seed
+from amf_lightning.simulation.rollout import rollout
+from amf_lightning.suites.halfcheetah import HalfCheetahVelocity
+from amf_lightning.suites.velocity import make_mujoco
 from amf_lightning.tasks.task import Episode
 from amf_lightning.tasks.trajectory import Trajectory
-from amf_lightning.tasks.velocity import make_mujoco
 
 LIMIT = 0.7
 """Least share of the bare loop's steps per second."""

@@ -12,8 +12,8 @@ import torch
 import yaml
 from tiny_runs import PROCESSES
 
-from amf_lightning.cli import main
-from amf_lightning.composition import merge
+from amf_lightning.command_line.lightning_cli import main
+from amf_lightning.configuration import merge
 
 TESTS = Path(__file__).resolve().parent
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
+from amf_lightning.campaign.ledger import Ledger
 from amf_lightning.demonstrations.batches import Batch, RoundBatches
-from amf_lightning.demonstrations.ledger import Ledger
 from amf_lightning.experts.expert import ActingExpert
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.tasks.task import Episode, TaskSuite

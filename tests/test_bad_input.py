@@ -11,10 +11,10 @@ import pytest
 import torch
 from amf_process import Outcome, amf, fresh, tree, write_config
 
-from amf_lightning.evaluation.run_folder import RunFolder
+from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.policies.weights import save_policy
-from amf_lightning.tasks.halfcheetah import HalfCheetahVelocity
+from amf_lightning.suites.halfcheetah import HalfCheetahVelocity
 from amf_lightning.tasks.task import TaskSuite
 from tiny import TinySuite
 

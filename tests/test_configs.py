@@ -17,13 +17,13 @@ from amf_process import amf, tree
 from metaworld_marks import METAWORLD
 from PIL import Image, ImageSequence
 
-from amf_lightning.composition import read_configuration
-from amf_lightning.evaluation.run_folder import MEAN, RunFolder
+from amf_lightning.campaign.run_folder import MEAN, RunFolder
+from amf_lightning.configuration import read_configuration
 from amf_lightning.policies.weights import load_policy
 from amf_lightning.shipped import shipped_folder
-from amf_lightning.studies.comparison import Comparison, read_comparison
-from amf_lightning.tasks.halfcheetah import HalfCheetahVelocity
-from amf_lightning.tasks.render import RenderingUnavailable, render_frames
+from amf_lightning.simulation.render import RenderingUnavailable, render_frames
+from amf_lightning.studies.specification import Comparison, read_comparison
+from amf_lightning.suites.halfcheetah import HalfCheetahVelocity
 from amf_lightning.tasks.task import Episode, TaskSuite
 
 CONFIGS = shipped_folder("configs")

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from amf_process import amf
 
-from amf_lightning.composition import read_configuration
-from amf_lightning.evaluation.run_folder import MEAN, RunFolder
+from amf_lightning.campaign.run_folder import MEAN, RunFolder
+from amf_lightning.configuration import read_configuration
 from amf_lightning.experts.expert import Expert
 from amf_lightning.policies.weights import load_policy
 

@@ -12,9 +12,13 @@ PACKAGE = Path(__file__).resolve().parents[1] / "amf_lightning"
 ORDER = (
     "errors",
     "durable",
+    "seeding",
+    "import_path",
     "shipped",
-    "composition",
+    "configuration",
     "tasks",
+    "simulation",
+    "suites",
     "demonstrations",
     "policies",
     "experts",
@@ -22,11 +26,11 @@ ORDER = (
     "selection",
     "retention",
     "evaluation",
+    "campaign",
     "fine_tuning",
     "reports",
     "studies",
-    "config_errors",
-    "cli",
+    "command_line",
     "__main__",
 )
 """Folders and modules directly in the package; each may import those before it."""
@@ -37,11 +41,11 @@ PLACES = {
         "fine_tuning/checkpoint_io.py",
         "demonstrations/datamodule.py",
         "*_callback.py",
-        "cli.py",
-        "config_errors.py",
+        "command_line/lightning_cli.py",
+        "command_line/parser_errors.py",
     ),
-    "gymnasium": ("tasks/*",),
-    "metaworld": ("tasks/metaworld.py",),  # by name, once it is needed
+    "gymnasium": ("simulation/*", "suites/*", "experts/training/practice.py"),
+    "metaworld": ("suites/metaworld.py",),  # by name, once it is needed
 }
 """Libraries that only these files may import."""
 
@@ -141,9 +145,17 @@ def test_nothing_is_a_drawer() -> None:
     ("file", "code", "offence"),
     [
         ("tasks/a.py", "from amf_lightning.policies.b import c", "tasks/a.py:1 imports amf_lightning.policies.b.c"),
-        ("tasks/a.py", "def f():\n    import amf_lightning.cli", "tasks/a.py:2 imports amf_lightning.cli"),
-        ("tasks/a.py", "from ..cli import main", "tasks/a.py:1 imports amf_lightning.cli.main"),
-        ("tasks/deep/a.py", "from ... import cli", "tasks/deep/a.py:1 imports amf_lightning.cli"),
+        (
+            "tasks/a.py",
+            "def f():\n    import amf_lightning.command_line.lightning_cli",
+            "tasks/a.py:2 imports amf_lightning.command_line.lightning_cli",
+        ),
+        ("tasks/a.py", "from ..studies import main", "tasks/a.py:1 imports amf_lightning.studies.main"),
+        (
+            "tasks/deep/a.py",
+            "from ... import cli",
+            "tasks/deep/a.py:1 imports amf_lightning.command_line.lightning_cli",
+        ),
         ("errors.py", "from .shipped import x", "errors.py:1 imports amf_lightning.shipped.x"),
         ("__init__.py", "from amf_lightning.tasks import task", "__init__.py:1 imports amf_lightning.tasks.task"),
         ("reports/a.py", "import lightning.pytorch", "reports/a.py:1 imports lightning.pytorch"),
@@ -162,9 +174,12 @@ def test_the_checks_see_an_offence(tmp_path: Path, file: str, code: str, offence
     ("file", "code"),
     [
         ("policies/a.py", "from amf_lightning.tasks.task import Task\nfrom amf_lightning.policies.b import c"),
-        ("cli.py", "from lightning.pytorch.cli import LightningCLI\nfrom amf_lightning import __version__"),
+        (
+            "command_line/lightning_cli.py",
+            "from lightning.pytorch.cli import LightningCLI\nfrom amf_lightning import __version__",
+        ),
         ("reports/report_callback.py", "import lightning"),
-        ("tasks/deep/a.py", "import gymnasium\nfrom .b import c\nimport lightning_utilities"),
+        ("suites/deep/a.py", "import gymnasium\nfrom .b import c\nimport lightning_utilities"),
     ],
 )
 def test_the_checks_allow_what_is_allowed(tmp_path: Path, file: str, code: str) -> None:

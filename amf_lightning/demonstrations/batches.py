@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from amf_lightning.errors import InputError
-from amf_lightning.tasks.seeding import Purpose, keyed_generator
+from amf_lightning.seeding import Purpose, keyed_generator
 from amf_lightning.tasks.task import TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 

@@ -8,7 +8,7 @@ from lightning import LightningDataModule
 
 from amf_lightning.demonstrations.batches import RoundBatches, Rows, Shards, demonstration_rows
 from amf_lightning.errors import InputError
-from amf_lightning.tasks.seeding import Purpose, keyed_seed
+from amf_lightning.seeding import Purpose, keyed_seed
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from amf_lightning.errors import InputError
+from amf_lightning.seeding import Purpose, keyed_seed
+from amf_lightning.simulation.rollout import rollout
 from amf_lightning.tasks.actor import Actor
-from amf_lightning.tasks.rollout import rollout
-from amf_lightning.tasks.seeding import Purpose, keyed_seed
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 

@@ -17,19 +17,19 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from jsonargparse import ArgumentParser
 
-from amf_lightning.composition import find_configuration, read_configuration
+from amf_lightning.configuration import find_configuration, read_configuration
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError, cause
 from amf_lightning.experts import metaworld, own, recorded, scripted, stable_baselines3, state_dict  # noqa: F401 - by their short names
 from amf_lightning.experts.expert import ActingExpert, Expert
 from amf_lightning.experts.limited import LimitedExpert
 from amf_lightning.experts.trained import TrainedExpert
+from amf_lightning.experts.uniform import UniformActor
+from amf_lightning.seeding import Purpose, keyed_seed
 from amf_lightning.shipped import manifest, publish, shipped_folder
-from amf_lightning.tasks import designed, gymnasium_suite, halfcheetah, humanoid, integrator  # noqa: F401 - suites to choose by their short names
-from amf_lightning.tasks.rollout import rollout
-from amf_lightning.tasks.seeding import Purpose, keyed_seed
+from amf_lightning.simulation.rollout import rollout
+from amf_lightning.suites import designed, gymnasium_suite, halfcheetah, humanoid, integrator  # noqa: F401 - suites to choose by their short names
 from amf_lightning.tasks.task import Episode, TaskSuite
-from amf_lightning.tasks.uniform import UniformActor
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from amf_lightning.errors import InputError
 from amf_lightning.experts.expert import ActingExpert
+from amf_lightning.suites.metaworld import Metaworld, metaworld_module
 from amf_lightning.tasks.actor import Actor
-from amf_lightning.tasks.metaworld import Metaworld, metaworld_module
 from amf_lightning.tasks.task import TaskSuite
 
 

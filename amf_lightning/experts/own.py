@@ -7,8 +7,8 @@ from torch import nn
 
 from amf_lightning.errors import InputError
 from amf_lightning.experts.expert import ActingExpert
+from amf_lightning.import_path import imported, told
 from amf_lightning.tasks.actor import Actor
-from amf_lightning.tasks.import_path import imported, told
 from amf_lightning.tasks.task import TaskSuite
 
 

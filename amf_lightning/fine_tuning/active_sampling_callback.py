@@ -10,23 +10,23 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 
+from amf_lightning.campaign.collection import Share, collect, episodes_of, remaining_of
+from amf_lightning.campaign.ledger import Job, Ledger
+from amf_lightning.campaign.run_folder import RunFolder
+from amf_lightning.campaign.stopping import StopRule, rounds_of
 from amf_lightning.demonstrations.batches import demonstration_rows
 from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
-from amf_lightning.demonstrations.ledger import Job, Ledger
 from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.errors import InputError
-from amf_lightning.evaluation.run_folder import RunFolder
 from amf_lightning.evaluation.scores import Evaluation
 from amf_lightning.experts.expert import Expert
-from amf_lightning.fine_tuning.collection import Share, collect, episodes_of, remaining_of
 from amf_lightning.fine_tuning.lookahead import Lookahead
 from amf_lightning.fine_tuning.module import BehaviouralCloning
-from amf_lightning.fine_tuning.stopping import StopRule, rounds_of
 from amf_lightning.policies.statistics import weights_hash
 from amf_lightning.retention.retention import NoRetention
+from amf_lightning.seeding import Purpose, keyed_seed
 from amf_lightning.selection.context import SelectionContext, Selector
-from amf_lightning.tasks.rollout import rollout
-from amf_lightning.tasks.seeding import Purpose, keyed_seed
+from amf_lightning.simulation.rollout import rollout
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 

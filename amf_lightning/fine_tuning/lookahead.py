@@ -5,17 +5,17 @@ from copy import deepcopy
 
 import torch
 
+from amf_lightning.campaign.collection import demonstrations_of
 from amf_lightning.demonstrations.batches import Batch, RoundBatches, Shards, demonstration_rows
 from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.metric import EpisodeMetric
 from amf_lightning.evaluation.scores import evaluate_returns
 from amf_lightning.experts.expert import Expert
-from amf_lightning.fine_tuning.collection import demonstrations_of
 from amf_lightning.fine_tuning.module import BehaviouralCloning, weighted_sum
 from amf_lightning.policies.protocol import Policy, RefittedPolicy, frozen_copy
-from amf_lightning.tasks.rollout import rollout
-from amf_lightning.tasks.seeding import Purpose, keyed_seed
+from amf_lightning.seeding import Purpose, keyed_seed
+from amf_lightning.simulation.rollout import rollout
 from amf_lightning.tasks.task import Episode
 from amf_lightning.tasks.trajectory import Trajectory
 

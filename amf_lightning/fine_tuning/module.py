@@ -20,15 +20,15 @@ from amf_lightning.fine_tuning.checkpoint_io import read_checkpoint
 from amf_lightning.fine_tuning.refitting import check_alone, check_refitted, idle_optimizer
 from amf_lightning.policies.categorical import check_actions
 from amf_lightning.policies.mlp import MLPPolicy
+from amf_lightning.policies.preflight import rehearse_export
 from amf_lightning.policies.protocol import Policy, RefittedPolicy, frozen_copy
-from amf_lightning.policies.rehearsal import rehearse_export
 from amf_lightning.policies.statistics import FeatureStatistics, feature_statistics
 from amf_lightning.policies.weights import PolicyFile, build_policy, load_policy, save_policy
 from amf_lightning.retention.frozen import hold_statistics, mask_gradients, placed, restore_frozen
 from amf_lightning.retention.importance import stored_importance
 from amf_lightning.retention.retention import NoRetention, Retention, RetentionContext
-from amf_lightning.tasks.rollout import rollout
-from amf_lightning.tasks.seeding import Purpose, keyed_generator
+from amf_lightning.seeding import Purpose, keyed_generator
+from amf_lightning.simulation.rollout import rollout
 from amf_lightning.tasks.task import TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 

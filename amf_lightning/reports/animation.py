@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from amf_lightning.durable import write_durably
+from amf_lightning.seeding import Purpose, keyed_seed
+from amf_lightning.simulation.render import RenderingUnavailable, render_frames
 from amf_lightning.tasks.actor import Actor
-from amf_lightning.tasks.render import RenderingUnavailable, render_frames
-from amf_lightning.tasks.seeding import Purpose, keyed_seed
 from amf_lightning.tasks.task import Episode, TaskSuite
 
 Frame = NDArray[np.uint8]

@@ -9,7 +9,8 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from amf_lightning.demonstrations.ledger import Job
+from amf_lightning.campaign.ledger import Job
+from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.evaluation.forgetting import (
     FrozenShare,
     forgetting_metrics,
@@ -17,7 +18,6 @@ from amf_lightning.evaluation.forgetting import (
     frozen_shares,
     total,
 )
-from amf_lightning.evaluation.run_folder import RunFolder
 from amf_lightning.evaluation.scores import Evaluation
 from amf_lightning.fine_tuning.active_sampling_callback import ActiveSampling
 from amf_lightning.fine_tuning.module import BehaviouralCloning

@@ -5,10 +5,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from amf_lightning.demonstrations.ledger import Job
+from amf_lightning.campaign.ledger import Job
+from amf_lightning.campaign.run_folder import MEAN, CurveRow, RunFolder
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
-from amf_lightning.evaluation.run_folder import MEAN, CurveRow, RunFolder
 from amf_lightning.evaluation.scores import area_under_curve, demonstrations_to, forgetting
 from amf_lightning.reports.figures import allocation_figure, curve_figure, png
 from amf_lightning.reports.tables import markdown_table, number, plural, uses_phrase

@@ -14,8 +14,8 @@ from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.errors import InputError
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.retention.retention import RetentionContext
-from amf_lightning.tasks.rollout import rollout
-from amf_lightning.tasks.seeding import Purpose, keyed_generator, keyed_seed
+from amf_lightning.seeding import Purpose, keyed_generator, keyed_seed
+from amf_lightning.simulation.rollout import rollout
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 
 from amf_lightning.errors import InputError
+from amf_lightning.seeding import Purpose, keyed_generator
 from amf_lightning.selection.context import Selection, SelectionContext, Selector
-from amf_lightning.tasks.seeding import Purpose, keyed_generator
 from amf_lightning.tasks.task import TaskSuite
 
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from amf_lightning.errors import InputError
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.policies.statistics import FeatureStatistics
+from amf_lightning.seeding import Purpose, keyed_generator, keyed_seed
 from amf_lightning.tasks.actor import Actor
-from amf_lightning.tasks.seeding import Purpose, keyed_generator, keyed_seed
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 

@@ -8,12 +8,12 @@ from torch import Tensor
 from amf_lightning.errors import InputError
 from amf_lightning.policies.protocol import Policy, RefittedPolicy
 from amf_lightning.policies.weights import build_policy
+from amf_lightning.seeding import Purpose, keyed_generator
 from amf_lightning.selection.baselines import draw_uniformly, without_scores
 from amf_lightning.selection.context import Selection, SelectionContext, Selector
 from amf_lightning.selection.informed import ReferenceRollouts
 from amf_lightning.selection.occupancies import Occupancy, PolicyRollout, StateBlocks
 from amf_lightning.selection.state_rows import all_states
-from amf_lightning.tasks.seeding import Purpose, keyed_generator
 from amf_lightning.uncertainty.embeddings import States
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from amf_lightning.composition import read_configuration
+from amf_lightning.campaign.run_folder import NOT_IDENTITY, RunFolder
+from amf_lightning.configuration import read_configuration
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
-from amf_lightning.evaluation.run_folder import NOT_IDENTITY, RunFolder
-from amf_lightning.studies.comparison import Comparison, as_arguments
+from amf_lightning.studies.specification import Comparison, as_arguments
 
 PROGRAM = (sys.executable, "-m", "amf_lightning")
 """How the application is started."""

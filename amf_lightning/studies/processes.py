@@ -61,7 +61,7 @@ class Forked:
     def __init__(self, run: Run) -> None:
         os.environ.update(one_thread({}))
         _FORKS.set_forkserver_preload(
-            ["amf_lightning.cli", "torch.utils.tensorboard", "matplotlib.backends.backend_agg"]
+            ["amf_lightning.command_line.lightning_cli", "torch.utils.tensorboard", "matplotlib.backends.backend_agg"]
         )
         self._command = run.command
         self._process = _FORKS.Process(target=_run_module, args=(run.command, run.log))

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from amf_lightning.campaign.run_folder import CURVE_COLUMNS, MEAN, CurveRow, RunFolder
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
-from amf_lightning.evaluation.run_folder import CURVE_COLUMNS, MEAN, CurveRow, RunFolder
 from amf_lightning.reports.run_report import read_facts
 
 COLUMNS = ("strategy", "seed", *CURVE_COLUMNS)

@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
-import gymnasium
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from amf_lightning.errors import InputError
@@ -77,7 +75,7 @@ class TaskSuite(ABC):
     """Evaluation distribution over tasks; uniform if None. Read it through `distribution`."""
 
     @abstractmethod
-    def make(self, task: Task, render_mode: str | None = None) -> gymnasium.Env[NDArray[Any], NDArray[Any]]:
+    def make(self, task: Task, render_mode: str | None = None) -> Any:
         """An environment in which `reset(seed=..., options=task.options)` starts an episode of `task`.
 
         Its actions lie in [-1, 1]. It truncates after `task.horizon` steps. `info["success"]` says at each step

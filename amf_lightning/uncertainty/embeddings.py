@@ -13,7 +13,13 @@ from amf_lightning.policies.protocol import Policy, check_output_layer, features
 from amf_lightning.uncertainty.knowledge import Embedded as Embedded
 from amf_lightning.uncertainty.knowledge import Knowledge as Knowledge
 from amf_lightning.uncertainty.knowledge import States as States
-from amf_lightning.uncertainty.parts import MaskedGradientKernel, Parts, by_part, last_layer_weights, prior_of_parts
+from amf_lightning.uncertainty.partial.parts import (
+    MaskedGradientKernel,
+    Parts,
+    by_part,
+    last_layer_weights,
+    prior_of_parts,
+)
 from amf_lightning.uncertainty.posterior import FunctionSpacePosterior
 from amf_lightning.uncertainty.remembered import known_moment, remembered_shares, squared_change
 

@@ -9,9 +9,9 @@ from torch.func import functional_call, grad, vmap
 
 from amf_lightning.errors import InputError
 from amf_lightning.policies.protocol import Policy
-from amf_lightning.tasks.seeding import Purpose, keyed_generator
+from amf_lightning.seeding import Purpose, keyed_generator
 from amf_lightning.uncertainty.embeddings import Embedded, Embedding, Knowledge, States
-from amf_lightning.uncertainty.parts import Parts, by_part, part_masks, prior_of_parts
+from amf_lightning.uncertainty.partial.parts import Parts, by_part, part_masks, prior_of_parts
 from amf_lightning.uncertainty.posterior import thinned_history
 
 _CHUNK = 2**24

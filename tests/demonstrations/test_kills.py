@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from amf_lightning.demonstrations.ledger import Job, Ledger
+from amf_lightning.campaign.ledger import Job, Ledger
 from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.errors import InputError
 from amf_lightning.tasks.trajectory import Trajectory

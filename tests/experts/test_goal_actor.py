@@ -8,8 +8,8 @@ from safetensors.torch import save_file
 from amf_lightning.errors import InputError
 from amf_lightning.experts.goal_actor import GoalActor, goal_signature, load_goal_actor, save_goal_actor
 from amf_lightning.experts.trained import TrainedExpert
-from amf_lightning.tasks.halfcheetah import HalfCheetahVelocity
-from amf_lightning.tasks.humanoid import HumanoidVelocity
+from amf_lightning.suites.halfcheetah import HalfCheetahVelocity
+from amf_lightning.suites.humanoid import HumanoidVelocity
 from amf_lightning.tasks.task import Episode
 
 

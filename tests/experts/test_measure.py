@@ -12,9 +12,9 @@ from amf_lightning.experts import measure as module
 from amf_lightning.experts.goal_actor import GoalActor, goal_signature, save_goal_actor
 from amf_lightning.experts.measure import Measured, main, measure, table
 from amf_lightning.experts.trained import TrainedExpert
-from amf_lightning.tasks.halfcheetah import HalfCheetahVelocity
-from amf_lightning.tasks.rollout import rollout
-from amf_lightning.tasks.seeding import Purpose, keyed_seed
+from amf_lightning.seeding import Purpose, keyed_seed
+from amf_lightning.simulation.rollout import rollout
+from amf_lightning.suites.halfcheetah import HalfCheetahVelocity
 from amf_lightning.tasks.task import Episode
 
 

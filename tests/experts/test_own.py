@@ -7,7 +7,7 @@ from torch import Tensor
 
 from amf_lightning.errors import InputError
 from amf_lightning.experts.own import ActorExpert
-from amf_lightning.tasks.gymnasium_suite import GymnasiumSuite, GymnasiumTask
+from amf_lightning.suites.gymnasium_suite import GymnasiumSuite, GymnasiumTask
 from amf_lightning.tasks.task import Episode
 from tiny import TinyExpert, TinySuite
 

@@ -13,7 +13,7 @@ import torch
 
 from amf_lightning.errors import InputError
 from amf_lightning.experts.stable_baselines3 import StableBaselines3Expert
-from amf_lightning.tasks.gymnasium_suite import GymnasiumSuite, GymnasiumTask
+from amf_lightning.suites.gymnasium_suite import GymnasiumSuite, GymnasiumTask
 from amf_lightning.tasks.task import Episode
 
 ZIPS = Path(__file__).parent / "stable_baselines3_zips"

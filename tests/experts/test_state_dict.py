@@ -9,7 +9,7 @@ from torch import nn
 
 from amf_lightning.errors import InputError
 from amf_lightning.experts.state_dict import StateDictExpert
-from amf_lightning.tasks.gymnasium_suite import GymnasiumSuite, GymnasiumTask
+from amf_lightning.suites.gymnasium_suite import GymnasiumSuite, GymnasiumTask
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from amf_lightning.experts.trained import TrainedExpert
-from amf_lightning.tasks.halfcheetah import HalfCheetahVelocity
-from amf_lightning.tasks.seeding import Purpose, keyed_seed
+from amf_lightning.seeding import Purpose, keyed_seed
+from amf_lightning.suites.halfcheetah import HalfCheetahVelocity
 from amf_lightning.tasks.task import Episode
 
 

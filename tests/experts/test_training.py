@@ -18,9 +18,9 @@ from amf_lightning.experts.goal_actor import GoalActor, goal_signature, load_goa
 from amf_lightning.experts.training.__main__ import main
 from amf_lightning.experts.training.curve import main as draw_curve
 from amf_lightning.experts.training.curve import training_figure
+from amf_lightning.experts.training.practice import VelocityPractice
 from amf_lightning.experts.training.progress import Counters, Progress
-from amf_lightning.tasks.halfcheetah import HalfCheetahVelocity
-from amf_lightning.tasks.practice import VelocityPractice
+from amf_lightning.suites.halfcheetah import HalfCheetahVelocity
 
 needs_sbx = pytest.mark.skipif(find_spec("sbx") is None, reason="training needs the extra [experts] (JAX)")
 

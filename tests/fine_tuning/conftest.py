@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tiny_runs import FINE_TUNING, PRETRAINING, Run
 
-from amf_lightning.composition import merge
+from amf_lightning.configuration import merge
 
 MakeRun = Callable[..., Run]
 

@@ -9,12 +9,12 @@ import torch
 from tiny_runs import Run, assert_same_outcome
 from torch import Tensor
 
-from amf_lightning.demonstrations.ledger import Job, Ledger
+from amf_lightning.campaign.collection import Share, collect, episodes_of
+from amf_lightning.campaign.ledger import Job, Ledger
 from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.errors import InputError
 from amf_lightning.experts.expert import Expert
 from amf_lightning.experts.limited import LimitedExpert
-from amf_lightning.fine_tuning.collection import Share, collect, episodes_of
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 from tiny import Steer, TinyExpert, TinySuite

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from amf_process import amf
 
-from amf_lightning.evaluation.run_folder import RunFolder
+from amf_lightning.campaign.run_folder import RunFolder
 
 
 def picks(folder: Path, config: str, budget: int) -> list[str]:

@@ -11,7 +11,7 @@ from frozen_entries import frozen_mask, weights
 from tiny_runs import FINE_TUNING, PRETRAINING, Run
 from torch import Tensor
 
-from amf_lightning.composition import merge
+from amf_lightning.configuration import merge
 from amf_lightning.fine_tuning import module
 from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.policies.weights import load_policy

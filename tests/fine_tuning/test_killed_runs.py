@@ -13,8 +13,8 @@ import kill_points
 import pytest
 from tiny_runs import FINE_TUNING, PRETRAINING, PROCESSES, TINY, Run, assert_same_outcome, checkpoint
 
-from amf_lightning.composition import merge
-from amf_lightning.demonstrations.ledger import Ledger
+from amf_lightning.campaign.ledger import Ledger
+from amf_lightning.configuration import merge
 from amf_lightning.errors import InputError
 from amf_lightning.fine_tuning.checkpoint_io import read_checkpoint
 

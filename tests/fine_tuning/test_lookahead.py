@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from tiny_runs import FINE_TUNING, PRETRAINING, Run
 
-from amf_lightning.composition import merge
-from amf_lightning.evaluation.run_folder import MEAN
+from amf_lightning.campaign.run_folder import MEAN
+from amf_lightning.configuration import merge
 
 THREE = {"suite": {"class_path": "tiny.TinySuite", "init_args": {"goals": 3}}}
 NAMES = ("goal=-1", "goal=-0.5", "goal=0.5")

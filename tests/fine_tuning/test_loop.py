@@ -18,7 +18,7 @@ from amf_lightning.policies.weights import load_policy
 from amf_lightning.retention.frozen import FreezeByImportance
 from amf_lightning.selection.context import SelectionContext
 from amf_lightning.selection.informed import InformationGain
-from amf_lightning.tasks.rollout import rollout
+from amf_lightning.simulation.rollout import rollout
 from tiny import TinySuite
 
 SUITE = TinySuite()

@@ -9,12 +9,12 @@ import pytest
 import torch
 from tiny_runs import CONFIGS, Run, assert_same_outcome, checkpoint
 
-from amf_lightning.composition import find_configuration, read_configuration
+from amf_lightning.configuration import find_configuration, read_configuration
 from amf_lightning.demonstrations.batches import demonstration_rows
 from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.policies.gaussian_process import GaussianProcessPolicy
 from amf_lightning.policies.weights import load_policy
-from amf_lightning.tasks.integrator import Integrator
+from amf_lightning.suites.integrator import Integrator
 
 SUITE = Integrator()
 

@@ -16,8 +16,8 @@ from tiny_runs import Run, assert_same_outcome
 from amf_lightning.policies.mixture import IsolatedPolicy, PriorMixture
 from amf_lightning.policies.protocol import frozen_copy
 from amf_lightning.policies.weights import load_policy
-from amf_lightning.tasks.rollout import rollout
-from amf_lightning.tasks.seeding import Purpose, keyed_seed
+from amf_lightning.seeding import Purpose, keyed_seed
+from amf_lightning.simulation.rollout import rollout
 from amf_lightning.tasks.task import Episode
 from tiny import TinySuite
 

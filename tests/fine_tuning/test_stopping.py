@@ -8,9 +8,9 @@ import kill_points
 import pytest
 from tiny_runs import Run, assert_same_outcome, outcome
 
-from amf_lightning.demonstrations.ledger import Job
+from amf_lightning.campaign.ledger import Job
+from amf_lightning.campaign.stopping import StopRule
 from amf_lightning.errors import InputError
-from amf_lightning.fine_tuning.stopping import StopRule
 
 
 def jobs_of(*rounds: tuple[float, ...], batch_size: int = 1) -> list[Job]:

@@ -11,7 +11,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 from tiny_runs import Run
 
-from amf_lightning.evaluation.run_folder import RunFolder
+from amf_lightning.campaign.run_folder import RunFolder
 from tiny import TinySuite
 
 TASKS = [task.name for task in TinySuite().tasks]

@@ -8,8 +8,8 @@ from metaworld_marks import METAWORLD
 
 from amf_lightning.errors import InputError
 from amf_lightning.experts.metaworld import MetaworldExpert
-from amf_lightning.tasks.halfcheetah import HalfCheetahVelocity
-from amf_lightning.tasks.metaworld import Metaworld
+from amf_lightning.suites.halfcheetah import HalfCheetahVelocity
+from amf_lightning.suites.metaworld import Metaworld
 from amf_lightning.tasks.task import Episode
 
 pytestmark = METAWORLD

@@ -11,11 +11,11 @@ from amf_lightning.errors import InputError
 from amf_lightning.evaluation.scores import check_scorable
 from amf_lightning.experts.measure import measure
 from amf_lightning.experts.metaworld import MetaworldExpert
-from amf_lightning.tasks.metaworld import FOUR, Metaworld, task_sets
-from amf_lightning.tasks.rollout import rollout
+from amf_lightning.experts.uniform import UniformActor
+from amf_lightning.simulation.rollout import rollout
+from amf_lightning.suites.metaworld import FOUR, Metaworld, task_sets
 from amf_lightning.tasks.task import Episode
 from amf_lightning.tasks.trajectory import Trajectory
-from amf_lightning.tasks.uniform import UniformActor
 
 pytestmark = METAWORLD
 

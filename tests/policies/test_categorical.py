@@ -7,7 +7,7 @@ from amf_lightning.policies.categorical import CategoricalMLPPolicy, check_actio
 from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.policies.weights import build_policy
 from amf_lightning.retention.importance import diagonal_fisher
-from amf_lightning.tasks.gymnasium_suite import GymnasiumSuite, GymnasiumTask
+from amf_lightning.suites.gymnasium_suite import GymnasiumSuite, GymnasiumTask
 from amf_lightning.uncertainty.embeddings import States, gradient_factors
 from amf_lightning.uncertainty.projected_gradient import projected_gradients, projection, trainable_count
 

@@ -14,7 +14,7 @@ from amf_lightning.policies.protocol import Policy, frozen_copy
 from amf_lightning.policies.recipe import from_recipe, recipe_of
 from amf_lightning.policies.statistics import feature_statistics
 from amf_lightning.policies.weights import load_policy, save_policy
-from amf_lightning.tasks.rollout import rollout
+from amf_lightning.simulation.rollout import rollout
 from amf_lightning.tasks.task import Episode
 from tiny import TinySuite
 

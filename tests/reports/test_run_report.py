@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from amf_lightning.demonstrations.ledger import Job
+from amf_lightning.campaign.ledger import Job
+from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.errors import InputError
-from amf_lightning.evaluation.run_folder import RunFolder
 from amf_lightning.evaluation.scores import Evaluation
 from amf_lightning.reports.run_report import write_report
-from amf_lightning.tasks.halfcheetah import HalfCheetahVelocity
+from amf_lightning.suites.halfcheetah import HalfCheetahVelocity
 
 SUITE = HalfCheetahVelocity(targets=[-1, 0, 1], reference=None)
 NAMES = ["v=-1", "v=0", "v=1"]

@@ -5,7 +5,7 @@ import pytest
 from amf_lightning.errors import InputError
 from amf_lightning.policies.categorical import CategoricalMLPPolicy
 from amf_lightning.retention.adaptive import AdaptivePrior
-from amf_lightning.tasks.integrator import Integrator
+from amf_lightning.suites.integrator import Integrator
 
 
 def test_choices_are_refused() -> None:

@@ -24,7 +24,7 @@ from amf_lightning.retention.importance import (
     stored_importance,
 )
 from amf_lightning.retention.retention import RetentionContext
-from amf_lightning.tasks.seeding import Purpose, keyed_generator
+from amf_lightning.seeding import Purpose, keyed_generator
 from tiny import TinySuite
 
 SUITE = TinySuite()

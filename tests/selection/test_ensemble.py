@@ -10,10 +10,10 @@ from torch import Tensor
 
 from amf_lightning.errors import InputError
 from amf_lightning.policies.mlp import MLPPolicy
+from amf_lightning.seeding import Purpose, keyed_generator
 from amf_lightning.selection.context import SelectionContext
 from amf_lightning.selection.ensemble import EnsembleDisagreement, chances_of, disagreement, fresh_like
 from amf_lightning.selection.occupancies import Demonstrated, PolicyRollout
-from amf_lightning.tasks.seeding import Purpose, keyed_generator
 from tiny import TinySuite
 
 SUITE = TinySuite()

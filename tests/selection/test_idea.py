@@ -17,7 +17,7 @@ from amf_lightning.policies.protocol import Policy
 from amf_lightning.selection.information_gain import Joint, Variance
 from amf_lightning.selection.informed import InformationGain, InformedSelector, UncertaintySampling
 from amf_lightning.selection.occupancies import ImportanceWeighted, PolicyRollout
-from amf_lightning.tasks.rollout import rollout
+from amf_lightning.simulation.rollout import rollout
 from amf_lightning.tasks.task import Episode
 from amf_lightning.uncertainty.embeddings import LastLayerFeatures, LossGradient
 

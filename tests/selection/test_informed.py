@@ -22,8 +22,8 @@ from amf_lightning.selection.informed import (
 )
 from amf_lightning.selection.occupancies import Demonstrated, ImportanceWeighted, Occupancy, PolicyRollout
 from amf_lightning.selection.privileged import LearningProgress, Oracle, Rebalancing
+from amf_lightning.simulation.rollout import rollout
 from amf_lightning.tasks.actor import Actor
-from amf_lightning.tasks.rollout import rollout
 from amf_lightning.tasks.task import Episode
 from amf_lightning.tasks.trajectory import Trajectory
 from amf_lightning.uncertainty.embeddings import Embedding, LastLayerFeatures, LossGradient

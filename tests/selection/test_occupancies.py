@@ -16,9 +16,9 @@ from amf_lightning.selection.occupancies import (
     thinned_steps,
 )
 from amf_lightning.selection.state_rows import demonstrated_states
+from amf_lightning.simulation.rollout import rollout
+from amf_lightning.suites.integrator import Integrator
 from amf_lightning.tasks.actor import Actor
-from amf_lightning.tasks.integrator import Integrator
-from amf_lightning.tasks.rollout import rollout
 from amf_lightning.tasks.task import Episode
 from amf_lightning.tasks.trajectory import Trajectory
 from tiny import TinySuite

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from amf_lightning.demonstrations.ledger import Job
-from amf_lightning.evaluation.run_folder import RunFolder
+from amf_lightning.campaign.ledger import Job
+from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.evaluation.scores import Evaluation
 
 PROGRAM = (sys.executable, str(Path(__file__).with_name("stub_amf.py")))

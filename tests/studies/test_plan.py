@@ -10,8 +10,8 @@ import ready_runs
 import yaml
 
 from amf_lightning.errors import InputError
-from amf_lightning.studies.comparison import Comparison
 from amf_lightning.studies.plan import Run, first_difference, plan_pretraining, plan_runs
+from amf_lightning.studies.specification import Comparison
 
 
 def comparison(folder: Path, pretrain: bool = False, **strategies: Mapping[str, Any]) -> Comparison:

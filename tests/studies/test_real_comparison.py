@@ -9,7 +9,7 @@ import pytest
 import yaml
 from amf_process import TESTS, Outcome, amf, write_config
 
-from amf_lightning.evaluation.run_folder import RunFolder
+from amf_lightning.campaign.run_folder import RunFolder
 
 OUT = "out"
 

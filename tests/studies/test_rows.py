@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from amf_lightning.evaluation.run_folder import RunFolder
+from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.evaluation.scores import Evaluation
 from amf_lightning.studies.rows import read_run
 

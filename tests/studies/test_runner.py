@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from ready_runs import PROGRAM, lay_ready, write_run
 
-from amf_lightning.studies.comparison import Comparison
 from amf_lightning.studies.plan import Run, plan_runs
 from amf_lightning.studies.processes import one_thread
 from amf_lightning.studies.runner import execute
 from amf_lightning.studies.source_version import source_version
+from amf_lightning.studies.specification import Comparison
 
 
 @pytest.fixture(scope="module", autouse=True)

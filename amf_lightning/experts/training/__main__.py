@@ -14,8 +14,8 @@ from jsonargparse import ArgumentParser
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
 from amf_lightning.experts.training.recipe import Recipe
-from amf_lightning.tasks import halfcheetah, humanoid  # noqa: F401 - suites to choose by their short names
-from amf_lightning.tasks.velocity import VelocitySuite
+from amf_lightning.suites import halfcheetah, humanoid  # noqa: F401 - suites to choose by their short names
+from amf_lightning.suites.velocity import VelocitySuite
 
 
 def main(arguments: list[str] | None = None) -> None:

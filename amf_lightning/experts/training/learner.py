@@ -11,11 +11,11 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from amf_lightning.experts.goal_actor import GoalActor, goal_signature
 from amf_lightning.experts.training.checkpoints import Checkpoints
+from amf_lightning.experts.training.practice import VelocityPractice
 from amf_lightning.experts.training.progress import Counters, Progress
 from amf_lightning.experts.training.recipe import Recipe
-from amf_lightning.tasks.practice import VelocityPractice
-from amf_lightning.tasks.seeding import Purpose, keyed_seed
-from amf_lightning.tasks.velocity import VelocitySuite
+from amf_lightning.seeding import Purpose, keyed_seed
+from amf_lightning.suites.velocity import VelocitySuite
 
 
 def train(

@@ -9,8 +9,8 @@ import numpy as np
 
 from amf_lightning.durable import write_durably
 from amf_lightning.experts.goal_actor import GoalActor, load_goal_actor, save_goal_actor
-from amf_lightning.tasks.rollout import rollout
-from amf_lightning.tasks.seeding import Purpose, keyed_seed
+from amf_lightning.seeding import Purpose, keyed_seed
+from amf_lightning.simulation.rollout import rollout
 from amf_lightning.tasks.task import Episode, TaskSuite
 
 

@@ -1,0 +1,282 @@
+"""The command line: `amf fit`, `amf validate`, `amf compare`."""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from contextlib import nullcontext
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from lightning import Trainer
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
+
+# Imported so that their classes can be named in a configuration without a path.
+import amf_lightning.experts.limited
+import amf_lightning.experts.metaworld
+import amf_lightning.experts.own
+import amf_lightning.experts.recorded
+import amf_lightning.experts.scripted
+import amf_lightning.experts.stable_baselines3
+import amf_lightning.experts.state_dict
+import amf_lightning.experts.trained
+import amf_lightning.policies.categorical
+import amf_lightning.policies.gaussian_process
+import amf_lightning.retention.adaptive
+import amf_lightning.retention.distillation
+import amf_lightning.retention.frozen
+import amf_lightning.retention.isolation
+import amf_lightning.retention.penalties
+import amf_lightning.selection.baselines
+import amf_lightning.selection.ensemble
+import amf_lightning.selection.informed
+import amf_lightning.selection.privileged
+import amf_lightning.suites.designed
+import amf_lightning.suites.gymnasium_suite
+import amf_lightning.suites.halfcheetah
+import amf_lightning.suites.humanoid
+import amf_lightning.suites.integrator
+import amf_lightning.suites.metaworld
+import amf_lightning.uncertainty.kernels
+import amf_lightning.uncertainty.policy_belief
+import amf_lightning.uncertainty.projected_gradient  # noqa: F401
+from amf_lightning.campaign.clean_start import clean_start
+from amf_lightning.campaign.run_folder import RunFolder
+from amf_lightning.campaign.stopping import rounds_of
+from amf_lightning.command_line.parser_errors import ArgumentParser
+from amf_lightning.configuration import MODE, find_configuration, read_configuration
+from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
+from amf_lightning.errors import InputError, cause
+from amf_lightning.experts.expert import Expert
+from amf_lightning.fine_tuning.active_sampling_callback import ActiveSampling
+from amf_lightning.fine_tuning.checkpoint_io import DurableCheckpointIO
+from amf_lightning.fine_tuning.module import BehaviouralCloning
+from amf_lightning.fine_tuning.quiet_hooks_callback import QuietHooks
+from amf_lightning.reports.report_callback import RunReports
+from amf_lightning.reports.run_report import read_facts
+from amf_lightning.reports.tables import evaluation_table
+from amf_lightning.retention.retention import Retention
+from amf_lightning.selection.context import Selector
+from amf_lightning.studies.command import add_compare_arguments, run_compare
+from amf_lightning.tasks.task import TaskSuite
+
+# Lightning takes `--trainer.max_epoch` silently for max_epochs if abbreviations are allowed.
+PARSER: dict[str, Any] = {"allow_abbrev": False, "parser_mode": MODE}
+
+
+class CommandLine(LightningCLI):
+    """LightningCLI with this package's parts as top-level keys and `compare` as one more subcommand."""
+
+    def __init__(self, args: list[str]) -> None:
+        super().__init__(
+            BehaviouralCloning,
+            DemonstrationDataModule,
+            save_config_callback=None,
+            seed_everything_default=0,
+            parser_class=ArgumentParser,
+            parser_kwargs={
+                **PARSER,
+                "prog": "amf",
+                "description": "Active fine-tuning of multi-task policies: which task should be demonstrated next?",
+                **{name: dict(PARSER) for name in self.subcommands()},
+            },
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            args=args,
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        return {
+            "fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule", "weights_only"},
+            "validate": {"model", "dataloaders", "datamodule", "verbose", "weights_only"},
+        }
+
+    def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
+        super()._add_subcommands(parser, **kwargs)
+        compare = ArgumentParser(**PARSER, description="Compare strategies over seeds.")
+        add_compare_arguments(compare)
+        assert parser._subcommands_action is not None
+        parser._subcommands_action.add_subcommand("compare", compare, help="Compare strategies over seeds.")
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--threads", type=int, default=1, help="Threads of torch. Results depend on it.")
+        for base, key in ((TaskSuite, "suite"), (Expert, "expert"), (Selector, "selector"), (Retention, "retention")):
+            parser.add_subclass_arguments(base, key)
+        parser.add_lightning_class_args(ActiveSampling, "active")
+        parser.add_lightning_class_args(RunReports, "reports")
+        for target in ("model.suite", "data.suite", "active.suite", "reports.suite"):
+            parser.link_arguments("suite", target, apply_on="instantiate")
+        parser.link_arguments("expert", "active.expert", apply_on="instantiate")
+        parser.link_arguments("selector", "active.selector", apply_on="instantiate")
+        parser.link_arguments("retention", "model.retention", apply_on="instantiate")
+        parser.link_arguments("active", "reports.active", apply_on="instantiate")
+        for target in ("model.seed", "data.seed", "active.seed"):
+            parser.link_arguments("seed_everything", target, compute_fn=_seed)
+        parser.link_arguments(("active.budget", "active.batch_size"), "trainer.max_epochs", compute_fn=rounds_of)
+
+    def _parse_ckpt_path(self) -> None:
+        """Lightning would let a checkpoint's hyper-parameters override the command line."""
+
+    def _set_seed(self) -> None:
+        if self.subcommand != "compare":
+            super()._set_seed()
+
+    def before_instantiate_classes(self) -> None:
+        if self.subcommand == "compare":
+            return
+        config = self.config[self.subcommand]
+        for key in ("suite", "expert", "selector", "retention"):
+            if config[key] is None:
+                raise InputError(
+                    f"The key '{key}' is missing. Start from a shipped file: --config configs/halfcheetah.yaml"
+                )
+        if config.threads < 1:
+            raise InputError(f"threads is {config.threads}; it must be at least 1.")
+        torch.set_num_threads(config.threads)
+        if config.trainer.default_root_dir is None:
+            folder = _validation_folder(config) if self.subcommand == "validate" else _default_folder(config)
+            config.trainer.default_root_dir = str(folder)
+        self.folder = RunFolder(Path(config.trainer.default_root_dir))
+        resolved = yaml.safe_load(self._parser(self.subcommand).dump(config, skip_none=False, format="yaml"))
+        self.resolved = {key: value for key, value in resolved.items() if key not in ("config", "ckpt_path")}
+        if self.subcommand == "fit" or self.folder.config.is_file():
+            self.folder.check_identity(self.resolved)
+
+    def instantiate_classes(self) -> None:
+        if self.subcommand != "compare":
+            super().instantiate_classes()
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        given = self.config_init[self.subcommand].trainer
+        folder = given.default_root_dir
+        callbacks = [*(given.callbacks or []), QuietHooks()]
+        if given.enable_checkpointing is not False:
+            # One file, replaced in one step: the state at the end of the last finished round.
+            path = self.folder.checkpoint
+            callbacks.append(
+                ModelCheckpoint(
+                    path.parent, path.stem, save_top_k=1, save_on_train_epoch_end=True, enable_version_counter=False
+                )
+            )
+        if given.enable_progress_bar is not False:
+            callbacks.append(TQDMProgressBar(refresh_rate=50))
+        if given.logger in (None, True):  # a validation has nothing to log that evaluation.json does not say
+            kwargs["logger"] = self.subcommand == "fit" and TensorBoardLogger(folder, name="", version="")
+        kwargs["plugins"] = [*(given.plugins or []), DurableCheckpointIO()]
+        if SLURMEnvironment.detect():
+            # Lightning would requeue in mid-round and then not start the round anew; the same command does.
+            kwargs["plugins"].append(SLURMEnvironment(auto_requeue=False))
+        return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+
+    def fit(self, model: BehaviouralCloning, ckpt_path: str | None = None, **kwargs: Any) -> None:
+        """Starts or, if the folder holds a checkpoint, goes on."""
+        if ckpt_path is None and self.folder.checkpoint.is_file():
+            ckpt_path = str(self.folder.checkpoint)
+        if ckpt_path is not None:
+            model.check_checkpoint(Path(ckpt_path))
+        # Nothing is written before every part has been made: bad input leaves the folder as it was.
+        with clean_start(self.folder) if self.trainer.is_global_zero else nullcontext():
+            if self.trainer.is_global_zero:
+                self.folder.write_config(yaml.safe_dump(self.resolved, sort_keys=False))
+            self.trainer.fit(model, ckpt_path=ckpt_path, **kwargs)
+        if self.trainer.is_global_zero:
+            print(f"\nThe run is in {self.folder.path}; its report is {self.folder.report}")
+
+    def validate(self, model: BehaviouralCloning, ckpt_path: str | None = None, **kwargs: Any) -> None:
+        """Evaluates the policy of a checkpoint or of a policy file; writes evaluation.json into its run folder."""
+        path = ckpt_path or str(self.folder.checkpoint)
+        checkpoint = path if path.endswith(".ckpt") else None
+        if checkpoint is None:
+            model.start_from(path)
+            model.trained_on = sum(model.statistics.covers.values()) if model.statistics else 0
+        else:
+            model.check_checkpoint(Path(path))
+        with clean_start(self.folder) if self.trainer.is_global_zero else nullcontext():
+            self.trainer.validate(model, ckpt_path=checkpoint, verbose=False, **kwargs)
+        evaluation, suite = model.evaluation, model.suite
+        if self.trainer.is_global_zero and evaluation is not None:
+            names = [task.name for task in suite.tasks]
+            facts = read_facts(self.folder)
+            self.folder.write_evaluation(evaluation, names, suite.weights, **{**facts, "evaluated": path})
+            print(f"\n{path}\n\n{evaluation_table(evaluation, suite)}\n\nWritten: {self.folder.evaluation}")
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        if subcommand == "compare":
+            raise SystemExit(run_compare(self.config.compare))
+        super()._run_subcommand(subcommand)
+
+
+def _seed(value: bool | int) -> int:
+    if isinstance(value, bool) or value < 0:
+        raise InputError(f"seed_everything is {value}; give a number, 0 or larger, so that the run can be repeated.")
+    return value
+
+
+def _default_folder(config: Any) -> Path:
+    """`runs/<config>/<selector>-seed<k>`."""
+    return _runs_of(config) / f"{config.selector.class_path.rpartition('.')[2]}-seed{config.seed_everything}"
+
+
+def _validation_folder(config: Any) -> Path:
+    """The run folder that the file lies in; a folder of its own for weights that are of no run, e.g. shipped ones."""
+    if config.ckpt_path is None:
+        return _default_folder(config)
+    path = Path(config.ckpt_path)
+    for folder in (path.parent, path.parent.parent):
+        if RunFolder(folder).config.is_file():
+            return folder
+    return _runs_of(config) / f"validate-{path.stem}"
+
+
+def _runs_of(config: Any) -> Path:
+    """`runs/<config>`, named after the last configuration file."""
+    files = [str(path) for path in config.config or []]
+    return Path("runs") / (Path(files[-1]).stem if files else "command-line")
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Entry point of `amf` and `python -m amf_lightning`."""
+    warnings.filterwarnings("ignore", "LightningCLI's args parameter")  # they are those of sys.argv
+    warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*")  # lightning 2.6 with torch 2.13
+    warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")  # a run that is continued
+    warnings.filterwarnings("ignore", "The dirpath has changed")  # a run folder that was moved
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)  # devices, advertisements
+    logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # so that a class of the user's own in this folder can be named
+    try:
+        CommandLine(_with_configurations(sys.argv[1:] if args is None else args))
+    except Exception as error:
+        if (given := cause(error, InputError, MisconfigurationException)) is None:
+            raise
+        if int(os.environ.get("LOCAL_RANK", "0")) == 0:  # every rank fails alike; one says so
+            sys.stderr.write(f"amf: {given}\n")
+        raise SystemExit(2) from None
+
+
+def _with_configurations(args: Sequence[str]) -> list[str]:
+    """Puts in where each configuration is, so that shipped ones are found in any folder, and reads it.
+
+    jsonargparse would read it anyway, but say of a damaged file neither its name nor what was expected.
+    """
+    if "compare" in args[:1]:
+        return list(args)
+    resolved = [*args[:1]]
+    for before, argument in pairwise(args):
+        prefix = "--config=" if argument.startswith("--config=") else ""
+        if prefix or before in ("--config", "-c"):
+            path = find_configuration(argument.removeprefix(prefix))
+            if not isinstance(read_configuration(path), dict):
+                raise InputError(f"{path} must hold a mapping of keys to values, e.g. suite: HalfCheetahVelocity.")
+            argument = f"{prefix}{path}"
+        resolved.append(argument)
+    return resolved

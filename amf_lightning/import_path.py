@@ -1,0 +1,64 @@
+"""Classes of the user, by their import path, and how messages tell what went wrong in them."""
+
+import sysconfig
+import traceback
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from amf_lightning.errors import InputError
+
+
+def imported(path: str, key: str) -> Callable[..., Any]:
+    """The class or function `package.module.Name`.
+
+    Args:
+        path: its import path; a module of the user is found in the folder that the command is run in.
+        key: of the configuration, for the message.
+
+    Raises:
+        InputError: no path, no such module, one that fails, nothing of that name in it, or it cannot be called.
+
+    >>> imported("math.hypot", "environment")(3, 4)
+    5.0
+    """
+    module, _, name = path.rpartition(".")
+    if not module or not name or module.startswith("."):
+        raise InputError(
+            f"{key} is '{path}'; give an import path, module.Class, of a module in this folder or installed."
+        )
+    try:
+        holder = import_module(module)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{key} is '{path}', but there is no module '{error.name}'. Run the command in the folder that "
+            "the module is in, or install it."
+        ) from error
+    except Exception as error:
+        raise InputError(f"{key} is '{path}', but the module '{module}' cannot be imported: {told(error)}.") from error
+    found = getattr(holder, name, None)
+    if found is None:
+        raise InputError(f"{key} is '{path}', but the module '{module}' has no '{name}'.")
+    if not callable(found):
+        raise InputError(f"{key} is '{path}', which is no class: it is a {type(found).__name__}.")
+    made: Callable[..., Any] = found
+    return made
+
+
+def told(error: BaseException) -> str:
+    """What code of the user raised, in a line, with the place in it that led there.
+
+    >>> told(ValueError("too large"))
+    'ValueError: too large'
+    """
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
+    ours = (str(Path(__file__).parent), sysconfig.get_path("stdlib"), "<")
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith(ours) and "site-packages" not in frame.filename
+    ]
+    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": .") + where

@@ -1,0 +1,158 @@
+"""Reads what is to be compared: a base configuration and, for each strategy, the settings that differ."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from amf_lightning.configuration import find_configuration
+from amf_lightning.errors import InputError
+
+_KEYS = ("base", "baseline", "strategies", "pretrain", "seeds", "sweep")
+_RESERVED = ("seed_everything", "trainer.default_root_dir", "config")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison file says."""
+
+    base: Path
+    """The configuration that every strategy shares."""
+    baseline: str
+    """Label of the strategy that the others are paired with."""
+    strategies: Mapping[str, Mapping[str, Any]]
+    """For each label the settings that differ from the base, by dotted key."""
+    pretrain: Path | None = None
+    """Configuration that makes the pre-trained policy of each seed; None if the base names one for all seeds."""
+    seeds: range | None = None
+    """Seeds if the command line gives none."""
+    sweep: str | None = None
+    """What the number after the @ is in labels like Fisher@0.25, with its unit; it is drawn as an axis."""
+
+
+def read_comparison(path: Path) -> Comparison:
+    """Reads a comparison file.
+
+    `strategies` is a mapping of labels to settings, or a list of settings, labelled by the class names of their
+    selectors. Paths are relative to the file.
+
+    Raises:
+        InputError: the file is missing, a key is unknown, or a value is not what it should be.
+    """
+    path = find_configuration(path)
+    content = read_mapping(path)
+    for key in content:
+        if key not in _KEYS:
+            near = get_close_matches(key, _KEYS, n=1)
+            hint = f"Did you mean '{near[0]}'?" if near else f"Known keys: {', '.join(_KEYS)}."
+            raise InputError(f"{path}: unknown key '{key}'. {hint}")
+    for key in ("base", "baseline", "strategies"):
+        if not content.get(key):
+            raise InputError(f"{path}: '{key}' is missing. A comparison needs base, baseline and strategies.")
+    strategies = _strategies(content["strategies"], path)
+    baseline = str(content["baseline"])
+    if baseline not in strategies:
+        raise InputError(f"{path}: baseline '{baseline}' is not among the strategies: {', '.join(strategies)}.")
+    return Comparison(
+        base=_beside(path, content["base"], "base"),
+        baseline=baseline,
+        strategies=strategies,
+        pretrain=_beside(path, content["pretrain"], "pretrain") if content.get("pretrain") else None,
+        seeds=parse_seeds(content["seeds"], f"{path}: seeds") if content.get("seeds") is not None else None,
+        sweep=None if content.get("sweep") is None else str(content["sweep"]),
+    )
+
+
+def setting_of(label: str) -> tuple[str, float] | None:
+    """Series and setting of a strategy that is a point of a sweep; None if it is not.
+
+    >>> setting_of("Fisher@0.25"), setting_of("Fisher"), setting_of("me@home")
+    (('Fisher', 0.25), None, None)
+    """
+    series, _, number = label.rpartition("@")
+    try:
+        return (series, float(number)) if series else None
+    except ValueError:
+        return None
+
+
+def parse_seeds(text: object, where: str = "--seeds") -> range:
+    """Seeds A to B - 1, written A:B.
+
+    >>> parse_seeds("0:10")
+    range(0, 10)
+    """
+    first, _, end = str(text).partition(":")
+    if not (first.isdecimal() and end.isdecimal() and int(first) < int(end)):
+        raise InputError(
+            f"{where} must be A:B with 0 ≤ A < B, which stands for the seeds A to B - 1; got {text!r}. "
+            "In a YAML file put it in quotes."
+        )
+    return range(int(first), int(end))
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds."""
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} must hold a mapping of keys to values.")
+    return {str(key): value for key, value in content.items()}
+
+
+def as_arguments(settings: Mapping[str, Any]) -> list[str]:
+    """Settings as arguments of the command line; what is not a string is written as JSON.
+
+    >>> as_arguments({"selector": "Uniform", "active.budget": 5, "retention": {"class_path": "NoRetention"}})
+    ['--selector=Uniform', '--active.budget=5', '--retention={"class_path": "NoRetention"}']
+    """
+    return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items()]
+
+
+def _beside(path: Path, value: object, key: str) -> Path:
+    found = Path(os.path.normpath(path.parent / str(value)))  # commands are read by people
+    if not found.is_file():
+        raise InputError(f"{path}: {key} names {value}, but there is no file {found}.")
+    return found
+
+
+def _strategies(value: object, path: Path) -> dict[str, dict[str, Any]]:
+    if isinstance(value, list):
+        labelled = [(_selector_name(settings, path), settings) for settings in value]
+    elif isinstance(value, dict):
+        labelled = [(str(label), settings) for label, settings in value.items()]
+    else:
+        raise InputError(f"{path}: strategies must map labels to settings, e.g. 'Uniform: {{selector: Uniform}}'.")
+    strategies: dict[str, dict[str, Any]] = {}
+    for label, settings in labelled:
+        if label in strategies:
+            raise InputError(f"{path}: two strategies are called '{label}'; write a mapping with labels of your own.")
+        if not label.strip() or label.startswith(".") or any(c in "/\\" or not c.isprintable() for c in label):
+            raise InputError(f"{path}: the label '{label}' cannot name a folder; leave out slashes and leading dots.")
+        if not isinstance(settings, dict):
+            raise InputError(
+                f"{path}: strategy '{label}' needs a mapping of settings, e.g. {{selector: Uniform}}; "
+                "{} stands for the base as it is."
+            )
+        for key in settings:
+            if key in _RESERVED:
+                raise InputError(f"{path}: strategy '{label}' sets '{key}', which the comparison sets itself.")
+        strategies[label] = {str(key): setting for key, setting in settings.items()}
+    return strategies
+
+
+def _selector_name(settings: object, path: Path) -> str:
+    selector = settings.get("selector") if isinstance(settings, dict) else None
+    name = selector.get("class_path") if isinstance(selector, dict) else selector
+    if not isinstance(name, str):
+        raise InputError(f"{path}: a strategy without a label must name its selector, or use 'LABEL: {{...}}'.")
+    return name.rpartition(".")[2]
