@@ -153,8 +153,8 @@ def test_nothing_is_a_drawer() -> None:
         ("tasks/a.py", "from ..studies import main", "tasks/a.py:1 imports amf_lightning.studies.main"),
         (
             "tasks/deep/a.py",
-            "from ... import cli",
-            "tasks/deep/a.py:1 imports amf_lightning.command_line.lightning_cli",
+            "from ... import studies",
+            "tasks/deep/a.py:1 imports amf_lightning.studies",
         ),
         ("errors.py", "from .shipped import x", "errors.py:1 imports amf_lightning.shipped.x"),
         ("__init__.py", "from amf_lightning.tasks import task", "__init__.py:1 imports amf_lightning.tasks.task"),

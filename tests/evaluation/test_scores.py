@@ -40,7 +40,7 @@ class TwoTasks(TaskSuite):
         self.reference = reference
         self.weights = weights
 
-    def make(self, task: Task, render_mode: str | None = None) -> NDArray[np.float32]:  # type: ignore[override]
+    def make(self, task: Task, render_mode: str | None = None) -> NDArray[np.float32]:
         raise NotImplementedError
 
 
