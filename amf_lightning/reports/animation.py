@@ -5,10 +5,8 @@ from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
-import imageio.v3 as iio
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 
 from amf_lightning.durable import write_durably
 from amf_lightning.seeding import Purpose, keyed_seed
