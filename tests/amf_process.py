@@ -12,7 +12,7 @@ import torch
 import yaml
 from tiny_runs import PROCESSES
 
-from amf_lightning.command_line.lightning_cli import main
+from amf_lightning.command_line.main import main
 from amf_lightning.configuration import merge
 
 TESTS = Path(__file__).resolve().parent

@@ -16,6 +16,7 @@ ORDER = (
     "import_path",
     "shipped",
     "configuration",
+    "catalogue",
     "tasks",
     "simulation",
     "suites",
@@ -42,7 +43,6 @@ PLACES = {
         "demonstrations/datamodule.py",
         "*_callback.py",
         "command_line/lightning_cli.py",
-        "command_line/parser_errors.py",
     ),
     "gymnasium": ("simulation/*", "suites/*", "experts/training/practice.py"),
     "metaworld": ("suites/metaworld.py",),  # by name, once it is needed

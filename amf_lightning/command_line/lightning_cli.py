@@ -15,10 +15,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from amf_lightning.catalogue import base_class
 from amf_lightning.campaign.clean_start import clean_start
 from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.campaign.stopping import rounds_of
+from amf_lightning.catalogue import base_class
 from amf_lightning.command_line.parser_errors import ArgumentParser
 from amf_lightning.command_line.parsing import PARSER, with_configurations
 from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
@@ -40,7 +40,7 @@ class Parser(ArgumentParser, LightningArgumentParser):
 
 
 class CommandLine(LightningCLI):
-    """LightningCLI with this package's parts as top-level keys. A subclass is one command: no other's parser is made."""
+    """LightningCLI with this package's parts as top-level keys. A subclass is one command: only its parser is made."""
 
     def __init__(self, args: list[str]) -> None:
         super().__init__(

@@ -1,5 +1,6 @@
 """Command-line errors a person can act on: one short paragraph, the nearest valid name, no usage dump."""
 
+import argparse
 import inspect
 import re
 import sys
@@ -44,7 +45,7 @@ class ArgumentParser(jsonargparse.ArgumentParser):
         sys.stderr.write(f"amf: {explain(message, self)}\n")
         raise SystemExit(2)
 
-    def format_help(self) -> str:
+    def format_help(self, formatter: argparse.HelpFormatter | None = None) -> str:
         """The help of jsonargparse, which lists only what is imported, with the names in the catalogue."""
         for action in self._actions:
             # A linked key has no option: nobody chooses there.
@@ -52,7 +53,7 @@ class ArgumentParser(jsonargparse.ArgumentParser):
                 choices = f"One of {', '.join(classes(key))}, or the import path of a class of your own."
                 if choices not in (action.help or ""):
                     action.help = f"{(action.help or '').rstrip('. ')}. {choices}".lstrip(". ")
-        return super().format_help()
+        return super().format_help(formatter)
 
 
 def explain(message: str, parser: Any) -> str:

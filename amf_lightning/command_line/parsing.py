@@ -1,4 +1,4 @@
-"""How every command parses: files are composed of others, and the modules of the classes that are named get imported."""
+"""How every command parses: files are composed of others, and the modules of the classes they name are imported."""
 
 from collections.abc import Sequence
 from itertools import pairwise

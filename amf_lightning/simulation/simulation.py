@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
-import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +13,12 @@ from amf_lightning.errors import InputError
 from amf_lightning.import_path import told
 from amf_lightning.tasks.task import Episode, TaskSuite
 
-Env = gymnasium.Env[NDArray[Any], NDArray[Any]]
+if TYPE_CHECKING:
+    import gymnasium
+
+    Env = gymnasium.Env[NDArray[Any], NDArray[Any]]
+else:  # whoever only parses a configuration, or has no simulator, imports no gymnasium
+    Env = Any
 
 # Making an environment costs as much as running an episode in it. `reset(seed=...)` leaves nothing of earlier episodes.
 _ENVIRONMENTS: WeakKeyDictionary[TaskSuite, dict[str, list[Env]]] = WeakKeyDictionary()

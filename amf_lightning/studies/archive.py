@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from amf_lightning.campaign.run_folder import RunFolder
+from amf_lightning.configuration import first_difference
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
 from amf_lightning.studies.plan import Run

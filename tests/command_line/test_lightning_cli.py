@@ -14,7 +14,7 @@ import yaml
 from amf_process import amf, fresh, tree, write_config
 
 from amf_lightning.campaign.run_folder import MEAN, RunFolder
-from amf_lightning.command_line.lightning_cli import main
+from amf_lightning.command_line.main import main
 from tiny import TinySuite
 
 
