@@ -104,6 +104,13 @@ def base_class(key: str) -> type:
     return cls
 
 
+def parameters(place: str) -> tuple[str, ...]:
+    """Names of the parameters of the constructor of a class of the package, `module:Class`. Nothing is imported."""
+    cls = _defined(place)
+    lineage = [_defined(ancestor) for ancestor in _lineage(cls)] if cls else []
+    return next((ours.parameters for ours in lineage if ours and ours.parameters is not None), ())
+
+
 def import_named(content: Any) -> None:
     """Imports the modules of all classes whose short names stand anywhere in `content`.
 
@@ -132,6 +139,8 @@ class _Class:
     """Names that it declares abstract."""
     concrete: frozenset[str]
     """Names that it defines."""
+    parameters: tuple[str, ...] | None
+    """Of its own constructor; None if it inherits one."""
 
     @property
     def place(self) -> str:
@@ -174,7 +183,14 @@ def _read(node: ast.ClassDef, module: str, names: Mapping[str, str]) -> _Class:
     bases = [base.value if isinstance(base, ast.Subscript) else base for base in node.bases]
     resolved = (names.get(base.id, base.id) if isinstance(base, ast.Name) else _dotted(base) for base in bases)
     defined = {method.name for method in methods} - abstract | values
-    return _Class(node.name, module, tuple(resolved), frozenset(abstract), frozenset(defined))
+    own = next((parameters_of(method) for method in methods if method.name == "__init__"), None)
+    return _Class(node.name, module, tuple(resolved), frozenset(abstract), frozenset(defined), own)
+
+
+def parameters_of(method: ast.FunctionDef | ast.AsyncFunctionDef) -> tuple[str, ...]:
+    """Names of the parameters of a method, without the first one."""
+    arguments = method.args
+    return tuple(argument.arg for argument in [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs][1:])
 
 
 def _dotted(base: ast.expr) -> str:

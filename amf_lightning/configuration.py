@@ -144,18 +144,24 @@ def _may_change(key: str) -> bool:
     return any(key == name or key.startswith(f"{name}.") for name in NOT_IDENTITY)
 
 
-def plain(value: Any) -> Any:
-    """Only what JSON and YAML have in common: NaN becomes null, infinities, paths and dates become their text.
+def plain(value: Any, strict: bool = False) -> Any:
+    """Only what JSON and YAML have in common: NaN becomes null, which equals itself; paths and dates become their text.
 
-    >>> plain({1: (float("nan"), Path("a/b"))})
-    {'1': [None, 'a/b']}
+    Args:
+        value: mappings, sequences and single values.
+        strict: infinities become their text, too. The JSON of Python reads and writes them, that of others does not.
+
+    >>> plain({1: (float("nan"), float("inf"), Path("a/b"))}, strict=True)
+    {'1': [None, 'inf', 'a/b']}
     """
     if isinstance(value, Mapping):
-        return {str(key): plain(entry) for key, entry in value.items()}
+        return {str(key): plain(entry, strict) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(entry) for entry in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else str(value)
+        return [plain(entry, strict) for entry in value]
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    if isinstance(value, float) and math.isinf(value):
+        return str(value) if strict else value
     return str(value) if isinstance(value, Path | date) else value
 
 

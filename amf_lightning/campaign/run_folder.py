@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -16,7 +16,9 @@ from amf_lightning.campaign.ledger import Job, scores_from_json, scores_to_json
 from amf_lightning.configuration import differences, identity, plain
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
-from amf_lightning.evaluation.scores import Evaluation, weighted_mean
+
+if TYPE_CHECKING:  # it imports torch, which reading the folder of a run can do without
+    from amf_lightning.evaluation.scores import Evaluation
 
 MEAN = "mean"
 """What stands in the column `task` of the row that averages over tasks."""
@@ -76,7 +78,7 @@ class RunFolder:
         return [self._job(line, number) for number, line in enumerate(_text(self.selections).splitlines(), start=1)]
 
     def write_curve(
-        self, evaluations: Sequence[Evaluation], task_names: Sequence[str], weights: Sequence[float] | None = None
+        self, evaluations: "Sequence[Evaluation]", task_names: Sequence[str], weights: Sequence[float] | None = None
     ) -> None:
         """Writes `curve.csv`: for each evaluation a row a task, then the row `mean`.
 
@@ -119,7 +121,7 @@ class RunFolder:
 
     def write_evaluation(
         self,
-        evaluation: Evaluation,
+        evaluation: "Evaluation",
         task_names: Sequence[str],
         weights: Sequence[float] | None = None,
         **facts: Any,
@@ -138,7 +140,8 @@ class RunFolder:
         }
         mean = tasks.pop(MEAN)
         ours = {"demonstrations": evaluation.demonstrations, "tasks": tasks, "mean": mean}
-        write_durably(self.evaluation, json.dumps({**ours, **plain(facts), **ours}, indent=2, allow_nan=False) + "\n")
+        content = {**ours, **plain(facts, strict=True), **ours}
+        write_durably(self.evaluation, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
     def check_identity(self, config: Mapping[str, Any]) -> None:
         """Makes sure that this folder is empty of runs, or holds the run of this configuration.
@@ -235,7 +238,9 @@ def _text(path: Path) -> str:
         raise InputError(f"{path} is not text. Remove it.") from error
 
 
-def _rows(evaluation: Evaluation, task_names: Sequence[str], weights: Sequence[float] | None) -> Iterator[CurveRow]:
+def _rows(evaluation: "Evaluation", task_names: Sequence[str], weights: Sequence[float] | None) -> Iterator[CurveRow]:
+    from amf_lightning.evaluation.scores import weighted_mean
+
     if MEAN in task_names:
         raise InputError(f"A task cannot be called '{MEAN}': tables keep that name for the mean over tasks.")
     weights = (1.0,) * len(task_names) if weights is None else weights
