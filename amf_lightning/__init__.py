@@ -39,7 +39,7 @@ __all__ = [
     "rollout",
 ]
 
-_PLACES = {
+PLACES = {
     "HalfCheetahVelocity": "suites.halfcheetah",
     "InformationGain": "selection.informed",
     "InputError": "errors",
@@ -63,7 +63,7 @@ __version__: str
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return _version()
-    if (place := _PLACES.get(name)) is None:
+    if (place := PLACES.get(name)) is None:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
     value = getattr(import_module(f"{__name__}.{place}"), name)
     globals()[name] = value  # found without this function from now on

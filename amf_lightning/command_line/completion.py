@@ -5,6 +5,7 @@ The script calls `amf __complete WORDS`, which answers from the catalogue and th
 
 import argparse
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from amf_lightning.catalogue import classes, part_of
@@ -103,7 +104,7 @@ def _values(option: str, current: str) -> list[str]:
 def _options_of_parts(words: Sequence[str]) -> list[str]:
     """Options of the classes that the words name: `--selector InformationGain` makes `--selector.rho` one."""
     text = [part for word in words for part in word.partition("=") if part and part != "="]
-    named = [(key.removeprefix("--"), name) for key, name in zip(text, text[1:], strict=False) if key.startswith("--")]
+    named = [(key.removeprefix("--"), name) for key, name in pairwise(text) if key.startswith("--")]
     return [option for key, name in named for option in options_of_class(key, name)]
 
 

@@ -11,6 +11,7 @@ from typing import Any, NoReturn, get_args
 
 import jsonargparse
 
+import amf_lightning
 from amf_lightning.catalogue import PARTS, base_class, classes, load_all, part_of
 
 _LINK = re.compile(r"Call to compute_fn of link .*? failed: ")
@@ -45,6 +46,14 @@ class ArgumentParser(jsonargparse.ArgumentParser):
         sys.stderr.write(f"amf: {explain(message, self)}\n")
         raise SystemExit(2)
 
+    def dump(self, *args: Any, **kwargs: Any) -> str:
+        """The configuration as text. jsonargparse gives a class the shortest path that it can be imported by.
+
+        That would be `amf_lightning.Uniform` for a class of the public interface: the same class would be called
+        otherwise than in older run folders, and its run be refused as another one.
+        """
+        return str(re.sub(r"\bamf_lightning\.([A-Z]\w*)(?![\w.])", _defined_in, super().dump(*args, **kwargs)))
+
     def format_help(self, formatter: argparse.HelpFormatter | None = None) -> str:
         """The help of jsonargparse, which lists only what is imported, with the names in the catalogue."""
         for action in self._actions:
@@ -54,6 +63,12 @@ class ArgumentParser(jsonargparse.ArgumentParser):
                 if choices not in (action.help or ""):
                     action.help = f"{(action.help or '').rstrip('. ')}. {choices}".lstrip(". ")
         return super().format_help(formatter)
+
+
+def _defined_in(match: re.Match[str]) -> str:
+    """The full path of a class of the public interface; other text is left as it is."""
+    place = amf_lightning.PLACES.get(match[1])
+    return f"amf_lightning.{place}.{match[1]}" if place else match[0]
 
 
 def explain(message: str, parser: Any) -> str:
@@ -154,9 +169,9 @@ def choices(key: str) -> list[str]:
 
 
 def _subclasses(base: type) -> Iterator[type]:
-    """Classes that can be chosen, of those that are imported; those of torch that are private are left out."""
+    """Classes that can be chosen, of those that are imported: not the private ones of torch, nor lazy defaults."""
     subclasses: list[type] = base.__subclasses__()
     for cls in subclasses:
-        if not inspect.isabstract(cls) and not cls.__name__.startswith("_"):
+        if not inspect.isabstract(cls) and not cls.__name__.startswith(("_", "LazyInstance_")):
             yield cls
         yield from _subclasses(cls)
