@@ -47,9 +47,10 @@ def _added(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue
-        names = [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
+        constants = [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
+        names = [value for value in constants if isinstance(value, str)]
         if node.func.attr == "add_argument":
-            yield from (name for name in names if isinstance(name, str) and name.startswith("--"))
+            yield from (name for name in names if name.startswith("--"))
         elif node.func.attr == "add_subclass_arguments":
             yield from (f"--{name}" for name in names)
 

@@ -56,9 +56,9 @@ class ArgumentParser(jsonargparse.ArgumentParser):
 
     def format_help(self, formatter: argparse.HelpFormatter | None = None) -> str:
         """The help of jsonargparse, which lists only what is imported, with the names in the catalogue."""
-        for action in self._actions:
-            # A linked key has no option: nobody chooses there.
-            if action.option_strings and (key := part_of(action.dest)) and classes(key):
+        # A linked key, where nobody chooses, is in no group.
+        for action in [action for group in self._action_groups for action in group._group_actions]:
+            if isinstance(action.dest, str) and (key := part_of(action.dest)) and classes(key):
                 choices = f"One of {', '.join(classes(key))}, or the import path of a class of your own."
                 if choices not in (action.help or ""):
                     action.help = f"{(action.help or '').rstrip('. ')}. {choices}".lstrip(". ")

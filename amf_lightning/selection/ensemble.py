@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from jsonargparse import lazy_instance
+from jsonargparse.typing import lazy_instance
 from torch import Tensor
 
 from amf_lightning.errors import InputError

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
-from jsonargparse import lazy_instance
+from jsonargparse.typing import lazy_instance
 from torch import Tensor
 
 from amf_lightning.errors import InputError
