@@ -1,15 +1,17 @@
 """HalfCheetah-v5 asked to run at ten velocities, backwards to fast."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from amf_lightning.simulation.simulation import environments
-from amf_lightning.suites.halfcheetah_simulation import HalfCheetahSimulation
 from amf_lightning.suites.velocity import Env, VelocitySuite, VelocityTracking, make_mujoco
 from amf_lightning.tasks.task import Episode, Task
+
+if TYPE_CHECKING:
+    from amf_lightning.suites.halfcheetah_simulation import HalfCheetahSimulation
 
 
 class HalfCheetahVelocity(VelocitySuite):
@@ -45,10 +47,12 @@ class HalfCheetahVelocity(VelocitySuite):
         env = make_mujoco("HalfCheetah-v5", task.horizon, render_mode)
         return _HalfCheetahTracking(env, task.horizon, self.tolerance)
 
-    def simulation(self, episodes: Sequence[Episode]) -> HalfCheetahSimulation | None:
+    def simulation(self, episodes: Sequence[Episode]) -> "HalfCheetahSimulation | None":
         """Straight in MuJoCo. What a subclass may have changed is stepped by gymnasium."""
         if type(self) is not HalfCheetahVelocity or any(episode.task not in self.tasks for episode in episodes):
             return None
+        from amf_lightning.suites.halfcheetah_simulation import HalfCheetahSimulation  # imports MuJoCo
+
         (env,) = environments(self, episodes[:1])
         return HalfCheetahSimulation(episodes, env, self.tolerance)
 

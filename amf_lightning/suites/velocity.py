@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any, SupportsFloat
 
 import gymnasium
-import mujoco
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -149,6 +148,8 @@ def _known_deprecations_ignored() -> Iterator[None]:
     def on_warning(message: str) -> None:
         if "is deprecated" not in message:
             warnings.warn(message, stacklevel=2)
+
+    import mujoco  # when an environment is made: whoever only parses a configuration does not wait for it
 
     before = mujoco.get_mju_user_warning()
     mujoco.set_mju_user_warning(on_warning)

@@ -54,6 +54,17 @@ def test_what_only_reads_imports_no_torch(tmp_path: Path, arguments: list[str]) 
     assert tree(tmp_path) == before
 
 
+def test_parsing_a_run_in_mujoco_does_not_import_it(tmp_path: Path) -> None:
+    code = (
+        "import sys; from amf_lightning.command_line.main import main\n"
+        "try: main(['fit', '--config=configs/halfcheetah.yaml', '--print_config'])\n"
+        "except SystemExit as end: assert not end.code\n"
+        "assert not {'mujoco', 'imageio'} & set(sys.modules)\n"
+    )
+    done = python(code, tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_run_imports_no_world_but_its_own(tmp_path: Path) -> None:
     code = (
         "import sys; from amf_lightning.command_line.main import main\n"
