@@ -7,7 +7,7 @@ import torch
 from amf_lightning.demonstrations.batches import Rows
 from amf_lightning.errors import InputError
 from amf_lightning.policies.protocol import Policy
-from amf_lightning.retention.importance import pretrained_rows
+from amf_lightning.retention.importance import pretrained_steps
 from amf_lightning.retention.retention import Retention, RetentionContext
 
 
@@ -52,14 +52,10 @@ class SelfDistillation(Retention):
         else:
             chosen = [context.suite.task(name).index for name in self.tasks]
         noise = 0.0 if context.suite.discrete else self.noise
-        observations, contexts, rows = pretrained_rows(context, chosen, self.episodes, noise)
+        steps = pretrained_steps(context, chosen, self.episodes, noise)
         with torch.no_grad():
-            actions = context.pretrained.act(observations, contexts)
-        self._all = Rows(observations, contexts, actions, loss_weight=self.weight)
-        self._task_of_row = torch.tensor(rows)
+            self._steps = steps.with_actions(context.pretrained.act(steps))
 
     def replay(self, demonstrated: frozenset[int]) -> Rows | None:
-        keep = ~torch.isin(self._task_of_row, torch.tensor(sorted(demonstrated), dtype=torch.long))
-        if not keep.any():
-            return None
-        return Rows(*self._all.take(keep), loss_weight=self.weight)
+        keep = ~torch.isin(self._steps.tasks, torch.tensor(sorted(demonstrated), dtype=torch.long))
+        return Rows(self._steps[keep], loss_weight=self.weight) if keep.any() else None

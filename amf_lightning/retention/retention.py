@@ -8,6 +8,7 @@ from torch import Tensor
 from amf_lightning.demonstrations.batches import Rows
 from amf_lightning.errors import InputError
 from amf_lightning.policies.protocol import Policy
+from amf_lightning.tasks.steps import Steps
 from amf_lightning.tasks.task import TaskSuite
 
 
@@ -48,9 +49,9 @@ class Retention:
         """A scalar added to the loss, differentiable in the policy's parameters."""
         return None
 
-    def loss(self, policy: Policy, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
+    def loss(self, policy: Policy, steps: Steps) -> Tensor:
         """What is minimised on each row, [N]: the policy's own loss, unless what `wrap` gave learns otherwise."""
-        return policy.loss(observations, contexts, actions)
+        return policy.loss(steps)
 
     def replay(self, demonstrated: frozenset[int]) -> Rows | None:
         """Rows to replay in a round after which the tasks of these indices have been demonstrated."""
@@ -105,8 +106,8 @@ class CombinedRetention(Retention):
         penalties = [penalty for part in self.parts if (penalty := part.penalty(policy)) is not None]
         return sum(penalties[1:], penalties[0]) if penalties else None
 
-    def loss(self, policy: Policy, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
-        return self._losing.loss(policy, observations, contexts, actions)
+    def loss(self, policy: Policy, steps: Steps) -> Tensor:
+        return self._losing.loss(policy, steps)
 
     def replay(self, demonstrated: frozenset[int]) -> Rows | None:
         return self._replaying.replay(demonstrated)

@@ -26,9 +26,10 @@ from amf_lightning.selection.occupancies import (
     Occupancy,
     PolicyRollout,
 )
-from amf_lightning.selection.state_rows import all_states, demonstrated_states
+from amf_lightning.tasks.steps import Steps
 from amf_lightning.tasks.task import TaskSuite
-from amf_lightning.uncertainty.embeddings import Embedding, Knowledge, LastLayerFeatures, States
+from amf_lightning.uncertainty.embeddings import Embedding, LastLayerFeatures
+from amf_lightning.uncertainty.knowledge import Knowledge
 from amf_lightning.uncertainty.posterior import Posterior
 
 
@@ -105,7 +106,7 @@ class InformedSelector(Selector):
             policy=context.policy,
             pretrained=context.pretrained,
             statistics=context.statistics,
-            history=demonstrated_states(context),
+            history=context.demonstrated_steps,
             reference=lambda: self._reference(context),
             clip=self.occupancy.extrapolates,
             noise=self._noise_of_history(context),
@@ -252,27 +253,27 @@ def _by_task(suite: TaskSuite, values: Mapping[str, float]) -> Tensor | None:
 
 
 class ReferenceRollouts:
-    """States of π0's own rollouts of each task, from the initial states of `rollout_episodes`; cached for one run.
+    """Steps of π0's own rollouts of each task, from the initial states of `rollout_episodes`; cached for one run.
 
     Whoever needs them at all asks for them in the first round.
     """
 
     def __init__(self) -> None:
         self.steps = 0
-        self._states: dict[str, States] = {}
+        self._steps: dict[str, Steps] = {}
         self._key: tuple[Policy, int] | None = None
 
-    def __call__(self, context: SelectionContext) -> Mapping[str, States]:
-        """States by name of task, [N, ·]; a function of π0, the suite and the seed alone."""
+    def __call__(self, context: SelectionContext) -> Mapping[str, Steps]:
+        """Steps by name of task, [N]; a function of π0, the suite and the seed alone."""
         if self._key is None or self._key[0] is not context.pretrained or self._key[1] != context.seed:
             rollouts = context.rollout(context.pretrained, context.rollout_episodes(2))
             self.steps = sum(rollout.length for rollout in rollouts)
-            self._states = {
-                task.name: all_states([rollout for rollout in rollouts if rollout.task == task.name], context)
+            self._steps = {
+                task.name: context.steps_of([rollout for rollout in rollouts if rollout.task == task.name])
                 for task in context.suite.tasks
             }
             self._key = (context.pretrained, context.seed)
-        return self._states
+        return self._steps
 
     def steps_in(self, number: int) -> int:
         """Environment steps that they cost in a round; a run that was resumed made them again and counts them once."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,9 +20,9 @@ from amf_lightning.selection.importance_weights import (
     smallest_temperature,
 )
 from amf_lightning.selection.information_gain import Blocks
+from amf_lightning.tasks.steps import Steps
 from amf_lightning.tasks.task import Task
 from amf_lightning.tasks.trajectory import Trajectory
-from amf_lightning.uncertainty.embeddings import States
 
 _NEGLIGIBLE = 1e-3
 """Importance weights below this are dropped and the rest renormalised: they cost as much as the others."""
@@ -31,8 +32,8 @@ _NEGLIGIBLE = 1e-3
 class StateBlocks:
     """Trajectories of M tasks thinned to S states each, with their weights; `Blocks` before they are embedded."""
 
-    states: States
-    """[M, S, ·]."""
+    states: Steps
+    """[M, S]."""
     tasks: Tensor
     weights: Tensor
     horizons: Tensor
@@ -272,18 +273,18 @@ def _pieces(trajectories: Sequence[Trajectory], task: Task, phase: float = 0.5) 
 
 
 def _blocks(pieces: Sequence[_Piece], states: int, policy: Policy, with_actions: bool) -> StateBlocks:
-    device = policy.device
-    steps = [thinned_steps(piece.trajectory.length, states, piece.phase) for piece in pieces]
-    kept = list(zip(pieces, steps, strict=True))
+    kept = [(piece, thinned_steps(piece.trajectory.length, states, piece.phase).numpy()) for piece in pieces]
     contexts = torch.tensor([piece.task.context for piece in pieces], dtype=torch.float32)
-    actions = [torch.from_numpy(piece.trajectory.actions)[at] for piece, at in kept] if with_actions else None
+    tasks = torch.tensor([piece.task.index for piece in pieces])
+    observations = {
+        name: torch.from_numpy(np.stack([piece.trajectory.observations[name][at] for piece, at in kept]))
+        for name in pieces[0].trajectory.observations
+    }
+    actions = torch.from_numpy(np.stack([piece.trajectory.actions[at] for piece, at in kept])) if with_actions else None
+    steps = Steps(observations, tasks[:, None].expand(-1, states), contexts[:, None].expand(-1, states, -1), actions)
     return StateBlocks(
-        States(
-            torch.stack([torch.from_numpy(piece.trajectory.observations)[at] for piece, at in kept]).to(device),
-            contexts[:, None].expand(-1, states, -1).to(device),
-            torch.stack(actions).to(device) if actions is not None else None,
-        ),
-        torch.tensor([piece.task.index for piece in pieces]),
+        steps.to(policy.device),
+        tasks,
         torch.tensor([piece.weight for piece in pieces], dtype=torch.float64),
         torch.tensor([piece.task.horizon for piece in pieces], dtype=torch.float64),
     )

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from amf_lightning.errors import InputError
 from amf_lightning.policies.gaussian_process import GaussianProcessPolicy
-from amf_lightning.uncertainty.embeddings import Embedded, Embedding, Knowledge, States
+from amf_lightning.uncertainty.embeddings import Embedded, Embedding, Knowledge
 from amf_lightning.uncertainty.kernels import RBF
 from amf_lightning.uncertainty.posterior import FunctionSpacePosterior
 
@@ -19,7 +19,7 @@ class PolicyBelief(Embedding):
 
     uses = ("pre-training statistics",)
 
-    def embed(self, knowledge: Knowledge, candidates: States, targets: States, ridge: float) -> Embedded:
+    def embed(self, knowledge: Knowledge, candidates: Steps, targets: Steps, ridge: float) -> Embedded:
         """See `Embedding.embed`.
 
         Raises:
@@ -42,6 +42,6 @@ class PolicyBelief(Embedding):
         return Embedded(posterior, _points(policy, candidates), _points(policy, targets))
 
 
-def _points(policy: GaussianProcessPolicy, states: States) -> Tensor:
+def _points(policy: GaussianProcessPolicy, states: Steps) -> Tensor:
     with torch.no_grad():
-        return policy.points(states.observations, states.contexts)
+        return policy.points(states)
