@@ -40,8 +40,8 @@ class AdaptivePrior(Retention):
             )
         if policy.window.horizon > 1:
             raise InputError(
-                f"AdaptivePrior mixes single actions, and {type(policy).__name__} predicts {policy.window.horizon} at a "
-                "time. Use SelfDistillation or ParameterIsolation."
+                f"AdaptivePrior mixes single actions, and {type(policy).__name__} predicts {policy.window.horizon} at "
+                "a time. Use SelfDistillation or ParameterIsolation."
             )
         if not policy.is_normalised:
             raise InputError("AdaptivePrior holds on to π0, and there is none: set model.pretrained.")

@@ -5,8 +5,10 @@ from torch import Tensor
 
 from amf_lightning.errors import InputError
 from amf_lightning.policies.gaussian_process import GaussianProcessPolicy
-from amf_lightning.uncertainty.embeddings import Embedded, Embedding, Knowledge
+from amf_lightning.tasks.steps import Steps
+from amf_lightning.uncertainty.embeddings import Embedding
 from amf_lightning.uncertainty.kernels import RBF
+from amf_lightning.uncertainty.knowledge import Embedded, Knowledge
 from amf_lightning.uncertainty.posterior import FunctionSpacePosterior
 
 

@@ -169,8 +169,7 @@ class _Loss(nn.Module):
 def _thinned(history: Steps, noise: Tensor | None) -> tuple[Steps, Tensor]:
     levels = torch.ones(len(history), dtype=torch.float64) if noise is None else noise
     rows, levels = thinned_history(torch.arange(len(levels), device=levels.device), levels)
-    actions = None if history.actions is None else history.actions[rows]
-    return States(history.observations[rows], history.contexts[rows], actions), levels
+    return history[rows], levels
 
 
 def _mask(name: str, weight: Tensor, trainable: Mapping[str, Tensor]) -> Tensor:
