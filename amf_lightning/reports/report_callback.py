@@ -21,6 +21,7 @@ from amf_lightning.evaluation.forgetting import (
 from amf_lightning.evaluation.scores import Evaluation
 from amf_lightning.fine_tuning.active_sampling_callback import ActiveSampling
 from amf_lightning.fine_tuning.module import BehaviouralCloning
+from amf_lightning.needs import uses_of
 from amf_lightning.reports.animation import write_animation
 from amf_lightning.reports.run_report import write_report
 from amf_lightning.reports.tables import uses_phrase
@@ -72,7 +73,7 @@ class RunReports(Callback):
         known, shares = pretrained_on(module), frozen_of(module)
         facts = {
             "selector": type(self.active.selector).__name__,
-            "uses": list(self.active.selector.uses),
+            "uses": uses_of(self.active.selector),
             "environment_steps": self.active.environment_steps,
             "pretraining_tasks": [task.name for task, of_it in zip(self.suite.tasks, known, strict=True) if of_it],
             "retention": type(module.retention).__name__,
@@ -150,7 +151,7 @@ def log_evaluation(
 
 def log_uses(trainer: Trainer, active: ActiveSampling) -> None:
     """What the selector needs beyond the demonstrations, as text."""
-    name, uses = type(active.selector).__name__, uses_phrase(active.selector.uses)
+    name, uses = type(active.selector).__name__, uses_phrase(uses_of(active.selector))
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             logger.experiment.add_text("selection/uses", f"{name} uses beyond the demonstrations: {uses}.", 0)

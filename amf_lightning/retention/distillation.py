@@ -6,6 +6,7 @@ import torch
 
 from amf_lightning.demonstrations.batches import Rows
 from amf_lightning.errors import InputError
+from amf_lightning.needs import Need
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.retention.importance import pretrained_steps
 from amf_lightning.retention.retention import Retention, RetentionContext
@@ -25,6 +26,9 @@ class SelfDistillation(Retention):
             injection of Laskey et al., DART, CoRL 2017). Discrete actions are executed as they are.
         tasks: names of the tasks; by default every one, "pretrained" for those that π0 was pre-trained on.
     """
+
+    needs = (Need.SIMULATOR,)
+    instead = "Choose L2ToPretrained or FreezeByImportance with MagnitudeImportance, which need no rollouts."
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ from torch.func import functional_call, grad, vmap
 
 from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.errors import InputError
+from amf_lightning.needs import Need, Part
 from amf_lightning.policies.capabilities import Density, require
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.retention.retention import RetentionContext
@@ -21,7 +22,7 @@ from amf_lightning.tasks.task import Episode
 _STORED_ROWS = 2000
 
 
-class Importance(ABC):
+class Importance(Part, ABC):
     """Scores every weight of a policy; the largest are worth protecting."""
 
     @abstractmethod
@@ -36,6 +37,9 @@ class FisherImportance(Importance):
         episodes: rollouts of π0 for each task.
         tasks: names of the tasks; by default those that π0 was pre-trained on (every task, if its file does not say).
     """
+
+    needs = (Need.SIMULATOR, Need.DENSITY)
+    instead = "Choose the importance DemonstratedFisher, StoredImportance or MagnitudeImportance."
 
     def __init__(self, episodes: int = 2, tasks: list[str] | None = None) -> None:
         if episodes < 1 or tasks == []:
@@ -56,6 +60,9 @@ class DemonstratedFisher(Importance):
     Args:
         folder: of demonstrations, e.g. `demonstrations` in the folder of the run that made π0.
     """
+
+    needs = (Need.DENSITY,)
+    instead = "Choose the importance MagnitudeImportance."
 
     def __init__(self, folder: str) -> None:
         self.folder = folder

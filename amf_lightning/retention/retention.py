@@ -7,6 +7,7 @@ from torch import Tensor
 
 from amf_lightning.demonstrations.batches import Rows
 from amf_lightning.errors import InputError
+from amf_lightning.needs import Part, union
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.tasks.steps import Steps
 from amf_lightning.tasks.task import TaskSuite
@@ -31,7 +32,7 @@ class RetentionContext:
         return [index for index, count in enumerate(counts) if count > 0] or list(range(len(self.suite.tasks)))
 
 
-class Retention:
+class Retention(Part):
     """Keeps nothing by itself; a subclass overrides what it can give. All of it is a function of π0 and the seed."""
 
     def wrap(self, policy: Policy, suite: TaskSuite) -> Policy:
@@ -84,9 +85,14 @@ class CombinedRetention(Retention):
 
     def __init__(self, parts: list[Retention]) -> None:
         self.parts = _flat(parts)
+        self.needs = union(*(part.needs for part in self.parts))
         self._losing = _only(self.parts, "loss", "say what is minimised")
         self._replaying = _only(self.parts, "replay", "replay, and there is one further minibatch")
         self._wrapping = _only(self.parts, "wrap", "deploy a policy of their own in the place of π0's")
+
+    @property
+    def components(self) -> Mapping[str, Part]:
+        return {f"parts[{number}]": part for number, part in enumerate(self.parts)}
 
     def wrap(self, policy: Policy, suite: TaskSuite) -> Policy:
         return self._wrapping.wrap(policy, suite)

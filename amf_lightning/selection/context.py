@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from amf_lightning.errors import InputError
+from amf_lightning.needs import Part
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.policies.statistics import FeatureStatistics
 from amf_lightning.seeding import Purpose, keyed_generator, keyed_seed
@@ -19,7 +20,7 @@ from amf_lightning.tasks.trajectory import Trajectory
 
 @dataclass(frozen=True)
 class SelectionContext:
-    """Everything that may inform the choice of round `round`. A selector declares in `uses` what it reads of it."""
+    """Everything that may inform the choice of round `round`. A selector declares in `needs` what it reads of it."""
 
     suite: TaskSuite
     policy: Policy
@@ -103,17 +104,13 @@ class Selection:
     """Numbers for TensorBoard, e.g. `effective_sample_size/<task>`."""
 
 
-class Selector(ABC):
+class Selector(Part, ABC):
     """Decides which tasks the expert should demonstrate next."""
-
-    uses: tuple[str, ...] = ()
-    """What it needs beyond the demonstrations: of `simulator rollouts`, `pre-training statistics`,
-    `pre-training counts`, `evaluation returns`, `trial fine-tuning`. The last three are privileged. Tables print it."""
 
     assumes_retention: bool = False
     """Whether it takes for granted that fine-tuning forgets nothing."""
 
-    def check(self, suite: TaskSuite, budget: int) -> None:  # noqa: B027 (most selectors serve any suite)
+    def check(self, suite: TaskSuite, budget: int) -> None:
         """Called when the configuration is read, before anything is run or written.
 
         Raises:

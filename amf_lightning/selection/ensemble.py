@@ -1,11 +1,12 @@
 """Several policies trained on the same data: where they disagree, the data do not say what the expert does."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from amf_lightning.errors import InputError
+from amf_lightning.needs import Need, Part, union
 from amf_lightning.policies.protocol import Policy, RefittedPolicy
 from amf_lightning.policies.weights import build_policy
 from amf_lightning.seeding import Purpose, keyed_generator
@@ -35,6 +36,9 @@ class EnsembleDisagreement(Selector):
         occupancy: which states stand for a task.
     """
 
+    does_without = (Need.PRETRAINING_STATISTICS,)
+    instead = "Choose the selector RoundRobin, or InformationGain with the occupancy Demonstrated."
+
     def __init__(
         self,
         members: int = 5,
@@ -56,8 +60,12 @@ class EnsembleDisagreement(Selector):
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.occupancy = occupancy
-        self.uses = tuple(dict.fromkeys((*occupancy.uses, "pre-training statistics", "simulator rollouts")))
+        self.needs = union(occupancy.needs, (Need.PRETRAINING_STATISTICS, Need.SIMULATOR))
         self._reference = ReferenceRollouts()
+
+    @property
+    def components(self) -> Mapping[str, Part]:
+        return {"occupancy": self.occupancy}
 
     def select(self, context: SelectionContext, batch_size: int) -> Selection:
         """Trains the ensemble, then draws the batch with replacement, keyed by (seed, round, position).

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from amf_lightning.errors import InputError
+from amf_lightning.needs import Need, Part, union
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.selection.baselines import draw_uniformly, without_scores
 from amf_lightning.selection.context import Selection, SelectionContext, Selector
@@ -42,7 +43,7 @@ class InformedSelector(Selector):
     def __init__(
         self, embedding: Embedding, occupancy: Occupancy, rho: float, noise: dict[str, float] | None = None
     ) -> None:
-        if embedding.needs_actions and not occupancy.has_actions:
+        if Need.EXPERT_ACTIONS in embedding.needs and not occupancy.has_actions:
             raise InputError(
                 f"{type(self).__name__}: {type(embedding).__name__} needs the expert's actions at the expected states, "
                 f"which {type(occupancy).__name__} does not know. Use ImportanceWeighted, or LastLayerFeatures."
@@ -53,9 +54,13 @@ class InformedSelector(Selector):
         self.occupancy = occupancy
         self.rho = rho
         self.noise = _positive("noise", noise)
-        self.uses = tuple(dict.fromkeys((*embedding.uses, *occupancy.uses)))
+        self.needs = union(embedding.needs, occupancy.needs)
         self.assumes_retention = embedding.assumes_retention
         self._reference = ReferenceRollouts()
+
+    @property
+    def components(self) -> Mapping[str, Part]:
+        return {"embedding": self.embedding, "occupancy": self.occupancy}
 
     def check(self, suite: TaskSuite, budget: int) -> None:
         """Raises InputError if `noise` names a task that the suite lacks."""
@@ -71,7 +76,7 @@ class InformedSelector(Selector):
 
     def select(self, context: SelectionContext, batch_size: int) -> Selection:
         """Scores every task, picks the best, conditions on its expected states, and so on for the batch."""
-        if context.round == 0 and "simulator rollouts" in self.embedding.uses:
+        if context.round == 0 and Need.SIMULATOR in self.embedding.needs:
             self._reference(context)  # in the first round of any run, so that their cost does not depend on restarts
         first = list(self.occupancy.prefill(context, batch_size))
         unscored = without_scores(first, len(context.suite.tasks))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from amf_lightning.errors import InputError
+from amf_lightning.needs import Need, Part
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.selection.baselines import RoundRobin, allowed_tasks
 from amf_lightning.selection.context import SelectionContext
@@ -56,7 +57,7 @@ class Expected:
     diagnostics: dict[str, float] = field(default_factory=dict)
 
 
-class Occupancy(ABC):
+class Occupancy(Part, ABC):
     """Estimates where the expert goes in each task."""
 
     has_actions: ClassVar[bool] = False
@@ -65,8 +66,6 @@ class Occupancy(ABC):
     """Whether its states may lie far from all data."""
     separates_roles: ClassVar[bool] = False
     """Whether candidate and target states differ."""
-    uses: tuple[str, ...] = ()
-    """What it needs beyond the demonstrations, in the words of `Selector.uses`."""
 
     def prefill(self, context: SelectionContext, batch_size: int) -> tuple[int, ...]:
         """Tasks that are asked first, before any is scored, at most `batch_size`: none."""
@@ -95,7 +94,8 @@ class PolicyRollout(Occupancy):
 
     extrapolates = True
     separates_roles = True
-    uses = ("simulator rollouts",)
+    needs = (Need.SIMULATOR,)
+    instead = "Choose the occupancy Demonstrated or ImportanceWeighted."
 
     def __init__(self, episodes: int = 2, states: int = 16, judge_by_expert: bool = False) -> None:
         if episodes < 2:
@@ -150,6 +150,8 @@ class ImportanceWeighted(Occupancy):
     """
 
     has_actions = True
+    needs = (Need.DENSITY,)
+    instead = "Choose the occupancy PolicyRollout or Demonstrated."
 
     def __init__(
         self, temperature: float | None = None, min_effective_sample_size: float | None = None, states: int = 16

@@ -3,12 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from amf_lightning.errors import InputError
+from amf_lightning.needs import Need, Part
 from amf_lightning.policies.capabilities import LinearHead, check_output_layer, embedded, require
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.tasks.steps import Steps
@@ -24,14 +24,12 @@ from amf_lightning.uncertainty.posterior import FunctionSpacePosterior
 from amf_lightning.uncertainty.remembered import known_moment, remembered_shares, squared_change
 
 
-class Embedding(ABC):
-    """Turns states into points of a posterior."""
+class Embedding(Part, ABC):
+    """Turns states into points of a posterior.
 
-    needs_actions: ClassVar[bool] = False
-    """Whether expected states must come with the expert's actions."""
-    uses: tuple[str, ...] = ()
-    """What it needs beyond the demonstrations, in the words of `Selector.uses`. One that calls `Knowledge.reference`
-    says "simulator rollouts": their steps are counted in the first round."""
+    One that calls `Knowledge.reference` needs `Need.SIMULATOR`: its steps are counted in the first round.
+    """
+
     assumes_retention: bool = False
     """Whether it takes for granted that what π0 knew is not forgotten."""
 
@@ -64,6 +62,11 @@ class LastLayerFeatures(Embedding):
         InputError: the tolerance is not positive.
     """
 
+    instead = (
+        "Choose the embedding Kernel with lengthscales of your own, which needs nothing but demonstrations, or "
+        "LossGradient with the occupancy Demonstrated or ImportanceWeighted."
+    )
+
     def __init__(
         self,
         of_pretrained: bool = True,
@@ -80,9 +83,8 @@ class LastLayerFeatures(Embedding):
         self.assumes_retention = statistics and tolerance is None
         # Without statistics the scale comes from π0's own rollouts.
         rolled_out = not statistics or unit_norm or not of_pretrained or tolerance is not None
-        self.uses = (("pre-training statistics",) if statistics else ()) + (
-            ("simulator rollouts",) if rolled_out else ()
-        )
+        statistical, simulated = (Need.PRETRAINING_STATISTICS,) * statistics, (Need.SIMULATOR,) * rolled_out
+        self.needs = (*statistical, *simulated, Need.FEATURES)
 
     def embed(self, knowledge: Knowledge, candidates: Steps, targets: Steps, ridge: float) -> Embedded:
         """See `Embedding.embed`.
@@ -199,7 +201,8 @@ class LossGradient(Embedding):
             through the residuals of the fine-tuned policy, and only picks of the same round are conditioned on.
     """
 
-    needs_actions = True
+    needs = (Need.LINEAR_HEAD, Need.EXPERT_ACTIONS)
+    instead = "Choose the embedding Kernel, or LastLayerFeatures where the policy has an `embed` of its own."
 
     def __init__(self, condition_on_history: bool = False) -> None:
         self.condition_on_history = condition_on_history

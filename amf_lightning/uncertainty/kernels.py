@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from amf_lightning.errors import InputError
+from amf_lightning.needs import Need
 from amf_lightning.tasks.steps import Steps
 from amf_lightning.uncertainty.embeddings import Embedding, noise_or_one
 from amf_lightning.uncertainty.knowledge import Embedded, Knowledge
@@ -85,6 +86,8 @@ class Kernel(Embedding):
         context_lengthscales: the same for the context.
     """
 
+    instead = "Give observation_lengthscales and context_lengthscales, so that they need not be measured."
+
     def __init__(
         self,
         kernel: Stationary = RBF(),  # noqa: B008 (stateless; the command line shows it as the default)
@@ -94,7 +97,7 @@ class Kernel(Embedding):
         self.kernel = kernel
         self.observation_lengthscales = _positive("observation_lengthscales", observation_lengthscales)
         self.context_lengthscales = _positive("context_lengthscales", context_lengthscales)
-        self.uses = ("simulator rollouts",) if None in (observation_lengthscales, context_lengthscales) else ()
+        self.needs = (Need.SIMULATOR,) if None in (observation_lengthscales, context_lengthscales) else ()
 
     def embed(self, knowledge: Knowledge, candidates: Steps, targets: Steps, ridge: float) -> Embedded:
         """See `Embedding.embed`.
@@ -102,7 +105,7 @@ class Kernel(Embedding):
         Raises:
             InputError: another number of lengthscales than of entries.
         """
-        reference = list(knowledge.reference().values()) if self.uses else []
+        reference = list(knowledge.reference().values()) if self.needs else []
         scales = [
             _lengthscales(
                 "observation", self.observation_lengthscales, candidates.state, [rows.state for rows in reference]

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from amf_lightning.errors import InputError
+from amf_lightning.needs import Need
 from amf_lightning.policies.gaussian_process import GaussianProcessPolicy
 from amf_lightning.tasks.steps import Steps
 from amf_lightning.uncertainty.embeddings import Embedding
@@ -19,7 +20,8 @@ class PolicyBelief(Embedding):
     of 2,000 rows. The rows of π0 are what others have as pre-training statistics.
     """
 
-    uses = ("pre-training statistics",)
+    needs = (Need.PRETRAINING_STATISTICS,)
+    does_without = (Need.PRETRAINING_STATISTICS,)  # they are the rows of π0 itself
 
     def embed(self, knowledge: Knowledge, candidates: Steps, targets: Steps, ridge: float) -> Embedded:
         """See `Embedding.embed`.

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from amf_lightning.errors import InputError
+from amf_lightning.needs import Need
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.seeding import Purpose, keyed_generator
 from amf_lightning.tasks.steps import Steps
@@ -38,7 +39,7 @@ class ProjectedGradient(Embedding):
         condition_on_history: see `LossGradient`.
     """
 
-    needs_actions = True
+    needs = (Need.EXPERT_ACTIONS,)
 
     def __init__(
         self, dimension: int = 256, seed: int = 0, orthogonal: bool = False, condition_on_history: bool = False
