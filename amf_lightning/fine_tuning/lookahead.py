@@ -103,7 +103,8 @@ class Lookahead:
         suite, acting = self.module.suite, frozen_copy(policy).cpu()
         metric = EpisodeMetric(len(suite.tasks), self.data.evaluation_episodes)
         for jobs in self.data.val_dataloader():
-            trajectories = rollout(acting, suite, [episode for _, episode in jobs], on_step=self._count)
+            with self.module.trainer.precision_plugin.val_step_context():  # as Lightning validates
+                trajectories = rollout(acting, suite, [episode for _, episode in jobs], on_step=self._count)
             tasks = [episode.task.index for _, episode in jobs]
             metric.update(trajectories, tasks, [number for number, _ in jobs])
         returns, successes = metric.compute()
