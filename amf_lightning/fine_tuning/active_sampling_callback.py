@@ -14,7 +14,6 @@ from amf_lightning.campaign.collection import Share, collect, episodes_of, remai
 from amf_lightning.campaign.ledger import Job, Ledger
 from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.campaign.stopping import StopRule, rounds_of
-from amf_lightning.demonstrations.batches import demonstration_rows
 from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
 from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.errors import InputError
@@ -115,11 +114,6 @@ class ActiveSampling(Callback):
         if trainer.is_global_zero:  # what is there from a smaller budget must not be taken for this one's
             RunFolder(Path(trainer.default_root_dir)).remove_results()
         module.trained_on = len(data.demonstrations)
-        if not module.policy.is_normalised:
-            rows = demonstration_rows(data.demonstrations, self.suite)
-            module.policy.fit_normaliser(rows.observations.to(module.device), rows.contexts.to(module.device))
-        demonstrated = frozenset(job.task_index for job in self.jobs)
-        data.replay = lambda: module.replay(demonstrated)
         if trainer.max_epochs == trainer.current_epoch + 1:
             trainer.check_val_every_n_epoch = 1  # the last round is always evaluated
 
