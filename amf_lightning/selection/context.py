@@ -8,17 +8,19 @@ import torch
 from torch import Tensor
 
 from amf_lightning.errors import InputError
+from amf_lightning.needs import Part
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.policies.statistics import FeatureStatistics
 from amf_lightning.seeding import Purpose, keyed_generator, keyed_seed
-from amf_lightning.tasks.actor import Actor
+from amf_lightning.tasks.controller import Acting
+from amf_lightning.tasks.steps import Steps, steps_of
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 
 
 @dataclass(frozen=True)
 class SelectionContext:
-    """Everything that may inform the choice of round `round`. A selector declares in `uses` what it reads of it."""
+    """Everything that may inform the choice of round `round`. A selector declares in `needs` what it reads of it."""
 
     suite: TaskSuite
     policy: Policy
@@ -31,7 +33,7 @@ class SelectionContext:
     """Collected in the rounds before this one, in order."""
     round: int
     seed: int
-    rollout: Callable[[Actor, Sequence[Episode]], list[Trajectory]]
+    rollout: Callable[[Acting, Sequence[Episode]], list[Trajectory]]
     """Runs episodes in the simulator; the steps are counted as cost of the selector."""
     pretraining_counts: tuple[int, ...] | None = None
     """Privileged: demonstrations of each task that π0 was trained on, [K]."""
@@ -58,6 +60,15 @@ class SelectionContext:
             for task in self.suite.tasks
             for i in range(per_task)
         ]
+
+    def steps_of(self, trajectories: Sequence[Trajectory]) -> Steps:
+        """Every step in which an action was taken, [N], where the policy is."""
+        return steps_of(trajectories, self.suite).to(self.policy.device)
+
+    @property
+    def demonstrated_steps(self) -> Steps | None:
+        """All steps of all demonstrations, [N]; None without demonstrations."""
+        return self.steps_of(self.demonstrations) if self.demonstrations else None
 
     @property
     def counts(self) -> list[int]:
@@ -93,17 +104,13 @@ class Selection:
     """Numbers for TensorBoard, e.g. `effective_sample_size/<task>`."""
 
 
-class Selector(ABC):
+class Selector(Part, ABC):
     """Decides which tasks the expert should demonstrate next."""
-
-    uses: tuple[str, ...] = ()
-    """What it needs beyond the demonstrations: of `simulator rollouts`, `pre-training statistics`,
-    `pre-training counts`, `evaluation returns`, `trial fine-tuning`. The last three are privileged. Tables print it."""
 
     assumes_retention: bool = False
     """Whether it takes for granted that fine-tuning forgets nothing."""
 
-    def check(self, suite: TaskSuite, budget: int) -> None:  # noqa: B027 (most selectors serve any suite)
+    def check(self, suite: TaskSuite, budget: int) -> None:
         """Called when the configuration is read, before anything is run or written.
 
         Raises:

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from amf_lightning.errors import InputError
+from amf_lightning.needs import Need, Part
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.selection.baselines import RoundRobin, allowed_tasks
 from amf_lightning.selection.context import SelectionContext
@@ -19,9 +21,9 @@ from amf_lightning.selection.importance_weights import (
     smallest_temperature,
 )
 from amf_lightning.selection.information_gain import Blocks
+from amf_lightning.tasks.steps import Steps
 from amf_lightning.tasks.task import Task
 from amf_lightning.tasks.trajectory import Trajectory
-from amf_lightning.uncertainty.embeddings import States
 
 _NEGLIGIBLE = 1e-3
 """Importance weights below this are dropped and the rest renormalised: they cost as much as the others."""
@@ -31,8 +33,8 @@ _NEGLIGIBLE = 1e-3
 class StateBlocks:
     """Trajectories of M tasks thinned to S states each, with their weights; `Blocks` before they are embedded."""
 
-    states: States
-    """[M, S, ·]."""
+    states: Steps
+    """[M, S]."""
     tasks: Tensor
     weights: Tensor
     horizons: Tensor
@@ -55,7 +57,7 @@ class Expected:
     diagnostics: dict[str, float] = field(default_factory=dict)
 
 
-class Occupancy(ABC):
+class Occupancy(Part, ABC):
     """Estimates where the expert goes in each task."""
 
     has_actions: ClassVar[bool] = False
@@ -64,8 +66,6 @@ class Occupancy(ABC):
     """Whether its states may lie far from all data."""
     separates_roles: ClassVar[bool] = False
     """Whether candidate and target states differ."""
-    uses: tuple[str, ...] = ()
-    """What it needs beyond the demonstrations, in the words of `Selector.uses`."""
 
     def prefill(self, context: SelectionContext, batch_size: int) -> tuple[int, ...]:
         """Tasks that are asked first, before any is scored, at most `batch_size`: none."""
@@ -94,7 +94,8 @@ class PolicyRollout(Occupancy):
 
     extrapolates = True
     separates_roles = True
-    uses = ("simulator rollouts",)
+    needs = (Need.SIMULATOR,)
+    instead = "Choose the occupancy Demonstrated or ImportanceWeighted."
 
     def __init__(self, episodes: int = 2, states: int = 16, judge_by_expert: bool = False) -> None:
         if episodes < 2:
@@ -149,6 +150,8 @@ class ImportanceWeighted(Occupancy):
     """
 
     has_actions = True
+    needs = (Need.DENSITY,)
+    instead = "Choose the occupancy PolicyRollout or Demonstrated."
 
     def __init__(
         self, temperature: float | None = None, min_effective_sample_size: float | None = None, states: int = 16
@@ -272,18 +275,18 @@ def _pieces(trajectories: Sequence[Trajectory], task: Task, phase: float = 0.5) 
 
 
 def _blocks(pieces: Sequence[_Piece], states: int, policy: Policy, with_actions: bool) -> StateBlocks:
-    device = policy.device
-    steps = [thinned_steps(piece.trajectory.length, states, piece.phase) for piece in pieces]
-    kept = list(zip(pieces, steps, strict=True))
+    kept = [(piece, thinned_steps(piece.trajectory.length, states, piece.phase).numpy()) for piece in pieces]
     contexts = torch.tensor([piece.task.context for piece in pieces], dtype=torch.float32)
-    actions = [torch.from_numpy(piece.trajectory.actions)[at] for piece, at in kept] if with_actions else None
+    tasks = torch.tensor([piece.task.index for piece in pieces])
+    observations = {
+        name: torch.from_numpy(np.stack([piece.trajectory.observations[name][at] for piece, at in kept]))
+        for name in pieces[0].trajectory.observations
+    }
+    actions = torch.from_numpy(np.stack([piece.trajectory.actions[at] for piece, at in kept])) if with_actions else None
+    steps = Steps(observations, tasks[:, None].expand(-1, states), contexts[:, None].expand(-1, states, -1), actions)
     return StateBlocks(
-        States(
-            torch.stack([torch.from_numpy(piece.trajectory.observations)[at] for piece, at in kept]).to(device),
-            contexts[:, None].expand(-1, states, -1).to(device),
-            torch.stack(actions).to(device) if actions is not None else None,
-        ),
-        torch.tensor([piece.task.index for piece in pieces]),
+        steps.to(policy.device),
+        tasks,
         torch.tensor([piece.weight for piece in pieces], dtype=torch.float64),
         torch.tensor([piece.task.horizon for piece in pieces], dtype=torch.float64),
     )

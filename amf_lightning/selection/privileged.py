@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from amf_lightning.errors import InputError
+from amf_lightning.needs import Need
 from amf_lightning.selection.baselines import allowed_tasks
 from amf_lightning.selection.context import Selection, SelectionContext, Selector, argmax_keyed
 from amf_lightning.tasks.task import TaskSuite
@@ -18,7 +19,8 @@ class Rebalancing(Selector):
     a draw keyed by (seed, round, position in the batch). The score of a task is minus its number of demonstrations.
     """
 
-    uses = ("pre-training counts",)
+    needs = (Need.PRETRAINING_COUNTS,)
+    instead = "Use a policy exported by `amf fit`, or another selector."
 
     def select(self, context: SelectionContext, batch_size: int) -> Selection:
         """Picks one by one, counting the picks of the same batch.
@@ -54,7 +56,8 @@ class LearningProgress(Selector):
         window: evaluations between s' and s; fewer at the start of a run.
     """
 
-    uses = ("evaluation returns",)
+    needs = (Need.EVALUATIONS,)
+    instead = "Choose another evaluation, or another selector."
 
     def __init__(self, progress: float = 0.5, window: int = 3) -> None:
         if not 0 <= progress <= 1:
@@ -107,7 +110,8 @@ class Oracle(Selector):
         largest_suite: tasks of the largest suite that it is allowed for.
     """
 
-    uses = ("evaluation returns", "trial fine-tuning")
+    needs = (Need.EVALUATIONS, Need.TRIAL_TRAINING)
+    instead = "Choose another selector."
 
     def __init__(self, largest_suite: int = 12) -> None:
         self.largest_suite = largest_suite

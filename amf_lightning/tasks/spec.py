@@ -33,10 +33,10 @@ class Spec:
         if any(length < 1 for length in self.shape):
             raise InputError(f"The shape of an observation is {list(self.shape)}; every length must be at least 1.")
         try:
-            kind = np.dtype(self.dtype).kind
+            numbers = np.dtype(self.dtype).kind in "biuf"
         except TypeError:
-            kind = ""
-        if kind not in "biuf" or not kind:
+            numbers = False
+        if not numbers:
             raise InputError(f"The dtype of an observation is '{self.dtype}'; give one of numbers: float32, uint8, …")
 
     @property

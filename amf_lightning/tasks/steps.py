@@ -171,6 +171,12 @@ def steps_of(trajectories: Sequence[Trajectory], suite: TaskSuite) -> Steps:
     )
 
 
+def read_for(steps: Steps, task: int, suite: TaskSuite) -> Steps:
+    """The same steps, read for another task of the suite."""
+    context = suite.contexts[task].to(steps.device).expand(*steps.shape, -1)
+    return Steps(steps.observations, torch.full_like(steps.tasks, task), context, steps.actions, steps.mask)
+
+
 def _mask(steps: Steps) -> Tensor:
     assert steps.mask is not None  # all parts of a concatenation are cut by the same window
     return steps.mask

@@ -58,11 +58,11 @@ class ReferenceReturns:
     """What to run to measure them again."""
 
 
-class TaskSuite(ABC):  # noqa: B024 - a suite may consist of nothing but its attributes
+class TaskSuite(ABC):
     """Tasks over one kind of observations and of actions.
 
-    A subclass sets `name`, `tasks`, `action_dim`, and `observation` or, where that is one vector, `observation_dim`. One
-    that can be simulated has a method `make(task, render_mode=None)`, which gives an environment; see `Simulator`.
+    A subclass sets `name`, `tasks`, `action_dim`, and `observation` or, where that is one vector, `observation_dim`.
+    One that can be simulated has a method `make(task, render_mode=None)`, which gives an environment; see `Simulator`.
     """
 
     name: str

@@ -8,7 +8,10 @@ import torch
 from torch import Tensor
 
 from amf_lightning.errors import InputError
-from amf_lightning.uncertainty.embeddings import Embedded, Embedding, Knowledge, States, noise_or_one
+from amf_lightning.needs import Need
+from amf_lightning.tasks.steps import Steps
+from amf_lightning.uncertainty.embeddings import Embedding, noise_or_one
+from amf_lightning.uncertainty.knowledge import Embedded, Knowledge
 from amf_lightning.uncertainty.posterior import FunctionSpacePosterior
 
 
@@ -83,6 +86,8 @@ class Kernel(Embedding):
         context_lengthscales: the same for the context.
     """
 
+    instead = "Give observation_lengthscales and context_lengthscales, so that they need not be measured."
+
     def __init__(
         self,
         kernel: Stationary = RBF(),  # noqa: B008 (stateless; the command line shows it as the default)
@@ -92,22 +97,26 @@ class Kernel(Embedding):
         self.kernel = kernel
         self.observation_lengthscales = _positive("observation_lengthscales", observation_lengthscales)
         self.context_lengthscales = _positive("context_lengthscales", context_lengthscales)
-        self.uses = ("simulator rollouts",) if None in (observation_lengthscales, context_lengthscales) else ()
+        self.needs = (Need.SIMULATOR,) if None in (observation_lengthscales, context_lengthscales) else ()
 
-    def embed(self, knowledge: Knowledge, candidates: States, targets: States, ridge: float) -> Embedded:
+    def embed(self, knowledge: Knowledge, candidates: Steps, targets: Steps, ridge: float) -> Embedded:
         """See `Embedding.embed`.
 
         Raises:
             InputError: another number of lengthscales than of entries.
         """
-        reference = list(knowledge.reference().values()) if self.uses else []
+        reference = list(knowledge.reference().values()) if self.needs else []
         scales = [
-            _lengthscales("observation", self.observation_lengthscales, candidates.observations, reference),
-            _lengthscales("context", self.context_lengthscales, candidates.contexts, reference),
+            _lengthscales(
+                "observation", self.observation_lengthscales, candidates.state, [rows.state for rows in reference]
+            ),
+            _lengthscales(
+                "context", self.context_lengthscales, candidates.contexts, [rows.contexts for rows in reference]
+            ),
         ]
 
-        def points(states: States) -> Tensor:
-            return torch.cat([states.observations / scales[0], states.contexts / scales[1]], dim=-1)
+        def points(states: Steps) -> Tensor:
+            return torch.cat([states.state / scales[0], states.contexts / scales[1]], dim=-1)
 
         posterior = FunctionSpacePosterior(self.kernel, ridge)
         if knowledge.history is not None:
@@ -124,10 +133,10 @@ def _positive(name: str, lengthscales: float | Sequence[float] | None) -> tuple[
     return values
 
 
-def _lengthscales(name: str, given: tuple[float, ...] | None, rows: Tensor, reference: list[States]) -> Tensor:
+def _lengthscales(name: str, given: tuple[float, ...] | None, rows: Tensor, reference: list[Tensor]) -> Tensor:
     """Of each entry of `rows`, or one for all, float64."""
     if given is None:
-        return measured_lengthscales(torch.cat([getattr(states, f"{name}s") for states in reference]))
+        return measured_lengthscales(torch.cat(reference))
     if len(given) not in (1, rows.shape[-1]):
         raise InputError(
             f"Kernel: {name}_lengthscales has {len(given)} entries, but the {name} has {rows.shape[-1]}. "
