@@ -1,20 +1,29 @@
 import numpy as np
 import pytest
 import torch
+from equal_steps import assert_equal
 
 from amf_lightning.demonstrations.batches import RoundBatches, Rows, Shards, demonstration_rows
 from amf_lightning.errors import InputError
+from amf_lightning.suites.integrator import Integrator
 from amf_lightning.tasks.steps import Steps, cat
-from amf_lightning.tasks.task import Episode
 from amf_lightning.tasks.trajectory import Trajectory
-from equal_steps import assert_equal
-from tiny import TinyExpert, TinySuite
 
-SUITE = TinySuite()
+SUITE = Integrator()
 
 
 def demonstrations(*tasks: int) -> list[Trajectory]:
-    return TinyExpert().demonstrate(SUITE, [Episode(SUITE.tasks[task], seed) for seed, task in enumerate(tasks)])
+    """One of 12 steps for each task."""
+    rng = np.random.default_rng(0)
+    return [
+        Trajectory(
+            {"state": rng.normal(size=(13, 2)).astype(np.float32)},
+            rng.uniform(-1, 1, size=(12, 2)).astype(np.float32),
+            None,
+            SUITE.tasks[task].name,
+        )
+        for task in tasks
+    ]
 
 
 def batches(rows: Rows, shards: Shards, steps: int = 3, seed: int = 0, current: int = 0) -> RoundBatches:
@@ -32,7 +41,7 @@ def test_rows_are_state_action_pairs_with_the_context_of_their_task() -> None:
     assert np.array_equal(steps.state[12:].numpy(), trajectories[1].state[:-1])
     assert np.array_equal(steps.shown_actions[:12].numpy(), trajectories[0].actions)
     assert steps.tasks.tolist() == [0] * 12 + [3] * 12
-    assert steps.contexts.flatten().tolist() == [-1.0] * 12 + [1.0] * 12
+    assert torch.equal(steps.contexts, SUITE.contexts[[0] * 12 + [3] * 12])
 
 
 def test_two_ranks_take_the_pieces_that_one_process_accumulates() -> None:
@@ -65,17 +74,17 @@ def test_a_round_sees_what_the_source_holds_at_its_first_batch() -> None:
     loader = RoundBatches(lambda: held, lambda: 0, 8, 2, Shards.of(0, 1, 1), 0)
     iterator = iter(loader)
     held = {"demonstrations": demonstration_rows(demonstrations(3), SUITE)}
-    assert set(next(iterator)["demonstrations"].contexts.flatten().tolist()) == {1.0}
+    assert set(next(iterator)["demonstrations"].tasks.tolist()) == {3}
 
 
 def test_balanced_tasks_are_drawn_equally_often_whatever_their_length() -> None:
     rows = demonstration_rows(demonstrations(0, 3, 3, 3), SUITE, balance_tasks=True)
     index = rows.draw((100, 200), torch.Generator().manual_seed(0)).flatten()
-    share = (rows.take(index).contexts == -1.0).double().mean().item()
+    share = (rows.take(index).tasks == 0).double().mean().item()
     assert share == pytest.approx(0.5, abs=0.02)
     plain = demonstration_rows(demonstrations(0, 3, 3, 3), SUITE)
     index = plain.draw((100, 200), torch.Generator().manual_seed(0)).flatten()
-    assert (plain.take(index).contexts == -1.0).double().mean().item() == pytest.approx(0.25, abs=0.02)
+    assert (plain.take(index).tasks == 0).double().mean().item() == pytest.approx(0.25, abs=0.02)
 
 
 def test_a_batch_that_cannot_be_cut_and_an_empty_store_are_refused() -> None:
