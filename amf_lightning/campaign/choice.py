@@ -60,11 +60,7 @@ def choose(
     Returns:
         The requests, and the selector's diagnostics with `environment_steps`, the simulator steps that it took.
     """
-    count = n
-    if remaining is not None:
-        waiting = [request.task_index for request in history.pending]
-        left = sum(max(0.0, number - waiting.count(task)) for task, number in enumerate(remaining))
-        count = int(min(n, left))
+    count = n if remaining is None else int(min(n, _left(remaining, history.pending)))
     if count <= 0:
         return [], {}
     simulated = _Simulated(suite, learner)
@@ -87,6 +83,12 @@ def choose(
     tried = learner.lookahead.steps if learner is not None and learner.lookahead is not None else 0
     # A selector that says what it costs knows better: after a resumption it may have simulated again.
     return requests, {"environment_steps": float(simulated.steps + tried), **selection.diagnostics}
+
+
+def _left(remaining: Sequence[float], pending: Sequence[Request]) -> float:
+    """Demonstrations of all tasks together that can be had beyond those that are pending."""
+    waiting = [request.task_index for request in pending]
+    return sum(max(0.0, number - waiting.count(task)) for task, number in enumerate(remaining))
 
 
 class _Simulated:
