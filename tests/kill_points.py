@@ -14,6 +14,7 @@ from torch import Tensor
 
 from amf_lightning.campaign.ledger import Ledger
 from amf_lightning.demonstrations.batches import Block, MicroBatch, RoundBatches
+from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.experts.expert import ActingExpert
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.policies.protocol import Policy
@@ -46,14 +47,17 @@ def with_an_episode_half_collected(round: int) -> None:
 
 
 def between_rename_and_ledger(round: int) -> None:
-    record = Ledger.record
+    write = DemonstrationStore.write
 
-    def dying(self: Ledger, demonstration: int, sha256: str) -> None:
-        if demonstration in [job.demonstration for job in self.round(round) or []]:
-            die(f"before demonstration {demonstration} was recorded")
-        record(self, demonstration, sha256)
+    def dying(self: DemonstrationStore, index: int, trajectory: Trajectory) -> str:
+        sha256 = write(self, index, trajectory)
+        ledger = Ledger(self.folder.parent / "ledger.sqlite", read_only=True)
+        if index in [request.demonstration for request in ledger.round(round) or []]:
+            die(f"before demonstration {index} was recorded")
+        ledger.close()
+        return sha256
 
-    Ledger.record = dying  # type: ignore[method-assign]
+    DemonstrationStore.write = dying  # type: ignore[method-assign]
 
 
 def between_ledger_and_training(round: int) -> None:

@@ -69,6 +69,9 @@ from amf_lightning.tasks.task import TaskSuite
 # Lightning takes `--trainer.max_epoch` silently for max_epochs if abbreviations are allowed.
 PARSER: dict[str, Any] = {"allow_abbrev": False, "parser_mode": MODE}
 
+WAITING = 75
+"""Exit code of a run that waits for demonstrations: EX_TEMPFAIL, try again later."""
+
 
 class CommandLine(LightningCLI):
     """LightningCLI with this package's parts as top-level keys and `compare` as one more subcommand."""
@@ -193,6 +196,11 @@ class CommandLine(LightningCLI):
             if self.trainer.is_global_zero:
                 self.folder.write_config(yaml.safe_dump(self.resolved, sort_keys=False))
             self.trainer.fit(model, ckpt_path=ckpt_path, **kwargs)
+        if waiting := self._get(self.config_init, "active").waiting:
+            if self.trainer.is_global_zero:
+                print(f"\nThe run in {self.folder.path} waits for demonstrations; then the same command goes on.")
+                print(*(f"  {each.why([task.name for task in model.suite.tasks])}" for each in waiting), sep="\n")
+            raise SystemExit(WAITING)
         if self.trainer.is_global_zero:
             print(f"\nThe run is in {self.folder.path}; its report is {self.folder.report}")
 

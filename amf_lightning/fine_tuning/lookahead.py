@@ -71,9 +71,9 @@ class Lookahead:
             seed = keyed_seed(self.seed, Purpose.DEMONSTRATE, before + self.first + position)
             episode = Episode(suite.tasks[task], seed, [*given, *tasks[:position]].count(task))
             if episode not in self._known:
-                shown, failure = demonstrations_of(self.expert, suite, [episode], self._count)
-                if failure is not None:
-                    raise failure
+                shown = demonstrations_of(self.expert, suite, [episode], self._count)
+                if not shown:
+                    raise InputError("Oracle tries out demonstrations, which takes an expert that answers at once.")
                 self._known[episode] = shown[0]
             found.append(self._known[episode])
         return found
