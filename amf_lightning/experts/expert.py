@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from amf_lightning.errors import InputError
+from amf_lightning.needs import Need, Part
 from amf_lightning.seeding import Purpose, keyed_seed
 from amf_lightning.simulation.rollout import rollout
 from amf_lightning.tasks.controller import Acting, Controlled, Controller, Memoryless
@@ -13,7 +14,7 @@ from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 
 
-class Expert(ABC):
+class Expert(Part, ABC):
     """Demonstrates tasks on request."""
 
     side_by_side: bool = False
@@ -68,6 +69,8 @@ class ActingExpert(Expert):
     """
 
     side_by_side = True
+    needs = (Need.SIMULATOR,)
+    instead = "Choose RecordedExpert, or an expert of yours that demonstrates without one."
 
     def __init__(self, noise: float = 0.0, successes_only: bool = True, max_attempts: int = 5) -> None:
         if noise < 0 or max_attempts < 1:

@@ -44,6 +44,10 @@ class Episode:
         return f"Task '{self.task.name}', seed {self.seed}, step {step}"
 
 
+EvaluationJob = tuple[int, Episode]
+"""Number of an evaluation episode within its task, and the episode."""
+
+
 @dataclass(frozen=True)
 class ReferenceReturns:
     """Returns between which scores are normalised, one entry a task, with the command that measured them."""
