@@ -12,7 +12,7 @@ from amf_lightning.policies.protocol import Policy, frozen_copy
 from amf_lightning.policies.statistics import FeatureStatistics, feature_statistics
 from amf_lightning.selection.context import SelectionContext
 from amf_lightning.simulation.rollout import rollout
-from amf_lightning.tasks.actor import Actor
+from amf_lightning.tasks.controller import Actor
 from amf_lightning.tasks.task import Episode, Task, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 from tiny import Steer, TinySuite
