@@ -29,7 +29,7 @@ from amf_lightning.selection.occupancies import PolicyRollout
 from amf_lightning.simulation.rollout import rollout
 from amf_lightning.simulation.simulation import environments
 from amf_lightning.suites.metaworld import Metaworld
-from amf_lightning.tasks.actor import Actor
+from amf_lightning.tasks.controller import Actor
 from amf_lightning.tasks.task import Episode
 from amf_lightning.tasks.trajectory import Trajectory
 from amf_lightning.uncertainty.embeddings import LastLayerFeatures

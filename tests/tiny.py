@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from amf_lightning.experts.expert import ActingExpert
-from amf_lightning.tasks.actor import Actor
+from amf_lightning.tasks.controller import Actor
 from amf_lightning.tasks.task import ReferenceReturns, Task, TaskSuite
 
 GOALS = (-1.0, -0.5, 0.5, 1.0)

@@ -4,6 +4,7 @@ import numpy as np
 
 from amf_lightning.errors import InputError
 from amf_lightning.experts.expert import Expert
+from amf_lightning.tasks.spec import described
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 
@@ -38,12 +39,8 @@ def _objection(suite: TaskSuite, episode: Episode, shown: Trajectory) -> str | N
         return f"it is a {type(shown).__name__}, not a Trajectory"
     if shown.task != episode.task.name:
         return f"it is one of task '{shown.task}'; they must come in the order of the episodes"
-    found = shown.observations.shape[1], shown.actions.shape[1]
-    if found != (suite.observation_dim, suite.action_dim):
-        return (
-            f"its observations and actions are {found[0]} and {found[1]} long, those of the suite "
-            f"{suite.observation_dim} and {suite.action_dim}"
-        )
+    if reason := misfit(suite, shown):
+        return reason
     if suite.discrete:
         chosen = np.sort(shown.actions, axis=1)
         if (chosen[:, -1] != 1).any() or chosen[:, :-1].any():
@@ -51,4 +48,23 @@ def _objection(suite: TaskSuite, episode: Episode, shown: Trajectory) -> str | N
     elif (largest := float(np.abs(shown.actions).max())) > 1 + _ROUNDING:
         bounds = "" if suite.action_bounds is None else f", which stand for {suite.action_bounds}"
         return f"its actions reach {largest:g}, but each entry must lie in [-1, 1]{bounds}"
+    return None
+
+
+def misfit(suite: TaskSuite, trajectory: Trajectory) -> str | None:
+    """In what the entries of a trajectory's observations, or its actions, differ from those of the suite; else None.
+
+    Whether there are rewards, a success and an observation after the last action is the trajectory's own business.
+    """
+    if set(trajectory.specs) != set(suite.observation):
+        return (
+            f"its observations consist of {described(trajectory.specs)}, those of suite '{suite.name}' of "
+            f"{described(suite.observation)}"
+        )
+    for name, expected in suite.observation.items():
+        if (own := trajectory.specs[name]) != expected:
+            cure = f"; convert it by astype('{expected.dtype}')" if own.shape == expected.shape else ""
+            return f"its observations '{name}' are {own}, those of suite '{suite.name}' {expected}{cure}"
+    if (length := trajectory.actions.shape[1]) != suite.action_dim:
+        return f"its actions are {length} long, those of suite '{suite.name}' {suite.action_dim}"
     return None

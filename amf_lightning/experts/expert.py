@@ -5,12 +5,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from torch import Tensor, nn
-
 from amf_lightning.errors import InputError
 from amf_lightning.seeding import Purpose, keyed_seed
 from amf_lightning.simulation.rollout import rollout
-from amf_lightning.tasks.actor import Actor
+from amf_lightning.tasks.controller import Acting, Controlled, Controller, Memoryless
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 
@@ -87,8 +85,9 @@ class ActingExpert(Expert):
         self.noise, self.successes_only, self.max_attempts = noise, successes_only, max_attempts
 
     @abstractmethod
-    def actor(self, suite: TaskSuite) -> Actor:
-        """What acts: it is given the suite's `goals` as contexts."""
+    def actor(self, suite: TaskSuite) -> Acting:
+        """What acts. An actor is given the suite's `goals` as contexts; a controller, or a policy, gets steps with the
+        contexts that policies get, and the tasks' numbers."""
 
     def demonstrate(
         self, suite: TaskSuite, episodes: Sequence[Episode], on_step: Callable[[int], None] | None = None
@@ -100,7 +99,7 @@ class ActingExpert(Expert):
         """
         if suite.discrete and self.noise:
             raise InputError(f"expert.noise is {self.noise}, but the actions of suite '{suite.name}' are discrete.")
-        actor = _OnGoals(self.actor(suite), suite)
+        controller = on_goals(self.actor(suite), suite)
         wanted = dict(enumerate(episodes))
         found: dict[int, Trajectory] = {}
         for attempt in range(self.max_attempts):
@@ -108,7 +107,7 @@ class ActingExpert(Expert):
                 break
             tries = [_retry(episode, attempt) for episode in wanted.values()]
             try:
-                ran = rollout(actor, suite, tries, noise=self.noise, on_step=on_step)
+                ran = rollout(controller, suite, tries, noise=self.noise, on_step=on_step)
             except InputError as error:
                 raise IncompleteError(str(error), found) from error
             kept = {
@@ -129,21 +128,9 @@ class ActingExpert(Expert):
         return [found[index] for index in range(len(episodes))]
 
 
-class _OnGoals(nn.Module):
-    """Translates the contexts that policies get, e.g. one-hot, into the goals that experts get.
-
-    A module, so that it has the parameters of its actor, and with them the device on which it is called.
-    """
-
-    def __init__(self, actor: Actor, suite: TaskSuite) -> None:
-        super().__init__()
-        self._actor, self._contexts, self._goals = actor, suite.contexts, suite.goals
-
-    def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
-        matches = (contexts[:, None] == self._contexts.to(contexts.device)).all(dim=2)
-        # Padding rows match no task and get the first one's goal; nobody looks at their actions.
-        goals = self._goals.to(contexts.device)[matches.int().argmax(dim=1)]
-        return self._actor.act(observations, goals)
+def on_goals(acting: Acting, suite: TaskSuite) -> Acting:
+    """An expert's actor that is told the suite's goals; what is more than an actor stays as it is."""
+    return acting if isinstance(acting, Controller | Controlled) else Memoryless(acting, suite.goals)
 
 
 def _retry(episode: Episode, attempt: int) -> Episode:

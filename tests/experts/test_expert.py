@@ -10,7 +10,7 @@ from amf_lightning.errors import InputError
 from amf_lightning.experts.expert import ActingExpert
 from amf_lightning.simulation.rollout import rollout
 from amf_lightning.suites.halfcheetah import HalfCheetahVelocity
-from amf_lightning.tasks.actor import Actor
+from amf_lightning.tasks.controller import Actor
 from amf_lightning.tasks.task import Episode, TaskSuite
 
 

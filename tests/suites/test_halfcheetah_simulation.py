@@ -16,7 +16,7 @@ from amf_lightning.simulation.rollout import rollout
 from amf_lightning.simulation.simulation import GymnasiumSimulation, simulate
 from amf_lightning.suites.halfcheetah import HalfCheetahVelocity
 from amf_lightning.suites.halfcheetah_simulation import HalfCheetahSimulation
-from amf_lightning.tasks.actor import Actor
+from amf_lightning.tasks.controller import Actor
 from amf_lightning.tasks.task import Episode
 from amf_lightning.tasks.trajectory import Trajectory
 
