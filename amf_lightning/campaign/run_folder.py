@@ -120,7 +120,7 @@ class RunFolder:
 
     def write_evaluation(
         self,
-        evaluation: Evaluation,
+        evaluation: Evaluation | None,
         task_names: Sequence[str],
         weights: Sequence[float] | None = None,
         **facts: Any,
@@ -128,17 +128,18 @@ class RunFolder:
         """Writes `evaluation.json`: `{demonstrations, tasks: {NAME: {return, success, score}}, mean: {…}, FACT: …}`.
 
         Args:
-            evaluation: of one policy.
+            evaluation: of one policy; None if nobody has evaluated it: then there are no tasks and no mean.
             task_names: in the order of the suite, [K].
             weights: as in `write_curve`.
             facts: further entries of plain types, e.g. the seed. They come after ours and cannot replace them.
         """
+        rows = [] if evaluation is None else list(_rows(evaluation, task_names, weights))
         tasks = {
-            row.task: {"return": row.episode_return, "success": row.success, "score": row.score}
-            for row in _rows(evaluation, task_names, weights)
+            row.task: _plain({"return": row.episode_return, "success": row.success, "score": row.score}) for row in rows
         }
-        mean = tasks.pop(MEAN)
-        ours = {"demonstrations": evaluation.demonstrations, "tasks": tasks, "mean": mean}
+        mean = tasks.pop(MEAN, None)
+        number = facts.get("trained_on", 0) if evaluation is None else evaluation.demonstrations
+        ours = {"demonstrations": number, "tasks": tasks, "mean": mean}
         write_durably(self.evaluation, json.dumps({**ours, **_plain(facts), **ours}, indent=2, allow_nan=False) + "\n")
 
     def check_identity(self, config: Mapping[str, Any]) -> None:
@@ -187,17 +188,28 @@ class RunFolder:
         """Whether the run has written what it writes at its end, after `budget` demonstrations or stopped before."""
         if not self.policy.exists() or not self.report.exists():
             return False
-        return any(row.demonstrations == budget for row in self.read_curve()) or self.stopped is not None
+        if any(row.demonstrations == budget for row in self.read_curve()) or self.stopped is not None:
+            return True
+        facts = self.read_facts()
+        return facts.get("trained_on") == budget and facts.get("mean") is None  # nobody evaluates such a run
 
     @property
     def stopped(self) -> str | None:
         """Why the run ended before its budget was spent, as `evaluation.json` says; None if it did not."""
+        reason = self.read_facts().get("stopped")
+        return None if reason is None else str(reason)
+
+    def read_facts(self) -> dict[str, Any]:
+        """The contents of `evaluation.json`; empty if there is none.
+
+        Raises:
+            InputError: it is not JSON.
+        """
         try:
             facts = json.loads(_text(self.evaluation) or "{}")
         except ValueError as error:
             raise InputError(f"{self.evaluation} is not valid JSON ({error}). Remove it and run again.") from error
-        reason = facts.get("stopped") if isinstance(facts, dict) else None
-        return None if reason is None else str(reason)
+        return facts if isinstance(facts, dict) else {}
 
     def _taken(self) -> list[Path]:
         """Files and folders that are there under a name of ours."""

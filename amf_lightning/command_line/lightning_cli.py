@@ -61,7 +61,6 @@ from amf_lightning.fine_tuning.checkpoint_io import DurableCheckpointIO
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.fine_tuning.quiet_hooks_callback import QuietHooks
 from amf_lightning.reports.report_callback import RunReports
-from amf_lightning.reports.run_report import read_facts
 from amf_lightning.reports.tables import evaluation_table
 from amf_lightning.retention.retention import Retention
 from amf_lightning.selection.context import Selector
@@ -205,7 +204,7 @@ class CommandLine(LightningCLI):
         evaluation, suite = model.evaluation, model.suite
         if self.trainer.is_global_zero and evaluation is not None:
             names = [task.name for task in suite.tasks]
-            facts = read_facts(self.folder)
+            facts = self.folder.read_facts()
             self.folder.write_evaluation(evaluation, names, suite.weights, **{**facts, "evaluated": path})
             print(f"\n{path}\n\n{evaluation_table(evaluation, suite)}\n\nWritten: {self.folder.evaluation}")
 

@@ -65,7 +65,7 @@ class SimulatedEpisodes(Evaluator):
 
 
 class NoEvaluation(Evaluator):
-    """Nobody evaluates: the run chooses, collects and trains, and its report says that it cannot know what was gained."""
+    """Nobody evaluates: a run chooses, collects and trains, and its report says that what it gained is unknown."""
 
 
 class ReportedEpisodes(Evaluator):

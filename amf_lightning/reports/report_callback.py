@@ -16,6 +16,7 @@ from amf_lightning.evaluation.forgetting import (
     forgetting_metrics,
     forgetting_table,
     frozen_shares,
+    measures_of,
     total,
 )
 from amf_lightning.evaluation.scores import Evaluation
@@ -49,7 +50,8 @@ class RunReports(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero and trainer.current_epoch == 0:
             self._write_tables(trainer, pl_module)
-            log_evaluation(trainer, self.active.evaluations, self.suite, 0, cast(BehaviouralCloning, pl_module))
+            if self.active.evaluations:
+                log_evaluation(trainer, self.active.evaluations, self.suite, 0, cast(BehaviouralCloning, pl_module))
             log_uses(trainer, self.active)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -60,8 +62,7 @@ class RunReports(Callback):
         if not trainer.is_global_zero:
             return
         self._write_tables(trainer, pl_module)
-        latest = self.active.evaluations[-1]
-        if latest.demonstrations == len(self.active.jobs):
+        if self.active.evaluations and self.active.evaluations[-1].demonstrations == len(self.active.jobs):
             rounds = trainer.current_epoch + 1
             log_evaluation(trainer, self.active.evaluations, self.suite, rounds, cast(BehaviouralCloning, pl_module))
 
@@ -71,6 +72,8 @@ class RunReports(Callback):
         self._write_tables(trainer, pl_module)
         folder, module = RunFolder(Path(trainer.default_root_dir)), cast(BehaviouralCloning, pl_module)
         known, shares = pretrained_on(module), frozen_of(module)
+        names = [task.name for task in self.suite.tasks]
+        latest = self.active.evaluations[-1] if self.active.evaluations else None
         facts = {
             "selector": type(self.active.selector).__name__,
             "uses": uses_of(self.active.selector),
@@ -78,7 +81,8 @@ class RunReports(Callback):
             "pretraining_tasks": [task.name for task, of_it in zip(self.suite.tasks, known, strict=True) if of_it],
             "retention": type(module.retention).__name__,
             "frozen": {name: [each.frozen, each.entries] for name, each in shares.items()},
-            "alpha": alphas_of(self.active.evaluations[-1]),
+            "measures": {} if latest is None else measures_of(latest, names),
+            "evaluation": self.active.evaluation.method,
             "budget": self.active.budget,
             "seed": self.active.seed,
         }
@@ -87,9 +91,8 @@ class RunReports(Callback):
             print(
                 f"\nStopped after {len(self.active.jobs)} of {self.active.budget} demonstrations: {self.active.stopped}"
             )
-        names = [task.name for task in self.suite.tasks]
-        folder.write_evaluation(self.active.evaluations[-1], names, self.suite.weights, **facts)
-        if self.animation and not folder.animation.is_file():
+        folder.write_evaluation(latest, names, self.suite.weights, trained_on=module.trained_on, **facts)
+        if self.animation and latest is not None and self.suite.simulator and not folder.animation.is_file():
             tasks = shown_tasks(self.active.evaluations, self.suite)
             write_animation(
                 folder.animation, self.suite, module.pretrained, module.acting_policy(), tasks, self.active.seed
@@ -114,12 +117,6 @@ def frozen_of(module: BehaviouralCloning) -> dict[str, FrozenShare]:
     """How much of each parameter of the policy is frozen."""
     sizes = {name: parameter.numel() for name, parameter in module.policy.named_parameters()}
     return frozen_shares(sizes, module.trainable())
-
-
-def alphas_of(evaluation: Evaluation) -> dict[str, float]:
-    """α of each task by its name; empty unless the retention mixes."""
-    found = evaluation.retention.items()
-    return {name.removeprefix("alpha/"): value for name, value in found if name.startswith("alpha/")}
 
 
 def shown_tasks(evaluations: list[Evaluation], suite: TaskSuite) -> list[int]:

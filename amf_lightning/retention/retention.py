@@ -65,7 +65,10 @@ class Retention(Part):
         """Called after each step of the optimiser."""
 
     def measure(self, policy: Policy, suite: TaskSuite) -> dict[str, float]:
-        """Numbers about the policy at the moment of an evaluation, for tables and curves: `alpha/<task>`."""
+        """Numbers about the policy at the moment of an evaluation.
+
+        One named `NAME/<task>` becomes a column NAME of `forgetting.csv` and of the report; all become curves.
+        """
         return {}
 
 

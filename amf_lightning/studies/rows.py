@@ -10,7 +10,6 @@ from typing import Any
 from amf_lightning.campaign.run_folder import CURVE_COLUMNS, MEAN, CurveRow, RunFolder
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
-from amf_lightning.reports.run_report import read_facts
 
 COLUMNS = ("strategy", "seed", *CURVE_COLUMNS)
 
@@ -63,7 +62,7 @@ def read_run(strategy: str, seed: int, folder: RunFolder, **making: Any) -> tupl
     Raises:
         InputError: a file of the folder is damaged.
     """
-    facts = read_facts(folder)
+    facts = folder.read_facts()
     pretraining = facts.get("pretraining_tasks")
     rows = folder.read_curve()
     if facts.get("stopped") and rows and (last := rows[-1].demonstrations) < facts["budget"]:
