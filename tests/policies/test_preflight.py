@@ -40,7 +40,7 @@ def rows(steps: Steps) -> Tensor:
 class Plain(GaussianDensity, LinearHead, Policy):
     def __init__(self, observation: Specs, context_dim: int, action_dim: int, width: int = 4) -> None:
         super().__init__()
-        self.body = nn.Linear(state_size(observation, "it") + context_dim, width)
+        self.body = nn.Linear(state_size(observation, type(self).__name__) + context_dim, width)
         self.middle = nn.Linear(width, width)
         self.top = nn.Linear(width, action_dim)
 
@@ -68,7 +68,7 @@ class Tied(Plain):
 class WithoutLayers(Policy):
     def __init__(self, observation: Specs, context_dim: int, action_dim: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(state_size(observation, "it") + context_dim, action_dim))
+        self.weight = nn.Parameter(torch.ones(state_size(observation, type(self).__name__) + context_dim, action_dim))
 
     def act(self, steps: Steps) -> Tensor:
         return torch.tanh(rows(steps) @ self.weight)
@@ -124,7 +124,7 @@ class Normal(Plain):
 class Choices(LinearHead, CategoricalPolicy):
     def __init__(self, observation: Specs, context_dim: int, action_dim: int) -> None:
         super().__init__()
-        self.top = nn.Linear(state_size(observation, "it") + context_dim, action_dim)
+        self.top = nn.Linear(state_size(observation, type(self).__name__) + context_dim, action_dim)
 
     def logits(self, steps: Steps) -> Tensor:
         logits: Tensor = self.top(rows(steps))
@@ -139,7 +139,7 @@ def test_what_has_features_and_fits_into_a_file_passes(kind: type[Policy]) -> No
     assert policy.training and all(parameter.requires_grad for parameter in policy.parameters())
 
 
-@pytest.mark.parametrize(("kind", "reason"), [(WithoutLayers, "not end in a linear"), (Critic, "'value'.*nothing")])
+@pytest.mark.parametrize(("kind", "reason"), [(WithoutLayers, "WithoutLayers has none"), (Critic, "'value'.*nothing")])
 def test_a_policy_without_features_is_exported_without_statistics(
     kind: type[Policy], reason: str, tmp_path: Path
 ) -> None:
@@ -155,7 +155,7 @@ def test_a_last_layer_that_does_not_give_the_actions_is_refused_at_once(kind: ty
     with pytest.raises(InputError, match=f"{kind.__name__}: '{layer}' is the linear layer that is registered last"):
         BehaviouralCloning(SUITE, kind)
     with pytest.raises(InputError, match="Register the last layer last"):
-        check_last_layer(kind(*DIMS), torch.zeros(2, 2), torch.zeros(2, 1))
+        check_last_layer(kind(*DIMS), Steps.of_state(torch.zeros(2, 2), torch.zeros(2, 1)))
 
 
 def test_tied_weights_come_back_tied(tmp_path: Path) -> None:
@@ -163,8 +163,8 @@ def test_tied_weights_come_back_tied(tmp_path: Path) -> None:
     save_policy(path, policy, SUITE.signature(), None, {})
     made = load_policy(str(path)).make()
     assert isinstance(made, Tied) and made.other.weight is made.middle.weight and made.head is made.top
-    rows = torch.randn(5, 2), torch.randn(5, 1)
-    assert torch.equal(made.act(*rows), policy.act(*rows))
+    steps = Steps.of_state(torch.randn(5, 2), torch.randn(5, 1))
+    assert torch.equal(made.act(steps), policy.act(steps))
 
 
 def test_what_no_file_can_hold_is_refused_at_once() -> None:

@@ -28,7 +28,7 @@ class Least(GaussianDensity, LinearHead, Policy):
         self, observation: Specs | int, context_dim: int, action_dim: int, width: int = 4, name: object = "x"
     ) -> None:
         super().__init__()
-        self.body = nn.Linear(state_size(observation, "it") + context_dim, width)
+        self.body = nn.Linear(state_size(observation, type(self).__name__) + context_dim, width)
         self.top = nn.Linear(width, action_dim)
 
     def act(self, steps: Steps) -> Tensor:
@@ -121,7 +121,7 @@ class NoChoice(CategoricalPolicy):
 
 class NoStart(Least):
     def __init__(self, observation: Specs | int, context_dim: int, action_dim: int) -> None:
-        self.body = nn.Linear(state_size(observation, "it"), action_dim)
+        self.body = nn.Linear(state_size(observation, type(self).__name__), action_dim)
 
 
 class Lazy(Least):
@@ -146,7 +146,7 @@ def test_what_is_no_policy_yet_is_refused_in_words(kind: type[Policy], reason: s
 
 def test_options_that_no_file_can_hold_are_refused_at_once() -> None:
     def make(observation: Specs | int, context_dim: int, action_dim: int) -> Policy:
-        return Least(observation_dim, context_dim, action_dim, name=torch.zeros(1))
+        return Least(observation, context_dim, action_dim, name=torch.zeros(1))
 
     with pytest.raises(InputError, match=r"options of Least.*plain numbers"):
         build_policy(make, DIMS, torch.Generator().manual_seed(0))
