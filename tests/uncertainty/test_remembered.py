@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from selection_world import SeparatedPolicy, SmoothSteer, context_of, demonstrate, mlp, normal, statistics_of
 
 from amf_lightning.errors import InputError
-from amf_lightning.needs import Need
+from amf_lightning.needs import uses_of
 from amf_lightning.policies.protocol import Policy, frozen_copy
 from amf_lightning.selection.context import Selection
 from amf_lightning.selection.informed import InformationGain
@@ -114,6 +114,6 @@ def test_where_nothing_was_forgotten_nothing_changes() -> None:
 def test_the_tolerance_is_positive_and_says_that_it_simulates() -> None:
     with pytest.raises(InputError, match="tolerance is 0"):
         LastLayerFeatures(tolerance=0.0)
-    assert LastLayerFeatures(tolerance=0.2).needs == (Need.PRETRAINING_STATISTICS, Need.SIMULATOR)
+    assert uses_of(LastLayerFeatures(tolerance=0.2)) == ["pre-training statistics", "simulator rollouts"]
     assert [LastLayerFeatures(tolerance=t).assumes_retention for t in (None, 0.2)] == [True, False]
     assert not LastLayerFeatures(statistics=False).assumes_retention
