@@ -1,70 +1,88 @@
 """Minibatches of a training round, drawn by key, cut into shards."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from amf_lightning.demonstrations.recorded_steps import RecordedSteps
 from amf_lightning.errors import InputError
 from amf_lightning.seeding import Purpose, keyed_generator
+from amf_lightning.tasks.steps import Steps, Window
 from amf_lightning.tasks.task import TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 
 
+class StepSource(Protocol):
+    """What steps can be drawn from by number: `Steps` [N] themselves, `RecordedSteps`, or a class of one's own."""
+
+    def __len__(self) -> int:
+        """N."""
+        ...
+
+    def __getitem__(self, index: Tensor | slice, /) -> Steps:
+        """The steps of these numbers, [M] int64 or a slice."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """State-action pairs to learn from."""
+    """Steps to learn from, with how often each is drawn and how much it counts."""
 
-    observations: Tensor
-    """[N, O] float32."""
-    contexts: Tensor
-    """[N, C] float32."""
-    actions: Tensor
-    """[N, A] float32."""
+    steps: StepSource
+    """[N], with the expert's actions."""
     weights: Tensor | None = None
     """Probability of each row to be drawn, up to a factor, [N]; uniform if None."""
     loss_weight: float = 1.0
     """Factor of the mean loss of these rows in the objective."""
 
+    def __len__(self) -> int:
+        return len(self.steps)
+
     def draw(self, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
         """Row indices with replacement, of that shape."""
         if self.weights is None:
-            return torch.randint(len(self.observations), shape, generator=generator)
+            return torch.randint(len(self.steps), shape, generator=generator)
         flat = torch.multinomial(self.weights, shape[0] * shape[1], replacement=True, generator=generator)
         return flat.view(shape)
 
-    def take(self, index: Tensor) -> "Batch":
-        """The rows of these indices."""
-        return self.observations[index], self.contexts[index], self.actions[index]
+    def take(self, index: Tensor) -> Steps:
+        """The rows of these indices, [M]."""
+        return self.steps[index]
+
+    def everything(self) -> Steps:
+        """All N rows, in memory: for what is known to fit there."""
+        return self.steps[:]
+
+    def chunks(self, size: int = 1024) -> Iterator[Steps]:
+        """All rows in order, at most `size` at once in memory."""
+        for start in range(0, len(self.steps), size):
+            yield self.steps[start : start + size]
 
 
-Batch = tuple[Tensor, Tensor, Tensor]
-
-
-def demonstration_rows(demonstrations: list[Trajectory], suite: TaskSuite, balance_tasks: bool = False) -> Rows:
+def demonstration_rows(
+    demonstrations: Sequence[Trajectory], suite: TaskSuite, balance_tasks: bool = False, window: Window | None = None
+) -> Rows:
     """All state-action pairs of some demonstrations, each with the context of its task.
 
     Args:
         demonstrations: at least one.
         suite: whose tasks they are of.
         balance_tasks: draw every demonstrated task equally often, whatever its number of steps.
+        window: what a policy sees and predicts at each step; None: one observation and one action.
+
+    Raises:
+        InputError: there is no demonstration, or they differ in what they observe.
     """
     if not demonstrations:
         raise InputError("There is no demonstration to train on yet.")
-    lengths = torch.tensor([trajectory.length for trajectory in demonstrations])
-    tasks = torch.tensor([suite.task(trajectory.task).index for trajectory in demonstrations])
-    tasks = tasks.repeat_interleave(lengths)
+    steps = RecordedSteps(demonstrations, suite, window)
     weights = None
     if balance_tasks:
-        weights = 1.0 / torch.bincount(tasks, minlength=len(suite.tasks)).double()[tasks]
-    return Rows(
-        observations=torch.from_numpy(np.concatenate([trajectory.observations[:-1] for trajectory in demonstrations])),
-        contexts=suite.contexts[tasks],
-        actions=torch.from_numpy(np.concatenate([trajectory.actions for trajectory in demonstrations])),
-        weights=weights,
-    )
+        weights = 1.0 / torch.bincount(steps.tasks, minlength=len(suite.tasks)).double()[steps.tasks]
+    return Rows(steps, weights)
 
 
 @dataclass(frozen=True)
@@ -122,7 +140,7 @@ class RoundBatches:
     def __len__(self) -> int:
         return self.steps * len(self.shards.mine)
 
-    def __iter__(self) -> Iterator[dict[str, Batch]]:
+    def __iter__(self) -> Iterator[dict[str, Steps]]:
         sources = self.sources()
         drawn = {}
         for position, (name, rows) in enumerate(sources.items()):

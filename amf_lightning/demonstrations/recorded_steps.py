@@ -81,7 +81,7 @@ class RecordedSteps:
         if self._memory is not None:
             observations = {name: entry[seen] for name, entry in self._memory.observations.items()}
             return observations, self._memory.shown_actions[done]
-        places = list(self._places(seen))
+        places = list(self._places(seen))  # the same for every entry
         observations = {
             name: _gathered([trajectory.observations[name] for trajectory in self._trajectories], seen.shape, places)
             for name in self._trajectories[0].observations
@@ -94,10 +94,10 @@ class RecordedSteps:
         flat = steps.flatten()
         episodes = torch.searchsorted(self._ends, flat, right=True)
         rows = (flat - self._starts[episodes]).numpy()
-        order = episodes.argsort(stable=True)
-        numbers, counts = episodes[order].unique_consecutive(return_counts=True)
-        for number, places in zip(numbers.tolist(), order.split(counts.tolist()), strict=True):
-            yield number, places.numpy(), rows[places.numpy()]
+        order = episodes.argsort(stable=True).numpy()
+        numbers, firsts = np.unique(episodes.numpy()[order], return_index=True)
+        for number, first, end in zip(numbers.tolist(), firsts, [*firsts[1:], len(order)], strict=False):
+            yield number, order[first:end], rows[order[first:end]]
 
 
 Place = tuple[int, NDArray[np.int64], NDArray[np.int64]]
@@ -114,8 +114,10 @@ def _gathered(arrays: Sequence[NDArray[Any]], shape: torch.Size, places: Any) ->
 
 
 def _nbytes(trajectories: Sequence[Trajectory]) -> int:
-    of_step = sum(spec.nbytes for spec in trajectories[0].specs.values()) + trajectories[0].actions[0].nbytes
-    return of_step * sum(trajectory.length for trajectory in trajectories)
+    return sum(
+        sum(entry.nbytes for entry in trajectory.acted_on.values()) + trajectory.actions.nbytes
+        for trajectory in trajectories
+    )
 
 
 def _check_alike(trajectories: Sequence[Trajectory]) -> None:

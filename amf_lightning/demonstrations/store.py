@@ -161,7 +161,11 @@ def _decode(path: Path, arrays: Arrays, metadata: Mapping[str, Any], index: int)
         if about["format"] == _VERSION_0_1:
             arrays = {_NAMES_0_1.get(name, name): array for name, array in arrays.items()}
         _check_arrays(path, arrays)
-        facts = {"task": str(about["task"]), "metrics": dict(about["metrics"]), "noise": float(about.get("noise", 1.0))}
+        facts: dict[str, Any] = {
+            "task": str(about["task"]),
+            "metrics": dict(about["metrics"]),
+            "noise": float(about.get("noise", 1.0)),
+        }
         facts |= {name: kind(about[name]) for name, kind in (("seed", int), ("success", bool)) if name in about}
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(path, error) from error

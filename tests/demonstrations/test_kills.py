@@ -23,7 +23,7 @@ def jobs_of(round: int, first: int, count: int = 2, scores: tuple[float, ...] = 
 def trajectory(seed: int) -> Trajectory:
     rng = np.random.default_rng(seed)
     return Trajectory(
-        observations=rng.normal(size=(6, 4)).astype(np.float32),
+        observations={"state": rng.normal(size=(6, 4)).astype(np.float32)},
         actions=rng.uniform(-1, 1, size=(5, 2)).astype(np.float32),
         rewards=rng.normal(size=5),
         task="v=0",
