@@ -8,14 +8,16 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from amf_lightning.campaign.ledger import Job, scores_from_json, scores_to_json
+from amf_lightning.campaign.request import Request, scores_from_json, scores_to_json
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
-from amf_lightning.evaluation.scores import Evaluation, weighted_mean
+
+if TYPE_CHECKING:
+    from amf_lightning.evaluation.scores import Evaluation
 
 MEAN = "mean"
 """What stands in the column `task` of the row that averages over tasks."""
@@ -63,12 +65,12 @@ class RunFolder:
         """Writes the resolved configuration, as YAML. It is the first file of a run: see `check_identity`."""
         write_durably(self.config, text)
 
-    def write_selections(self, jobs: Sequence[Job]) -> None:
+    def write_selections(self, jobs: Sequence[Request]) -> None:
         """Writes `selections.jsonl`, a line a job with the names of its fields; a score of NaN is null."""
         lines = [json.dumps(asdict(job) | {"scores": scores_to_json(job.scores)}, allow_nan=False) for job in jobs]
         write_durably(self.selections, "".join(f"{line}\n" for line in lines))
 
-    def read_selections(self) -> list[Job]:
+    def read_selections(self) -> list[Request]:
         """The jobs in `selections.jsonl`; none if it does not exist.
 
         Raises:
@@ -77,7 +79,7 @@ class RunFolder:
         return [self._job(line, number) for number, line in enumerate(_text(self.selections).splitlines(), start=1)]
 
     def write_curve(
-        self, evaluations: Sequence[Evaluation], task_names: Sequence[str], weights: Sequence[float] | None = None
+        self, evaluations: Sequence["Evaluation"], task_names: Sequence[str], weights: Sequence[float] | None = None
     ) -> None:
         """Writes `curve.csv`: for each evaluation a row a task, then the row `mean`.
 
@@ -120,7 +122,7 @@ class RunFolder:
 
     def write_evaluation(
         self,
-        evaluation: Evaluation | None,
+        evaluation: "Evaluation | None",
         task_names: Sequence[str],
         weights: Sequence[float] | None = None,
         **facts: Any,
@@ -226,11 +228,11 @@ class RunFolder:
             raise InputError(f"{self.config} is not the configuration of a run. Choose another folder.")
         return dict(_leaves(config))
 
-    def _job(self, line: str, number: int) -> Job:
+    def _job(self, line: str, number: int) -> Request:
         try:
             values = json.loads(line)
             values["scores"] = scores_from_json(values["scores"])
-            return Job(**{field.name: values[field.name] for field in fields(Job)})
+            return Request(**{field.name: values[field.name] for field in fields(Request)})
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{self.selections}, line {number} is not a selection ({error!r}). Remove it.") from error
 
@@ -249,7 +251,9 @@ def _text(path: Path) -> str:
         raise InputError(f"{path} is not text. Remove it.") from error
 
 
-def _rows(evaluation: Evaluation, task_names: Sequence[str], weights: Sequence[float] | None) -> Iterator[CurveRow]:
+def _rows(evaluation: "Evaluation", task_names: Sequence[str], weights: Sequence[float] | None) -> Iterator[CurveRow]:
+    from amf_lightning.evaluation.scores import weighted_mean  # imports torch, which who only reads does without
+
     if MEAN in task_names:
         raise InputError(f"A task cannot be called '{MEAN}': tables keep that name for the mean over tasks.")
     weights = (1.0,) * len(task_names) if weights is None else weights

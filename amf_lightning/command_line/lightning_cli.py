@@ -59,7 +59,6 @@ from amf_lightning.experts.expert import Expert
 from amf_lightning.fine_tuning.active_sampling_callback import ActiveSampling
 from amf_lightning.fine_tuning.checkpoint_io import DurableCheckpointIO
 from amf_lightning.fine_tuning.module import BehaviouralCloning
-from amf_lightning.fine_tuning.quiet_hooks_callback import QuietHooks
 from amf_lightning.reports.report_callback import RunReports
 from amf_lightning.reports.tables import evaluation_table
 from amf_lightning.retention.retention import Retention
@@ -69,6 +68,9 @@ from amf_lightning.tasks.task import TaskSuite
 
 # Lightning takes `--trainer.max_epoch` silently for max_epochs if abbreviations are allowed.
 PARSER: dict[str, Any] = {"allow_abbrev": False, "parser_mode": MODE}
+
+WAITING = 75
+"""Exit code of a run that waits for demonstrations: EX_TEMPFAIL, try again later."""
 
 
 class CommandLine(LightningCLI):
@@ -120,6 +122,10 @@ class CommandLine(LightningCLI):
         parser.link_arguments("active", "reports.active", apply_on="instantiate")
         for target in ("model.seed", "data.seed", "active.seed"):
             parser.link_arguments("seed_everything", target, compute_fn=_seed)
+        # The module takes several optimiser steps for one of Lightning's, and so clips, accumulates and logs by itself.
+        parser.link_arguments("trainer.accumulate_grad_batches", "data.accumulate_grad_batches")
+        for name in ("gradient_clip_val", "gradient_clip_algorithm", "log_every_n_steps"):
+            parser.link_arguments(f"trainer.{name}", f"model.{name}")
         parser.link_arguments(("active.budget", "active.batch_size"), "trainer.max_epochs", compute_fn=rounds_of)
 
     def _parse_ckpt_path(self) -> None:
@@ -157,7 +163,7 @@ class CommandLine(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         given = self.config_init[self.subcommand].trainer
         folder = given.default_root_dir
-        callbacks = [*(given.callbacks or []), QuietHooks()]
+        callbacks = list(given.callbacks or [])
         if given.enable_checkpointing is not False:
             # One file, replaced in one step: the state at the end of the last finished round.
             path = self.folder.checkpoint
@@ -167,13 +173,16 @@ class CommandLine(LightningCLI):
                 )
             )
         if given.enable_progress_bar is not False:
-            callbacks.append(TQDMProgressBar(refresh_rate=50))
+            callbacks.append(TQDMProgressBar())
         if given.logger in (None, True):  # a validation has nothing to log that evaluation.json does not say
             kwargs["logger"] = self.subcommand == "fit" and TensorBoardLogger(folder, name="", version="")
         kwargs["plugins"] = [*(given.plugins or []), DurableCheckpointIO()]
         if SLURMEnvironment.detect():
             # Lightning would requeue in mid-round and then not start the round anew; the same command does.
             kwargs["plugins"].append(SLURMEnvironment(auto_requeue=False))
+        # Linked to the module and the data; Lightning refuses the first three for a module that steps by itself.
+        kwargs.update(gradient_clip_val=None, gradient_clip_algorithm=None, accumulate_grad_batches=1)
+        kwargs.update(log_every_n_steps=1)  # every block
         return super().instantiate_trainer(callbacks=callbacks, **kwargs)
 
     def fit(self, model: BehaviouralCloning, ckpt_path: str | None = None, **kwargs: Any) -> None:
@@ -187,6 +196,11 @@ class CommandLine(LightningCLI):
             if self.trainer.is_global_zero:
                 self.folder.write_config(yaml.safe_dump(self.resolved, sort_keys=False))
             self.trainer.fit(model, ckpt_path=ckpt_path, **kwargs)
+        if waiting := self._get(self.config_init, "active").waiting:
+            if self.trainer.is_global_zero:
+                print(f"\nThe run in {self.folder.path} waits for demonstrations; then the same command goes on.")
+                print(*(f"  {each.why([task.name for task in model.suite.tasks])}" for each in waiting), sep="\n")
+            raise SystemExit(WAITING)
         if self.trainer.is_global_zero:
             print(f"\nThe run is in {self.folder.path}; its report is {self.folder.report}")
 
@@ -248,6 +262,8 @@ def main(args: Sequence[str] | None = None) -> None:
     warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*")  # lightning 2.6 with torch 2.13
     warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")  # a run that is continued
     warnings.filterwarnings("ignore", "The dirpath has changed")  # a run folder that was moved
+    # A run is resumed at the start of a round; Lightning compares optimiser steps with blocks of them.
+    warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the epoch ended")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)  # devices, advertisements
     logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
     if "" not in sys.path:

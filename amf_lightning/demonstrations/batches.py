@@ -1,6 +1,6 @@
 """Minibatches of a training round, drawn by key, cut into shards."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -62,6 +62,10 @@ class Rows:
             yield self.steps[start : start + size]
 
 
+MicroBatch = dict[str, Steps]
+"""What one process computes one gradient on: rows of each source, by its name."""
+
+
 def demonstration_rows(
     demonstrations: Sequence[Trajectory], suite: TaskSuite, balance_tasks: bool = False, window: Window | None = None
 ) -> Rows:
@@ -101,8 +105,38 @@ class Shards:
         return cls(world_size * accumulate, tuple(m * world_size + rank for m in range(accumulate)))
 
 
+BLOCK = 50
+"""Optimiser steps in a `Block`."""
+
+
+class Block:
+    """Consecutive optimiser steps of a round: what Lightning's loop takes for one batch.
+
+    A step of a small network takes a millisecond, and Lightning's bookkeeping of a batch a good part of one. It is
+    paid once a block. Iterating gives the micro-batches of each step; rows are taken when it is their step's turn.
+
+    Args:
+        sources: rows by name.
+        drawn: indices of the rows of each source, [steps, rows of a global minibatch] int64.
+        shards: how a global minibatch is cut.
+    """
+
+    def __init__(self, sources: Mapping[str, Rows], drawn: Mapping[str, Tensor], shards: Shards) -> None:
+        self.sources, self.drawn, self.shards = sources, drawn, shards
+        self.factors = {name: rows.loss_weight for name, rows in sources.items()}
+        """Of the mean losses of the sources in the objective."""
+
+    def __iter__(self) -> Iterator[list[MicroBatch]]:
+        for indices in zip(*self.drawn.values(), strict=True):
+            named = dict(zip(self.drawn, indices, strict=True))
+            yield [
+                {name: self.sources[name].take(index[shard :: self.shards.count]) for name, index in named.items()}
+                for shard in self.shards.mine
+            ]
+
+
 class RoundBatches:
-    """The micro-batches of one round: a loader of our own, which Lightning leaves alone.
+    """One round in blocks of at most `BLOCK` optimiser steps: a loader of our own, which Lightning leaves alone.
 
     What is drawn depends on (seed, round) and the rows alone. The rows are asked for at the first batch, so that a
     round trains on what was collected at its start.
@@ -118,7 +152,7 @@ class RoundBatches:
 
     def __init__(
         self,
-        sources: Callable[[], dict[str, Rows]],
+        sources: Callable[[], Mapping[str, Rows]],
         current_round: Callable[[], int],
         batch_size: int,
         steps: int,
@@ -138,16 +172,13 @@ class RoundBatches:
         self.seed = seed
 
     def __len__(self) -> int:
-        return self.steps * len(self.shards.mine)
+        return -(-self.steps // BLOCK)
 
-    def __iter__(self) -> Iterator[dict[str, Steps]]:
+    def __iter__(self) -> Iterator[Block]:
         sources = self.sources()
         drawn = {}
         for position, (name, rows) in enumerate(sources.items()):
             generator = keyed_generator(self.seed, Purpose.TRAIN, self.current_round(), position)
             drawn[name] = rows.draw((self.steps, self.batch_size), generator)
-        for step in range(self.steps):
-            for shard in self.shards.mine:
-                yield {
-                    name: sources[name].take(index[step, shard :: self.shards.count]) for name, index in drawn.items()
-                }
+        for start in range(0, self.steps, BLOCK):
+            yield Block(sources, {name: index[start : start + BLOCK] for name, index in drawn.items()}, self.shards)

@@ -20,11 +20,12 @@ MAX_HEADER = 2**20
 _PREFIX = 8
 """Bytes of the number that a file starts with, the length of the header."""
 
-_DTYPES = {
+DTYPES = {
     "BOOL": np.dtype(np.bool_),
     **{f"{kind.upper()}{8 * size}": np.dtype(f"<{kind}{size}") for kind in "iu" for size in (1, 2, 4, 8)},
     **{f"F{8 * size}": np.dtype(f"<f{size}") for size in (2, 4, 8)},
 }
+"""Types of numbers by their names in a header: those of the format that numpy has."""
 
 Array = NDArray[Any]
 
@@ -84,7 +85,7 @@ def _header(file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
 def _place(name: str, entry: Any) -> tuple[np.dtype[Any], tuple[int, ...], int, int]:
     """Type, shape, first byte and the byte after the last one, counted from where the tensors start."""
     try:
-        dtype, shape, (begin, stop) = _DTYPES[entry["dtype"]], tuple(entry["shape"]), entry["data_offsets"]
+        dtype, shape, (begin, stop) = DTYPES[entry["dtype"]], tuple(entry["shape"]), entry["data_offsets"]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"tensor '{name}' is described by {str(entry)[:200]}") from error
     if any(type(number) is not int or number not in range(2**48) for number in (*shape, begin, stop)):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from amf_lightning.demonstrations.mapped_tensors import MAX_HEADER, map_tensors
+from amf_lightning.demonstrations.mapped_tensors import DTYPES, MAX_HEADER, map_tensors
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
 from amf_lightning.tasks.spec import STATE
@@ -63,6 +63,10 @@ class DemonstrationStore:
         content = _encode(path, index, trajectory)
         write_durably(path, content)
         return hashlib.sha256(content).hexdigest()
+
+    def digest(self, index: int, trajectory: Trajectory) -> str:
+        """The SHA-256 that `write` would return. Nothing is written."""
+        return hashlib.sha256(_encode(index, trajectory)).hexdigest()
 
     def read(self, index: int, sha256: str | None = None, task: str | None = None) -> Trajectory:
         """Demonstration `index`, bit for bit as it was written, its entries in the order of their names.
@@ -132,13 +136,14 @@ def _encode(path: Path, index: int, trajectory: Trajectory) -> bytes:
     arrays[_ACTION] = _plain(trajectory.actions, np.float32)
     if trajectory.rewards is not None:
         arrays[_REWARD] = _plain(trajectory.rewards, np.float64)
-    try:
-        # One metadata entry only: safetensors writes several in an arbitrary order, and the hash would not be the same.
-        content = save(arrays, {"demonstration": json.dumps(about, sort_keys=True)})
-    except KeyError as error:
-        raise InputError(
-            f"Demonstration {path} cannot be written: there is no file with numbers of {error}."
-        ) from error
+    for name, array in arrays.items():
+        if array.dtype not in DTYPES.values():
+            raise InputError(
+                f"Demonstration {path} cannot be written: {name} has type {array.dtype}. Convert it to one of "
+                f"{', '.join(dtype.name for dtype in DTYPES.values())}."
+            )
+    # One metadata entry only: safetensors writes several in an arbitrary order, and the hash would not be the same.
+    content = save(arrays, {"demonstration": json.dumps(about, sort_keys=True)})
     if int.from_bytes(content[:8], "little") > MAX_HEADER:
         raise InputError(
             f"Demonstration {path} cannot be written: its metrics and names are longer than {MAX_HEADER} bytes."

@@ -17,7 +17,7 @@ def check_number(expert: Expert, found: int, wanted: int) -> None:
     if found != wanted:
         raise InputError(
             f"{type(expert).__name__} gave {found} demonstrations when asked for {wanted}. Let `demonstrate` return "
-            "one for each episode, in the same order."
+            "one for each episode, in the same order, or None in its place."
         )
 
 
@@ -26,15 +26,15 @@ def check_shown(expert: Expert, suite: TaskSuite, episode: Episode, shown: Traje
 
     Its own lengths, and that it is finite, a `Trajectory` has checked itself.
     """
-    if reason := _objection(suite, episode, shown):
+    if reason := objection(suite, episode, shown):
         raise InputError(
             f"{type(expert).__name__}: the demonstration of task '{episode.task.name}' of suite '{suite.name}' cannot "
             f"be used: {reason}. It was not kept; correct what `demonstrate` returns and run again."
         )
 
 
-def _objection(suite: TaskSuite, episode: Episode, shown: Trajectory) -> str | None:
-    """What is wrong with a demonstration, if anything is."""
+def objection(suite: TaskSuite, episode: Episode, shown: Trajectory) -> str | None:
+    """Why a demonstration does not show the episode in the suite's terms; None if it does."""
     if not isinstance(shown, Trajectory):
         return f"it is a {type(shown).__name__}, not a Trajectory"
     if shown.task != episode.task.name:

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from amf_lightning.errors import InputError
@@ -11,19 +11,6 @@ from amf_lightning.simulation.rollout import rollout
 from amf_lightning.tasks.controller import Acting, Controlled, Controller, Memoryless
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
-
-
-class IncompleteError(InputError):
-    """Some of the demonstrations that were asked for cannot be had, while others were given: they are not lost.
-
-    Args:
-        message: see `InputError`.
-        shown: what was given, by position among the requested episodes.
-    """
-
-    def __init__(self, message: str, shown: Mapping[int, Trajectory]) -> None:
-        super().__init__(message)
-        self.shown = shown
 
 
 class Expert(ABC):
@@ -36,8 +23,12 @@ class Expert(ABC):
     @abstractmethod
     def demonstrate(
         self, suite: TaskSuite, episodes: Sequence[Episode], on_step: Callable[[int], None] | None = None
-    ) -> list[Trajectory]:
-        """One demonstration for each requested episode, in the same order.
+    ) -> Sequence[Trajectory | None]:
+        """One entry for each requested episode, in the same order: the demonstration, or None if there is none yet.
+
+        None is the answer of an expert who needs time, e.g. a person: the run then ends in good order, and the same
+        command goes on with it. An expert that is asked for several episodes and cannot show one of them raises; it
+        is then asked for each alone, so that the others are not lost.
 
         Args:
             suite: where the tasks come from.
@@ -45,8 +36,7 @@ class Expert(ABC):
             on_step: called with the number of environment steps just taken, if there is an environment.
 
         Raises:
-            InputError: a demonstration cannot be had; the message says of which task, why, and what to do. An
-                `IncompleteError` hands over those that could be.
+            InputError: a demonstration cannot be had; the message says of which task, why, and what to do.
         """
 
     def remaining(self, suite: TaskSuite, given: Sequence[int]) -> list[float]:
@@ -95,7 +85,7 @@ class ActingExpert(Expert):
         """Runs all episodes side by side; those that fail are tried again with seeds keyed by (seed, attempt).
 
         Raises:
-            IncompleteError: an episode never succeeded, or was tried again and cannot be run.
+            InputError: an episode never succeeded, or cannot be run.
         """
         if suite.discrete and self.noise:
             raise InputError(f"expert.noise is {self.noise}, but the actions of suite '{suite.name}' are discrete.")
@@ -106,10 +96,7 @@ class ActingExpert(Expert):
             if not wanted:
                 break
             tries = [_retry(episode, attempt) for episode in wanted.values()]
-            try:
-                ran = rollout(controller, suite, tries, noise=self.noise, on_step=on_step)
-            except InputError as error:
-                raise IncompleteError(str(error), found) from error
+            ran = rollout(controller, suite, tries, noise=self.noise, on_step=on_step)
             kept = {
                 index: trajectory
                 for index, trajectory in zip(wanted, ran, strict=True)
@@ -119,11 +106,10 @@ class ActingExpert(Expert):
             wanted = {index: episode for index, episode in wanted.items() if index not in kept}
         if wanted:
             episode = next(iter(wanted.values()))
-            raise IncompleteError(
+            raise InputError(
                 f"{type(self).__name__} did not succeed at task '{episode.task.name}' of suite '{suite.name}' in "
                 f"{self.max_attempts} attempts (first seed {episode.seed}). Raise expert.max_attempts, lower "
-                "expert.noise, set expert.successes_only to false, or leave the task out of the suite.",
-                found,
+                "expert.noise, set expert.successes_only to false, or leave the task out of the suite."
             )
         return [found[index] for index in range(len(episodes))]
 

@@ -30,7 +30,7 @@ class LimitedExpert(Expert):
 
     def demonstrate(
         self, suite: TaskSuite, episodes: Sequence[Episode], on_step: Callable[[int], None] | None = None
-    ) -> list[Trajectory]:
+    ) -> Sequence[Trajectory | None]:
         """See `Expert.demonstrate`."""
         return self.expert.demonstrate(suite, episodes, on_step)
 

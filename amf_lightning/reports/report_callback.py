@@ -9,7 +9,6 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from amf_lightning.campaign.ledger import Job
 from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.evaluation.forgetting import (
     FrozenShare,
@@ -67,7 +66,7 @@ class RunReports(Callback):
             log_evaluation(trainer, self.active.evaluations, self.suite, rounds, cast(BehaviouralCloning, pl_module))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero or self.active.waiting:
             return
         self._write_tables(trainer, pl_module)
         folder, module = RunFolder(Path(trainer.default_root_dir)), cast(BehaviouralCloning, pl_module)
@@ -157,27 +156,14 @@ def log_uses(trainer: Trainer, active: ActiveSampling) -> None:
 def log_choices(trainer: Trainer, active: ActiveSampling, suite: TaskSuite) -> None:
     """Selection scores, counts and the selector's diagnostics of this round, and a sentence for each choice."""
     jobs = [job for job in active.jobs if job.round == trainer.current_epoch]
+    names = [task.name for task in suite.tasks]
     metrics = {f"selection/{name}": value for name, value in active.diagnostics.items()}
     for task in suite.tasks:
         metrics[f"selection/count/{task.name}"] = float(sum(job.task_index == task.index for job in active.jobs))
-        if not math.isnan(jobs[0].scores[task.index]):
+        if jobs and not math.isnan(jobs[0].scores[task.index]):
             metrics[f"selection/score/{task.name}"] = jobs[0].scores[task.index]
     for logger in trainer.loggers:
         logger.log_metrics(metrics, trainer.current_epoch)
         if isinstance(logger, TensorBoardLogger):
             for job in jobs:
-                logger.experiment.add_text("selection/choice", explanation(job, suite), job.demonstration)
-
-
-def explanation(job: Job, suite: TaskSuite) -> str:
-    """One sentence on a choice, with its score and the runner-up's."""
-    text = f"Demonstration {job.demonstration} (round {job.round}): {job.task}, chosen by {job.selector}"
-    others = [
-        (score, task.name)
-        for score, task in zip(job.scores, suite.tasks, strict=True)
-        if task.index != job.task_index and not math.isnan(score)
-    ]
-    if math.isnan(job.scores[job.task_index]) or not others:
-        return f"{text}."
-    score, name = max(others)
-    return f"{text} with score {job.scores[job.task_index]:.4g}; runner-up {name} with {score:.4g}."
+                logger.experiment.add_text("selection/choice", job.why(names), job.demonstration)

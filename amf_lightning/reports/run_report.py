@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from amf_lightning.campaign.ledger import Job
+from amf_lightning.campaign.request import Request
 from amf_lightning.campaign.run_folder import MEAN, CurveRow, RunFolder
 from amf_lightning.durable import write_durably
 from amf_lightning.evaluation.scores import area_under_curve, demonstrations_to, forgetting
@@ -61,7 +61,7 @@ def read_by_task(folder: RunFolder) -> Curve:
 
 
 def _write_pictures(
-    folder: RunFolder, curve: Curve, jobs: Sequence[Job], names: Sequence[str], pretrained: Sequence[str]
+    folder: RunFolder, curve: Curve, jobs: Sequence[Request], names: Sequence[str], pretrained: Sequence[str]
 ) -> None:
     if counts := sorted(curve):
         scores = {name: [curve[count][name].score for count in counts] for name in names}
@@ -72,7 +72,7 @@ def _write_pictures(
 
 
 def _gained(
-    folder: RunFolder, curve: Curve, jobs: Sequence[Job], names: Sequence[str], facts: Mapping[str, Any]
+    folder: RunFolder, curve: Curve, jobs: Sequence[Request], names: Sequence[str], facts: Mapping[str, Any]
 ) -> list[str]:
     """What the demonstrations gained, or that nobody knows."""
     if curve:
@@ -97,7 +97,7 @@ def _gained(
     ]
 
 
-def _summary(curve: Curve, jobs: Sequence[Job], names: Sequence[str], facts: Mapping[str, Any]) -> str:
+def _summary(curve: Curve, jobs: Sequence[Request], names: Sequence[str], facts: Mapping[str, Any]) -> str:
     budget, stopped = facts.get("budget"), facts.get("stopped")
     counts = sorted(curve)
     first, last = curve[counts[0]][MEAN], curve[counts[-1]][MEAN]
@@ -137,7 +137,7 @@ def _reached(threshold: float, counts: Sequence[int], scores: Sequence[float]) -
     return "was not reached" if needed > counts[-1] else f"was reached after {plural(needed, 'demonstration')}"
 
 
-def _gain_table(curve: Curve, jobs: Sequence[Job], names: Sequence[str]) -> str:
+def _gain_table(curve: Curve, jobs: Sequence[Request], names: Sequence[str]) -> str:
     before, after = curve[min(curve)], curve[max(curve)]
     rows = []
     for name in [*names, MEAN]:
@@ -168,7 +168,7 @@ def _animation(folder: RunFolder) -> list[str]:
     return [f"![Some tasks before and after]({folder.animation.name})"]
 
 
-def _choices(jobs: Sequence[Job], names: Sequence[str], selector: str) -> list[str]:
+def _choices(jobs: Sequence[Request], names: Sequence[str], selector: str) -> list[str]:
     if all(math.isnan(score) for job in jobs for score in job.scores):
         return [f"{selector} gives no scores to tasks."]
     rows = [_choice(job, names) for job in jobs]
@@ -180,7 +180,7 @@ def _choices(jobs: Sequence[Job], names: Sequence[str], selector: str) -> list[s
     ]
 
 
-def _choice(job: Job, names: Sequence[str]) -> list[str]:
+def _choice(job: Request, names: Sequence[str]) -> list[str]:
     """A line of the table: the choice, and the best of the others."""
     others = [(score, i) for i, score in enumerate(job.scores) if i != job.task_index and not math.isnan(score)]
     score = job.scores[job.task_index]
@@ -236,7 +236,7 @@ def _measures(measures: Mapping[str, Mapping[str, float]]) -> list[str]:
     return [markdown_table(["task", *measures], rows)] if rows else []
 
 
-def _cost(jobs: Sequence[Job], facts: Mapping[str, Any]) -> str:
+def _cost(jobs: Sequence[Request], facts: Mapping[str, Any]) -> str:
     rounds = len({job.round for job in jobs})
     lines = [f"- demonstrations: {len(jobs):,} in {plural(rounds, 'round')}"]
     if "uses" in facts:

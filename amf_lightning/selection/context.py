@@ -30,7 +30,7 @@ class SelectionContext:
     statistics: FeatureStatistics | None
     """What π0's file says about its pre-training states."""
     demonstrations: Sequence[Trajectory]
-    """Collected in the rounds before this one, in order."""
+    """Collected so far, in order."""
     round: int
     seed: int
     rollout: Callable[[Acting, Sequence[Episode]], list[Trajectory]]
@@ -40,7 +40,8 @@ class SelectionContext:
     scores: tuple[float, ...] | None = None
     """Privileged: normalised score of each task at the last evaluation, [K]."""
     remaining: tuple[float, ...] | None = None
-    """Demonstrations of each task that can still be had, infinity if there is no end of them, [K]; None: all so."""
+    """Demonstrations of each task that can still be had, those that are pending included, [K]; infinity if there is no
+    end of them; None: all so."""
     trainable: Mapping[str, Tensor] = field(default_factory=dict)
     """Which entries of each named parameter training may change; a parameter not named is trained whole."""
     score_history: tuple[tuple[float, ...], ...] = ()
@@ -48,10 +49,17 @@ class SelectionContext:
     lookahead: Callable[[Sequence[int]], float] | None = None
     """Privileged: mean score that the round would reach if these tasks were demonstrated, in this order (clairvoyant:
     the demonstrations that would really come, the training and the evaluation that would really follow)."""
+    pending: tuple[int, ...] = ()
+    """Task indices of the demonstrations that are asked for and have not come yet, in order. A selector chooses as if
+    they had come."""
+    skipped: tuple[int, ...] = ()
+    """Task indices of the demonstrations that were asked for and will not come, in order."""
+    chosen: int = 0
+    """How many demonstrations were chosen in this round before this choice: random draws go on where they ended."""
 
-    def generator(self, *key: int) -> torch.Generator:
-        """Random numbers that depend on (seed, round, key) alone."""
-        return keyed_generator(self.seed, Purpose.SELECT, self.round, *key)
+    def generator(self, position: int = 0) -> torch.Generator:
+        """Random numbers that depend on (seed, round, position) alone, the positions counted over the whole round."""
+        return keyed_generator(self.seed, Purpose.SELECT, self.round, self.chosen + position)
 
     def rollout_episodes(self, per_task: int) -> list[Episode]:
         """Episodes of every task, task by task, from initial states keyed by (seed, task): the same every round."""
@@ -76,8 +84,13 @@ class SelectionContext:
         names = [trajectory.task for trajectory in self.demonstrations]
         return [names.count(task.name) for task in self.suite.tasks]
 
+    @property
+    def expected_counts(self) -> list[int]:
+        """Demonstrations of each task so far and those that are pending, [K]."""
+        return [count + self.pending.count(task) for task, count in enumerate(self.counts)]
+
     def allowed(self, picks: Sequence[int] = ()) -> Tensor:
-        """Tasks of which a demonstration can still be had once `picks` of the same batch have been given, [K] bool.
+        """Tasks of which a demonstration can still be had once those pending and `picks` have been given, [K] bool.
 
         Raises:
             InputError: there is none.
@@ -85,7 +98,7 @@ class SelectionContext:
         count = len(self.suite.tasks)
         if self.remaining is None:
             return torch.ones(count, dtype=torch.bool)
-        taken = torch.bincount(torch.tensor(picks, dtype=torch.int64), minlength=count)
+        taken = torch.bincount(torch.tensor([*self.pending, *picks], dtype=torch.int64), minlength=count)
         mask = torch.tensor(self.remaining) > taken
         if not mask.any():
             raise InputError(f"Round {self.round}: no task has a demonstration left. Lower active.budget.")

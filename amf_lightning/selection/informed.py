@@ -75,7 +75,10 @@ class InformedSelector(Selector):
         return {}
 
     def select(self, context: SelectionContext, batch_size: int) -> Selection:
-        """Scores every task, picks the best, conditions on its expected states, and so on for the batch."""
+        """Scores every task, picks the best, conditions on its expected states, and so on for the batch.
+
+        The belief is conditioned on the expected states of what is pending before the first pick.
+        """
         if context.round == 0 and Need.SIMULATOR in self.embedding.needs:
             self._reference(context)  # in the first round of any run, so that their cost does not depend on restarts
         first = list(self.occupancy.prefill(context, batch_size))
@@ -93,6 +96,7 @@ class InformedSelector(Selector):
             batch_size - len(first),
             lambda picked: context.allowed([*first, *picked]),
             lambda position: context.generator(len(first) + position),
+            context.pending,
         )
         variances = task_variances(posterior, problem.targets, len(context.suite.tasks)).tolist()
         diagnostics = {

@@ -214,10 +214,13 @@ class Demonstrated(Occupancy):
         self.states = _positive("Demonstrated", states)
 
     def prefill(self, context: SelectionContext, batch_size: int) -> tuple[int, ...]:
-        """Tasks that were not demonstrated yet, or a whole batch while none that can be had was."""
-        counts, allowed = context.counts, allowed_tasks(context)
-        missing = sum(counts[task] == 0 for task in allowed)
-        wanted = batch_size if missing == len(allowed) else min(batch_size, missing)
+        """Tasks that were not demonstrated yet, or a whole batch while none that can be had was.
+
+        A task whose demonstration is pending is not asked for again.
+        """
+        counts, expected, allowed = context.counts, context.expected_counts, allowed_tasks(context)
+        missing = sum(expected[task] == 0 for task in allowed)
+        wanted = min(batch_size, missing) if any(counts[task] for task in allowed) else batch_size
         return RoundRobin().select(context, wanted).picks
 
     def expected(self, context: SelectionContext) -> Expected | None:

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from amf_lightning.demonstrations.recorded_steps import RecordedSteps
 from amf_lightning.errors import InputError
+from amf_lightning.suites.integrator import Integrator
 from amf_lightning.tasks.steps import Window, steps_of
 from amf_lightning.tasks.trajectory import Trajectory
-from tiny import TinySuite
 
-SUITE = TinySuite()
+SUITE = Integrator()
 DTYPES = ("float32", "float64", "float16", "uint8", "uint16", "int64", "bool")
 
 shapes = st.lists(st.integers(1, 3), max_size=3).map(tuple)
@@ -31,7 +31,7 @@ def trajectory(
         {name: rng.integers(0, 200, (length + after, *shape)).astype(dtype) for name, (shape, dtype) in specs.items()},
         rng.uniform(-1, 1, (length, 1)).astype(np.float32),
         None,
-        SUITE.tasks[number % 4].name,
+        SUITE.tasks[number % 12].name,
     )
 
 
@@ -77,7 +77,7 @@ def test_windows_stay_within_their_episode(in_memory: int) -> None:
     assert steps.mask is not None
     assert steps.mask.tolist() == [[True, True], [True, False], [True, True]]
     assert steps.tasks.tolist() == [0, 0, 1]
-    assert steps.contexts.flatten().tolist() == [SUITE.tasks[task].context[0] for task in (0, 0, 1)]
+    assert torch.equal(steps.contexts, SUITE.contexts[[0, 0, 1]])
 
 
 def test_a_window_of_several_observations_alone_has_both_dimensions() -> None:
@@ -103,11 +103,11 @@ def test_many_pictures_are_not_copied_to_draw_a_few() -> None:
         (trajectory(1, 3, specs={"state": ((2,), "float64")}), r"observations 'state' \[2\] float64"),
         (trajectory(1, 3, specs={"image": ((2,), "float32")}), r"observations 'image'"),
         (
-            Trajectory({"state": np.zeros((3, 2), np.float32)}, np.zeros((3, 4), np.float32), None, "goal=-0.5"),
+            Trajectory({"state": np.zeros((3, 2), np.float32)}, np.zeros((3, 4), np.float32), None, "angle=30"),
             "4 action dimensions",
         ),
     ],
 )
 def test_demonstrations_of_different_robots_are_refused(other: Trajectory, message: str) -> None:
-    with pytest.raises(InputError, match=rf"task 'goal=-0\.5' has .*{message}"):
+    with pytest.raises(InputError, match=rf"task 'angle=30' has .*{message}"):
         RecordedSteps([trajectory(0, 3), other], SUITE)

@@ -3,17 +3,18 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from frozen_entries import policy_like, trainable_entries
 from tiny_runs import Run, checkpoint, outcome
 
-from amf_lightning.demonstrations.batches import demonstration_rows
+from amf_lightning.demonstrations.batches import MicroBatch, demonstration_rows
 from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.fine_tuning.module import BehaviouralCloning
+from amf_lightning.policies.protocol import Policy
 from amf_lightning.policies.weights import load_policy
 from amf_lightning.retention.frozen import FreezeByImportance
 from amf_lightning.selection.context import SelectionContext
@@ -71,14 +72,14 @@ def test_scores_are_those_of_the_policy_that_the_round_before_has_trained(
 
 
 def save_batches(folder: Path) -> None:
-    """Has every batch that is trained on saved, with its round."""
-    training_step = BehaviouralCloning.training_step
+    """Has every micro-batch that is trained on saved, with its round."""
+    losses, numbers = BehaviouralCloning.losses, count()
 
-    def spied(self: BehaviouralCloning, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
-        torch.save((self.current_epoch, batch), folder / f"{self.current_epoch}-{batch_idx}.pt")
-        return training_step(self, batch, batch_idx)
+    def spied(self: BehaviouralCloning, policy: Policy, microbatch: MicroBatch) -> dict[str, torch.Tensor]:
+        torch.save((self.current_epoch, microbatch), folder / f"{next(numbers)}.pt")
+        return losses(self, policy, microbatch)
 
-    BehaviouralCloning.training_step = spied  # type: ignore[method-assign]
+    BehaviouralCloning.losses = spied  # type: ignore[method-assign]
 
 
 def bits(rows: tuple[torch.Tensor, ...]) -> set[bytes]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from amf_lightning.campaign.ledger import Job
+from amf_lightning.campaign.request import Request
 from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.scores import Evaluation
@@ -23,14 +23,16 @@ def evaluation(demonstrations: int, scores: Sequence[float]) -> Evaluation:
     return Evaluation(demonstrations, returns, tuple(scores), tuple(scores), math.fsum(scores) / len(scores))
 
 
-def job(number: int, task: int, scores: Sequence[float], round: int | None = None) -> Job:
-    return Job(number, number if round is None else round, NAMES[task], task, "InformationGain", tuple(scores), number)
+def job(number: int, task: int, scores: Sequence[float], round: int | None = None) -> Request:
+    return Request(
+        number, number if round is None else round, NAMES[task], task, "InformationGain", tuple(scores), number
+    )
 
 
 def write_run(
     path: Path,
     curve: Sequence[Sequence[float]] = ((0.9, 0.2, 0.1), (0.85, 0.6, 0.2), (0.8, 0.9, 1.0)),
-    jobs: Sequence[Job] = (job(0, 1, (0.1, 3.0, 2.0)), job(1, 2, (0.1, 0.5, 2.5))),
+    jobs: Sequence[Request] = (job(0, 1, (0.1, 3.0, 2.0)), job(1, 2, (0.1, 0.5, 2.5))),
     **facts: Any,
 ) -> str:
     folder = RunFolder(path)
