@@ -23,7 +23,7 @@ class StepSource(Protocol):
         ...
 
     def __getitem__(self, index: Tensor | slice, /) -> Steps:
-        """The steps of these numbers, [M] int64 or a slice."""
+        """The steps of these numbers, [M] int64 from 0 on, or of a slice."""
         ...
 
 
@@ -50,7 +50,7 @@ class Rows:
 
     def take(self, index: Tensor) -> Steps:
         """The rows of these indices, [M]."""
-        return self.steps[index]
+        return self.steps.take(index) if isinstance(self.steps, Steps) else self.steps[index]
 
     def everything(self) -> Steps:
         """All N rows, in memory: for what is known to fit there."""

@@ -49,6 +49,7 @@ class RecordedSteps:
         self.tasks = self.tasks.repeat_interleave(lengths)
         """Index of the task of each step, [N] int64."""
         self.window = window or Window()
+        self._plain = self.window == Window()
         self._contexts = suite.contexts
         self._ends = lengths.cumsum(0)
         self._starts = self._ends - lengths
@@ -60,13 +61,17 @@ class RecordedSteps:
         return len(self.tasks)
 
     def __getitem__(self, index: Tensor | slice) -> Steps:
-        plain = self.window == Window()
-        if plain and self._memory is not None:
-            return self._memory[index]
-        present = self._numbers[index]
+        """The steps of these numbers, [M] int64, each at least 0, or of a slice.
+
+        Raises:
+            IndexError: there is no such step.
+        """
+        if self._plain and self._memory is not None:
+            return self._memory[index] if isinstance(index, slice) else self._memory.take(index)
+        present = self._numbers[index] if isinstance(index, slice) else self._numbers.index_select(0, index)
         tasks = self.tasks[present]
         contexts = self._contexts[tasks]
-        if plain:
+        if self._plain:
             observations, actions = self._taken(present, present)
             return Steps(observations, tasks, contexts, actions)
         episode = torch.searchsorted(self._ends, present, right=True)[..., None]
@@ -120,10 +125,16 @@ def _nbytes(trajectories: Sequence[Trajectory]) -> int:
     )
 
 
+def _kinds(trajectory: Trajectory) -> tuple[object, ...]:
+    entries = {name: (entry.shape[1:], entry.dtype) for name, entry in trajectory.observations.items()}
+    return entries, trajectory.actions.shape[1:]
+
+
 def _check_alike(trajectories: Sequence[Trajectory]) -> None:
     first = trajectories[0]
+    expected = _kinds(first)
     for trajectory in trajectories:
-        if trajectory.specs != first.specs or trajectory.actions.shape[1:] != first.actions.shape[1:]:
+        if _kinds(trajectory) != expected:
             raise InputError(
                 f"A demonstration of task '{trajectory.task}' has the observations {described(trajectory.specs)} and "
                 f"{trajectory.actions.shape[1]} action dimensions, but the first one, of task '{first.task}', has "

@@ -53,13 +53,15 @@ def test_what_is_drawn_does_not_depend_on_where_it_is_held(
     gathered = RecordedSteps(trajectories, SUITE, window, in_memory=0)
     count = sum(length for length, _ in lengths)
     assert len(held) == len(gathered) == count
-    index = torch.tensor(data.draw(st.lists(st.integers(-count, count - 1), max_size=9)), dtype=torch.int64)
+    index = torch.tensor(data.draw(st.lists(st.integers(0, count - 1), max_size=9)), dtype=torch.int64)
     assert_equal(held[index], gathered[index])
     assert_equal(held[1:], gathered[1:])
     if window == Window():
         assert_equal(gathered[index], steps_of(trajectories, SUITE)[index])
-    with pytest.raises(IndexError):
-        gathered[torch.tensor([count])]
+    for steps in (held, gathered):
+        for wrong in (-1, count):
+            with pytest.raises(IndexError):
+                steps[torch.tensor([wrong])]
 
 
 @pytest.mark.parametrize("in_memory", [0, 2**20])
@@ -86,8 +88,7 @@ def test_a_window_of_several_observations_alone_has_both_dimensions() -> None:
 
 
 def test_many_pictures_are_not_copied_to_draw_a_few() -> None:
-    pictures = {"image": ((96, 96, 3), "uint8")}
-    trajectories = [trajectory(number, 20, specs=pictures) for number in range(130)]  # 69 MiB
+    trajectories = [trajectory(number, 20, specs={"image": ((96, 96, 3), "uint8")}) for number in range(130)]  # 69 MiB
     tracemalloc.start()  # sees what numpy allocates
     steps = RecordedSteps(trajectories, SUITE, Window(history=2, horizon=4))[torch.arange(0, 2600, 50)]
     _, most = tracemalloc.get_traced_memory()

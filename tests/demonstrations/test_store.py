@@ -335,7 +335,7 @@ def test_tensors_at_odd_places_are_read(store: DemonstrationStore) -> None:
 
 def test_what_no_file_holds_is_not_written(store: DemonstrationStore) -> None:
     with pytest.raises(InputError, match=r"000000\.safetensors cannot be written: .*longer than 1048576 bytes"):
-        store.write(0, trajectory(**{"a" * 2**20: 1.0}))
+        store.write(0, replace(trajectory(), metrics={"a" * 2**20: 1.0}))
     with pytest.raises(InputError, match=r"000000\.safetensors cannot be written: observation/state has type"):
         store.write(0, replace(trajectory(), observations={"state": np.zeros((6, 4), np.longdouble)}))
     assert not store.path(0).exists()
