@@ -21,6 +21,11 @@ class Expert(Part, ABC):
     """Whether it is asked for all demonstrations of a round in one call, which is faster where they are simulated. Else
     it is asked for one at a time, and each is on the disk before the next one begins: a person shows nothing twice."""
 
+    @property
+    def card_text(self) -> str:
+        """What the expert is and how it was made, in Markdown: the end of a sentence on its card, `expert.md`."""
+        return f"{type(self).__name__}."
+
     @abstractmethod
     def demonstrate(
         self, suite: TaskSuite, episodes: Sequence[Episode], on_step: Callable[[int], None] | None = None

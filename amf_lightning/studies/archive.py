@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from amf_lightning.campaign.run_folder import RunFolder
+from amf_lightning.configuration import first_difference
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
-from amf_lightning.studies.plan import Run, first_difference
+from amf_lightning.studies.plan import Run
 from amf_lightning.studies.rows import RunFacts, RunRows, read_rows, read_run, write_rows
 
 _Key = tuple[str, int]

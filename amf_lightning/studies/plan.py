@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from amf_lightning.campaign.run_folder import NOT_IDENTITY, RunFolder
-from amf_lightning.configuration import read_configuration
+from amf_lightning.campaign.run_folder import RunFolder
+from amf_lightning.configuration import first_difference, identity, leaves, read_configuration
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
 from amf_lightning.studies.specification import Comparison, as_arguments
@@ -61,7 +61,7 @@ class Run:
     def identity(self) -> dict[str, Any]:
         """Its settings and, under `pretrain.`, those of the run that it needs, as JSON gives them back."""
         before = self.needs.settings if self.needs else {}
-        return _plain({**self.settings, **{f"pretrain.{key}": value for key, value in before.items()}})
+        return {**self.settings, **{f"pretrain.{key}": value for key, value in before.items()}}
 
     @property
     def shell_command(self) -> str:
@@ -75,7 +75,7 @@ class Run:
     def begin(self) -> None:
         """Notes the settings of the run beside its folder."""
         self.made_file.unlink(missing_ok=True)
-        write_durably(self.settings_file, json.dumps(self.settings, indent=1, default=str) + "\n")
+        write_durably(self.settings_file, json.dumps(self.settings, indent=1) + "\n")
 
     def note_making(self, **facts: Any) -> None:
         """Keeps beside its folder what its making took, as plain types."""
@@ -102,24 +102,12 @@ class Run:
         """Raises InputError if its folder was begun with other settings than this run has."""
         if not (self.settings_file.is_file() and self.made_in.exists() | self.folder.exists()):
             return
-        if found := first_difference(json.loads(self.settings_file.read_text()), _plain(self.settings)):
+        if found := first_difference(json.loads(self.settings_file.read_text()), self.settings):
             key, before, now = found
             raise InputError(
                 f"{self.folder} belongs to a run with {key} = {before!r}, now it is {now!r}. "
                 "Choose another --output or --runs, or delete that folder."
             )
-
-
-def first_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
-    """The first key in which two settings differ, with both values; None stands for a key that is not there.
-
-    >>> first_difference({"a": 1, "b": 2}, {"a": 1, "b": 3, "c": 4})
-    ('b', 2, 3)
-    """
-    for key in sorted(before.keys() | now.keys()):
-        if before.get(key) != now.get(key):
-            return key, before.get(key), now.get(key)
-    return None
 
 
 def plan_pretraining(
@@ -184,7 +172,7 @@ def _run(
     given: Mapping[str, Any] | None = None,
 ) -> Run:
     """`settings` make the run what it is; `given` names files of the comparison, which may be moved as a whole."""
-    everything = {**_flat(read_configuration(config)), **_flat(settings), "seed_everything": seed}
+    everything = {**leaves(read_configuration(config)), **leaves(settings), "seed_everything": seed}
     budget = everything.get("active.budget")
     if not isinstance(budget, int):
         raise InputError(
@@ -199,20 +187,5 @@ def _run(
         made_in=made_in,
         budget=budget,
         command=(*program, "fit", f"--config={config}", *arguments),
-        settings={key: value for key, value in everything.items() if not _is_free(key)},
+        settings=identity(everything),
     )
-
-
-def _is_free(key: str) -> bool:
-    return any(key == free or key.startswith(f"{free}.") for free in NOT_IDENTITY)
-
-
-def _flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    leaves: dict[str, Any] = {}
-    for key, value in mapping.items():
-        leaves |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return leaves
-
-
-def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(json.loads(json.dumps(settings, default=str)))

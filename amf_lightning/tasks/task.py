@@ -79,6 +79,8 @@ class TaskSuite(ABC):
     reference: ReferenceReturns | None = None
     weights: tuple[float, ...] | None = None
     """Evaluation distribution over tasks; uniform if None. Read it through `distribution`."""
+    metrics_text: str = ""
+    """What the suite's metrics are, with their units: a clause of the caption of a table that shows them."""
 
     @cached_property
     def observation(self) -> Specs:

@@ -9,8 +9,9 @@ import pytest
 import ready_runs
 import yaml
 
+from amf_lightning.configuration import first_difference
 from amf_lightning.errors import InputError
-from amf_lightning.studies.plan import Run, first_difference, plan_pretraining, plan_runs
+from amf_lightning.studies.plan import Run, plan_pretraining, plan_runs
 from amf_lightning.studies.specification import Comparison
 
 
