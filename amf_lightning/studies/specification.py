@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from amf_lightning.configuration import find_configuration
+from amf_lightning.configuration import compose, find_configuration
 from amf_lightning.errors import InputError
 
 _KEYS = ("base", "baseline", "strategies", "pretrain", "seeds", "sweep")
@@ -146,7 +146,7 @@ def _strategies(value: object, path: Path) -> dict[str, dict[str, Any]]:
         for key in settings:
             if key in _RESERVED:
                 raise InputError(f"{path}: strategy '{label}' sets '{key}', which the comparison sets itself.")
-        strategies[label] = {str(key): setting for key, setting in settings.items()}
+        strategies[label] = {str(key): compose(setting, path.parent) for key, setting in settings.items()}
     return strategies
 
 
