@@ -22,7 +22,7 @@ from amf_lightning.configuration import read_configuration
 from amf_lightning.policies.weights import load_policy
 from amf_lightning.shipped import shipped_folder
 from amf_lightning.simulation.render import RenderingUnavailable, render_frames
-from amf_lightning.studies.specification import Comparison, read_comparison
+from amf_lightning.studies.specification import Specification, read_specification
 from amf_lightning.suites.halfcheetah import HalfCheetahVelocity
 from amf_lightning.tasks.task import Episode, TaskSuite
 
@@ -239,7 +239,7 @@ def values(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def planned(name: str, cwd: Path) -> tuple[Comparison, list[list[str]]]:
+def planned(name: str, cwd: Path) -> tuple[Specification, list[list[str]]]:
     """A comparison, and the arguments of the commands that `amf compare --dry-run` lists for seeds 0 and 1."""
     arguments = (f"--config=configs/compare/{Path(name).name}", "--seeds=0:2", "--output=out", "--dry-run")
     outcome = amf("compare", *arguments, cwd=cwd)
@@ -248,7 +248,7 @@ def planned(name: str, cwd: Path) -> tuple[Comparison, list[list[str]]]:
     commands = [shlex.split(line) for line in outcome.stdout.splitlines()]
     assert all(command[0] == "OMP_NUM_THREADS=1" for command in commands)
     assert all(command[2:5] == ["-m", "amf_lightning", "fit"] for command in commands)
-    return read_comparison(CONFIGS / name), [command[5:] for command in commands]
+    return read_specification(CONFIGS / name), [command[5:] for command in commands]
 
 
 def under(key: str, names: set[str]) -> bool:
@@ -290,7 +290,7 @@ def test_strategies_differ_in_nothing_but_what_the_comparison_names(tmp_path: Pa
 
 @pytest.mark.parametrize("name", COMPARISONS)
 def test_pre_training_is_the_same_for_all_strategies_and_fits_what_follows(name: str) -> None:
-    comparison = read_comparison(CONFIGS / name)
+    comparison = read_specification(CONFIGS / name)
     assert comparison.baseline in comparison.strategies
     base = read_configuration(comparison.base)
     if comparison.pretrain is not None:

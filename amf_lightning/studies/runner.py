@@ -67,7 +67,7 @@ def execute(
                 del running[run]
                 seconds = time.monotonic() - since
                 if code == 0 and run.publish():
-                    run.note_making(seconds=round(seconds, 1) if fresh else None, version=version)
+                    run.note_process(seconds=round(seconds, 1) if fresh else None, version=version)
                     say(f"{run.name}: finished in {seconds:.0f} s")
                     if done and run in runs:
                         done(run)

@@ -18,7 +18,7 @@ _RESERVED = ("seed_everything", "trainer.default_root_dir", "config")
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Specification:
     """What a comparison file says."""
 
     base: Path
@@ -35,7 +35,7 @@ class Comparison:
     """What the number after the @ is in labels like Fisher@0.25, with its unit; it is drawn as an axis."""
 
 
-def read_comparison(path: Path) -> Comparison:
+def read_specification(path: Path) -> Specification:
     """Reads a comparison file.
 
     `strategies` is a mapping of labels to settings, or a list of settings, labelled by the class names of their
@@ -58,7 +58,7 @@ def read_comparison(path: Path) -> Comparison:
     baseline = str(content["baseline"])
     if baseline not in strategies:
         raise InputError(f"{path}: baseline '{baseline}' is not among the strategies: {', '.join(strategies)}.")
-    return Comparison(
+    return Specification(
         base=_beside(path, content["base"], "base"),
         baseline=baseline,
         strategies=strategies,
