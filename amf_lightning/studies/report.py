@@ -112,12 +112,12 @@ def _write(
     bands = {
         label: score_band([run for run in rows if run.strategy == label], summary.budget) for label in summary.seeds
     }
-    write_durably(output / "curves.png", png(bands_figure(_drawn(bands, summary.baseline))))
+    write_durably(output / "curves.png", png(bands_figure(_drawn(bands, summary.baseline)), small=True))
     if points := _sweep(summary):
         levels = {label: _means(summary, label) for label in summary.strategies if not setting_of(label)}
-        write_durably(output / "sweep.png", png(sweep_figure(points, levels, summary.sweep or "setting")))
+        write_durably(output / "sweep.png", png(sweep_figure(points, levels, summary.sweep or "setting"), small=True))
     if 0 < len(facts.asked) <= MOST_PAIRED:
-        write_durably(output / "allocation.png", png(counts_figure(facts.asked, summary.tasks)))
+        write_durably(output / "allocation.png", png(counts_figure(facts.asked, summary.tasks), small=True))
     write_durably(output / "summary.json", json.dumps(summary.to_json(), indent=1, allow_nan=False) + "\n")
     write_durably(output / "summary.md", summary_text(summary))
     return output / "summary.md"

@@ -102,6 +102,14 @@ def test_a_sweep_has_a_line_for_each_series_and_a_level_for_what_has_no_setting(
     pixels(figure)
 
 
+def test_a_small_file_shows_the_same_picture_in_fewer_bytes() -> None:
+    figure = bands_figure({label: band(0.1 * number) for number, label in enumerate("abcdef")})
+    whole, small = png(figure), png(figure, small=True)
+    assert len(small) < len(whole) / 2
+    before, after = (np.asarray(Image.open(BytesIO(file)).convert("RGB"), int) for file in (whole, small))
+    assert before.shape == after.shape and np.abs(before - after).mean() < 1
+
+
 def test_the_users_own_matplotlib_settings_and_figures_are_left_alone() -> None:
     before = dict(matplotlib.rcParams)
     png(curve())
