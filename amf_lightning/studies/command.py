@@ -96,7 +96,7 @@ def run_compare(args: Namespace, program: Sequence[str] = PROGRAM) -> int:
 
 
 def _picked(specification: Specification, runs: Sequence[Run], args: Namespace, program: Sequence[str]) -> Run:
-    """The run of an array index. It makes its pre-trained policy apart: others may need the same one now."""
+    """The run of an array index. It makes its pre-trained policy in a folder of its own: others may need it now."""
     index: int = args.array_index
     if not 0 <= index < len(runs):
         raise InputError(f"--array-index must lie between 0 and {len(runs) - 1} (seeds × strategies), got {index}.")
@@ -108,7 +108,7 @@ def _picked(specification: Specification, runs: Sequence[Run], args: Namespace, 
 
 
 def _check(archive: Archive, every: Sequence[Run], runs: Sequence[Run], drop: bool) -> None:
-    """Refuses, or drops, what is in folders and files under the names of the runs but is something else."""
+    """Refuses, or drops, rows of other settings under the names of the runs; refuses such folders."""
     for run in every:
         if conflict := archive.conflict(run):
             if not drop:

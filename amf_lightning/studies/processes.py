@@ -1,4 +1,4 @@
-"""How the process of a run comes to life: like any command, or forked from one that has imported everything."""
+"""Starts the process of a run: like any command, or forked from one that has imported everything."""
 
 import multiprocessing
 import os

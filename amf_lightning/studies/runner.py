@@ -82,7 +82,7 @@ def execute(
 
 
 def with_needs(runs: Sequence[Run]) -> list[Run]:
-    """What is not finished, with each pre-training before the first run that needs it."""
+    """The runs that are not finished, with each pre-training before the first run that needs it."""
     waiting = [run for run in runs if not run.finished()]
     needed = [needed for run in waiting for needed in (run.needs, run) if needed]
     return [run for run in dict.fromkeys(needed) if not run.finished()]

@@ -26,7 +26,7 @@ class Specification:
     baseline: str
     """Label of the strategy that the others are paired with."""
     strategies: Mapping[str, Mapping[str, Any]]
-    """For each label the settings that differ from the base, by dotted key."""
+    """For each label the settings that differ from the base, by dotted key; files that they name are put in."""
     pretrain: Path | None = None
     """Configuration that makes the pre-trained policy of each seed; None if the base names one for all seeds."""
     seeds: range | None = None
@@ -39,7 +39,8 @@ def read_specification(path: Path) -> Specification:
     """Reads a comparison file.
 
     `strategies` is a mapping of labels to settings, or a list of settings, labelled by the class names of their
-    selectors. Paths are relative to the file.
+    selectors. Paths are relative to the file. A setting that names a YAML file, e.g. `../retention/none.yaml`, stands
+    for its content.
 
     Raises:
         InputError: the file is missing, a key is unknown, or a value is not what it should be.

@@ -34,6 +34,20 @@ def test_paths_are_relative_to_the_file_and_labels_are_free(tmp_path: Path) -> N
     assert comparison.seeds == range(2, 4)
 
 
+def test_a_setting_may_name_a_file_beside_the_comparison_and_stands_for_its_content(tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "frozen.yaml").write_text("class_path: Freeze\ninit_args: {share: 0.5}")
+    part = {"class_path": "Freeze", "init_args": {"share": 0.5}}
+    named = {
+        "Uniform": {"retention": "parts/frozen.yaml"},
+        "Written out": {"retention": part},
+        "Other": {"a.b": "c.txt"},
+    }
+    strategies = read_specification(write(tmp_path, strategies=named)).strategies
+    assert strategies["Uniform"] == strategies["Written out"]
+    assert strategies["Other"] == {"a.b": "c.txt"}
+
+
 def test_strategies_without_labels_are_called_by_their_selectors(tmp_path: Path) -> None:
     strategies = [{"selector": "Uniform"}, {"selector": {"class_path": "my.package.Mine"}, "active.batch_size": 1}]
     assert list(read_specification(write(tmp_path, strategies=strategies)).strategies) == ["Uniform", "Mine"]
