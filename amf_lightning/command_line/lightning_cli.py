@@ -23,18 +23,20 @@ from amf_lightning.command_line.parser_errors import ArgumentParser
 from amf_lightning.command_line.parsing import PARSER, with_configurations
 from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
 from amf_lightning.errors import InputError, cause
+from amf_lightning.evaluation.evaluators import SimulatedEpisodes
 from amf_lightning.fine_tuning.active_sampling_callback import ActiveSampling
 from amf_lightning.fine_tuning.checkpoint_io import DurableCheckpointIO
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.reports.report_callback import RunReports
 from amf_lightning.reports.tables import evaluation_table
 
-PARTS = ("suite", "expert", "selector", "retention")
+PARTS = ("suite", "expert", "selector", "retention", "evaluation")
 """Keys of the catalogue that stand at the top of a configuration. A run needs each of them."""
 
 
 class Parser(ArgumentParser, LightningArgumentParser):
     """Lightning's parser with our errors and help."""
+
 
 WAITING = 75
 """Exit code of a run that waits for demonstrations: EX_TEMPFAIL, try again later."""
@@ -65,10 +67,15 @@ class CommandLine(LightningCLI):
         parser.add_argument("--threads", type=int, default=1, help="Threads of torch. Results depend on it.")
         for key in PARTS:
             parser.add_subclass_arguments(base_class(key), key)
+        parser.set_defaults(
+            {"evaluation": {"class_path": f"{SimulatedEpisodes.__module__}.{SimulatedEpisodes.__name__}"}}
+        )
         parser.add_lightning_class_args(ActiveSampling, "active")
         parser.add_lightning_class_args(RunReports, "reports")
         for target in ("model.suite", "data.suite", "active.suite", "reports.suite"):
             parser.link_arguments("suite", target, apply_on="instantiate")
+        for target in ("data.evaluation", "active.evaluation"):
+            parser.link_arguments("evaluation", target, apply_on="instantiate")
         parser.link_arguments("expert", "active.expert", apply_on="instantiate")
         parser.link_arguments("selector", "active.selector", apply_on="instantiate")
         parser.link_arguments("retention", "model.retention", apply_on="instantiate")
@@ -156,14 +163,20 @@ class CommandLine(LightningCLI):
             model.trained_on = sum(model.statistics.covers.values()) if model.statistics else 0
         else:
             model.check_checkpoint(Path(path))
+        evaluation = self._get(self.config_init, "evaluation")
+        if not isinstance(evaluation, SimulatedEpisodes):
+            raise InputError(
+                f"amf validate runs episodes, and evaluation is {type(evaluation).__name__}. Set evaluation: "
+                "SimulatedEpisodes; what a person reported is in the run's evaluation.json."
+            )
         with clean_start(self.folder) if self.trainer.is_global_zero else nullcontext():
             self.trainer.validate(model, ckpt_path=checkpoint, verbose=False, **kwargs)
-        evaluation, suite = model.evaluation, model.suite
-        if self.trainer.is_global_zero and evaluation is not None:
+        measured, suite = model.evaluation, model.suite
+        if self.trainer.is_global_zero and measured is not None:
             names = [task.name for task in suite.tasks]
             facts = self.folder.read_facts()
-            self.folder.write_evaluation(evaluation, names, suite.weights, **{**facts, "evaluated": path})
-            print(f"\n{path}\n\n{evaluation_table(evaluation, suite)}\n\nWritten: {self.folder.evaluation}")
+            self.folder.write_evaluation(measured, names, suite.weights, **{**facts, "evaluated": path})
+            print(f"\n{path}\n\n{evaluation_table(measured, suite)}\n\nWritten: {self.folder.evaluation}")
 
 
 class Fit(CommandLine):
