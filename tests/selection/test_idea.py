@@ -72,7 +72,7 @@ def test_a_trained_network_asks_for_what_it_was_not_trained_on(perfect: int) -> 
     optimiser = torch.optim.Adam(policy.parameters(), 3e-3)
     for _ in range(400):
         optimiser.zero_grad()
-        policy.loss(*rows).mean().backward()  # type: ignore[no-untyped-call]
+        policy.loss(rows).mean().backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     assert mean_success(policy, perfect) == 1
     assert mean_success(policy, 1 - perfect) == 0
