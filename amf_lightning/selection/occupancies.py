@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import ClassVar
 
@@ -278,19 +278,16 @@ def _pieces(trajectories: Sequence[Trajectory], task: Task, phase: float = 0.5) 
 
 
 def _blocks(pieces: Sequence[_Piece], states: int, context: SelectionContext, with_actions: bool) -> StateBlocks:
-    suite, policy = context.suite, context.policy
-    # Each trajectory once, though it may stand for many tasks.
-    trajectories = {id(piece.trajectory): piece.trajectory for piece in pieces}
-    starts = dict(zip(trajectories, accumulate((each.length for each in trajectories.values()), initial=0), strict=False))
+    distinct = {id(piece.trajectory): piece.trajectory for piece in pieces}
+    starts = dict(zip(distinct, accumulate((each.length for each in distinct.values()), initial=0), strict=False))
     kept = torch.cat([starts[id(p.trajectory)] + thinned_steps(p.trajectory.length, states, p.phase) for p in pieces])
-    cut = RecordedSteps(list(trajectories.values()), suite, policy.window)[kept].reshape(len(pieces), states)
+    cut = RecordedSteps(list(distinct.values()), context.suite, context.policy.window)[kept]
+    cut = (cut if with_actions else cut.without_actions()).reshape(len(pieces), states)
     tasks = torch.tensor([piece.task.index for piece in pieces])
-    contexts = suite.contexts[tasks][:, None].expand(-1, states, -1)
-    steps = Steps(cut.observations, tasks[:, None].expand(-1, states), contexts)
-    if with_actions:
-        steps = replace(steps, actions=cut.actions, mask=cut.mask)
+    contexts = context.suite.contexts[tasks][:, None].expand(-1, states, -1)
+    steps = Steps(cut.observations, tasks[:, None].expand(-1, states), contexts, cut.actions, cut.mask)
     return StateBlocks(
-        steps.to(policy.device),
+        steps.to(context.policy.device),
         tasks,
         torch.tensor([piece.weight for piece in pieces], dtype=torch.float64),
         torch.tensor([piece.task.horizon for piece in pieces], dtype=torch.float64),
