@@ -1,18 +1,23 @@
-"""Configurations that are made of others: one file names its base, and parts that lie in files of their own."""
+"""Configurations: how they are read, composed of others, told apart, and what makes two runs the same run.
 
-from collections.abc import Mapping
+One file names its base, and parts that lie in files of their own. Nothing here imports jsonargparse before a file is
+read: its YAML differs from that of `yaml` in what is a number (`1e-3` is one).
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import get_loader, set_loader
 
 from amf_lightning.errors import InputError
 from amf_lightning.shipped import shipped_folder
 
-MODE = "amf"
-"""Name of the parser mode in which configurations are composed."""
+NOT_IDENTITY = ("trainer", "active.budget", "reports", "ckpt_path", "config")
+"""Keys of a configuration that may change while the run stays the same run."""
 
 
 def find_configuration(name: str | Path) -> Path:
@@ -46,7 +51,7 @@ def read_configuration(path: Path, including: tuple[Path, ...] = ()) -> Any:
     if path.resolve() in including:
         raise InputError(f"{path} includes itself: {' -> '.join(str(step) for step in (*including, path.resolve()))}.")
     try:
-        content = _yaml(path.read_text())
+        content = parse_yaml(path.read_text())
     except OSError as error:
         raise InputError(f"The configuration {path} cannot be read: {error.strerror}.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -100,12 +105,81 @@ def _another_class(before: Mapping[str, Any], value: Mapping[str, Any]) -> bool:
     return "class_path" in value and value["class_path"] != before.get("class_path")
 
 
-def _load(text: str) -> Any:
-    """What jsonargparse calls, in the folder of the file, with its text; and with every single value."""
-    content = _yaml(text)
-    part = isinstance(content, str) and content.startswith("configs/")  # else it may be any name of a file
-    return compose(content, Path.cwd()) if part or isinstance(content, dict) else content
+def parse_yaml(text: str) -> Any:
+    """What a text of YAML says, as jsonargparse reads it.
+
+    Raises:
+        yaml.YAMLError: it is not YAML.
+    """
+    from jsonargparse import get_loader
+
+    return get_loader("yaml")(text)
 
 
-_yaml = get_loader("yaml")
-set_loader(MODE, _load, (yaml.YAMLError,))
+def leaves(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted keys with values as YAML and JSON both give them back, see `plain`; an empty mapping is a value.
+
+    >>> leaves({"a": {"x": 1, "y": {}}, "b": (2,)})
+    {'a.x': 1, 'a.y': {}, 'b': [2]}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat |= leaves(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = plain(value)
+    return flat
+
+
+def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes a run of this configuration that run: its leaves without `NOT_IDENTITY`.
+
+    >>> identity({"active": {"budget": 3, "batch_size": 1}, "trainer": {"devices": 2}})
+    {'active.batch_size': 1}
+    """
+    return {key: value for key, value in leaves(config).items() if not _may_change(key)}
+
+
+def _may_change(key: str) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in NOT_IDENTITY)
+
+
+def plain(value: Any, strict: bool = False) -> Any:
+    """Only what JSON and YAML have in common: NaN becomes null, which equals itself; paths and dates become their text.
+
+    Args:
+        value: mappings, sequences and single values.
+        strict: infinities become their text, too. The JSON of Python reads and writes them, that of others does not.
+
+    >>> plain({1: (float("nan"), float("inf"), Path("a/b"))}, strict=True)
+    {'1': [None, 'inf', 'a/b']}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry, strict) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry, strict) for entry in value]
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    if isinstance(value, float) and math.isinf(value):
+        return str(value) if strict else value
+    return str(value) if isinstance(value, Path | date) else value
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """The keys in which two settings differ, each with both values; those of `now` first, in its order.
+
+    None stands for a key that is not there, so an option that is left off equals one that did not exist yet: a newer
+    version goes on with the runs of an older one.
+    """
+    for key in {**now, **before}:
+        if before.get(key) != now.get(key):
+            yield key, before.get(key), now.get(key)
+
+
+def first_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
+    """The first key, in alphabetical order, in which two settings differ, with both values; see `differences`.
+
+    >>> first_difference({"a": 1, "b": 2}, {"a": 1, "b": 3, "c": 4})
+    ('b', 2, 3)
+    """
+    return min(differences(before, now), key=lambda difference: difference[0], default=None)

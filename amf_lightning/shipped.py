@@ -1,17 +1,13 @@
-"""Finds the configurations and checkpoints that travel with the package, by name; maintainers add to them.
-
-`python -m amf_lightning.shipped FILE NAME COMMAND` publishes a file, e.g. as `halfcheetah/expert.safetensors`.
-"""
+"""Finds the configurations and checkpoints that travel with the package, by name; maintainers add to them."""
 
 import hashlib
 import json
-import sys
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
 from amf_lightning.durable import write_durably
-from amf_lightning.errors import InputError
+from amf_lightning.errors import InputError, moved
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -88,6 +84,4 @@ def publish(file: Path, name: str, command: str) -> Path:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 4:
-        sys.exit(__doc__)
-    publish(Path(sys.argv[1]), sys.argv[2], sys.argv[3])
+    moved("publish")

@@ -26,7 +26,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
-from amf_lightning.command_line.lightning_cli import main as amf
+from amf_lightning.command_line.main import main as amf
 from amf_lightning.demonstrations.batches import BLOCK, RoundBatches, Rows, Shards, demonstration_rows
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.fine_tuning.round import take_steps

@@ -12,7 +12,7 @@ import torch
 import yaml
 from tiny_runs import PROCESSES
 
-from amf_lightning.command_line.lightning_cli import main
+from amf_lightning.command_line.main import main
 from amf_lightning.configuration import merge
 
 TESTS = Path(__file__).resolve().parent
@@ -67,7 +67,7 @@ def fresh(*arguments: str | Path, cwd: Path) -> Outcome:
     done = subprocess.run(
         [sys.executable, "-m", "amf_lightning", *map(str, arguments)],
         cwd=cwd,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS)},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)])},
         capture_output=True,
         text=True,
         timeout=240,

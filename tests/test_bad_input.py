@@ -148,7 +148,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "includes itself": ("fit --config itself.yaml", "itself.yaml includes itself"),
     "base missing": ("fit --config without_base.yaml", "nowhere.yaml"),
     "nothing said": ("fit", "The key 'suite' is missing. Start from a shipped file"),
-    "no subcommand": ("", "{fit,validate,compare}"),
+    "no subcommand": ("", "one of fit, validate, compare"),
     "unknown subcommand": ("fti --config tiny.yaml", "Did you mean 'fit'"),
     "config before the subcommand": ("--config tiny.yaml fit", "amf fit --config FILE"),
     "rounds set by hand": ("fit --config tiny.yaml --trainer.max_epochs 7", "trainer.max_epochs follows from active.b"),

@@ -24,6 +24,16 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
             ("--rounds", "2", "--steps", "150"),
             {"amf", "bare", "step", "lightning", "ratio", "step_ratio", "lightning_ratio"},
         ),
+        (
+            "startup",
+            ("--repetitions", "1"),
+            {"ratio"}
+            | {
+                f"{name}{suffix}"
+                for name in ("bare", "fit_help", "fit_start", "help", "status", "completion")
+                for suffix in ("", "_clock")
+            },
+        ),
     ],
 )
 def test_a_benchmark_prints_a_table_and_writes_its_numbers(

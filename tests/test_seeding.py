@@ -39,4 +39,4 @@ def test_numbers_have_the_distribution_that_is_asked_for() -> None:
     normal, uniform = generators.normal(5), generators.uniform()
     assert normal.shape == (2000, 5) and uniform.shape == (2000,)
     assert abs(float(normal.mean())) < 0.04 and abs(float(normal.std()) - 1) < 0.03
-    assert 0 <= float(uniform.min()) and float(uniform.max()) < 1 and abs(float(uniform.mean()) - 0.5) < 0.03
+    assert float(uniform.min()) >= 0 and float(uniform.max()) < 1 and abs(float(uniform.mean()) - 0.5) < 0.03

@@ -15,7 +15,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 import amf_lightning
-from amf_lightning.command_line.lightning_cli import main
+from amf_lightning.command_line.main import main
 from amf_lightning.shipped import checkpoint_path, manifest, shipped_folder
 
 package = Path(amf_lightning.__file__).parent

@@ -12,15 +12,14 @@ import torch
 import yaml
 
 from amf_lightning.campaign.run_folder import RunFolder
-from amf_lightning.command_line.lightning_cli import main
+from amf_lightning.command_line.main import main
 from amf_lightning.configuration import merge
+from amf_lightning.studies.processes import application
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 PROCESSES = multiprocessing.get_context("forkserver")
 # The server imports these once and never computes anything, so its children are as good as fresh processes.
-PROCESSES.set_forkserver_preload(
-    ["amf_lightning.command_line.lightning_cli", "torch.utils.tensorboard", "matplotlib.backends.backend_agg"]
-)
+PROCESSES.set_forkserver_preload(application())
 
 TINY: dict[str, Any] = {
     "config": str(CONFIGS / "base.yaml"),

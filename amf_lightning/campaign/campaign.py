@@ -132,9 +132,10 @@ class Campaign:
 
         suite, store = self.suite, self._store
         task = suite.task(trajectory.task)
-        self._check(Episode(task, trajectory.seed), trajectory)
+        seed = 0 if trajectory.seed is None else trajectory.seed  # nothing reads the seed of what is there
+        self._check(Episode(task, seed), trajectory)
         number = self.ledger.record_unasked(
-            task.name, task.index, len(suite.tasks), trajectory.seed, lambda number: store.write(number, trajectory)
+            task.name, task.index, len(suite.tasks), seed, lambda number: store.write(number, trajectory)
         )
         return self._request(number)
 

@@ -10,7 +10,7 @@ from amf_lightning.errors import InputError
 from amf_lightning.seeding import Purpose, keyed_seed
 from amf_lightning.selection.context import SelectionContext, Selector
 from amf_lightning.simulation.rollout import rollout
-from amf_lightning.tasks.actor import Actor
+from amf_lightning.tasks.controller import Acting
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 
@@ -99,7 +99,7 @@ class _Simulated:
         self._rollout = None if learner is None else learner.rollout
         self.steps = 0
 
-    def __call__(self, actor: Actor, episodes: Sequence[Episode]) -> list[Trajectory]:
+    def __call__(self, actor: Acting, episodes: Sequence[Episode]) -> list[Trajectory]:
         run = self._rollout
         trajectories = rollout(actor, self._suite, episodes) if run is None else run(actor, episodes)
         self.steps += sum(trajectory.length for trajectory in trajectories)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from amf_lightning.evaluation.scores import Evaluation
     from amf_lightning.policies.protocol import Policy
     from amf_lightning.policies.statistics import FeatureStatistics
-    from amf_lightning.tasks.actor import Actor
+    from amf_lightning.tasks.actor import Acting
     from amf_lightning.tasks.task import Episode, TaskSuite
     from amf_lightning.tasks.trajectory import Trajectory
 
@@ -43,7 +43,7 @@ class Learner:
     """All of this run, the first before any demonstration."""
     lookahead: LooksAhead | None = None
     """Tries tasks out, for `Oracle`."""
-    rollout: "Callable[[Actor, Sequence[Episode]], list[Trajectory]] | None" = None
+    rollout: "Callable[[Acting, Sequence[Episode]], list[Trajectory]] | None" = None
     """Runs episodes; None is the simulator of the suite."""
 
     @classmethod

@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from amf_lightning.campaign.request import Request, scores_from_json, scores_to_json
+from amf_lightning.configuration import differences, identity, plain
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # it imports torch, which reading the folder of a run can do without
     from amf_lightning.evaluation.scores import Evaluation
 
 MEAN = "mean"
 """What stands in the column `task` of the row that averages over tasks."""
 CURVE_COLUMNS = ("demonstrations", "task", "return", "success", "score")
-NOT_IDENTITY = ("trainer", "active.budget", "reports", "ckpt_path", "config")
-"""Keys of a configuration that may change while the run stays the same run."""
 
 
 @dataclass(frozen=True)
@@ -137,12 +136,14 @@ class RunFolder:
         """
         rows = [] if evaluation is None else list(_rows(evaluation, task_names, weights))
         tasks = {
-            row.task: _plain({"return": row.episode_return, "success": row.success, "score": row.score}) for row in rows
+            row.task: plain({"return": row.episode_return, "success": row.success, "score": row.score}, strict=True)
+            for row in rows
         }
         mean = tasks.pop(MEAN, None)
         number = facts.get("trained_on", 0) if evaluation is None else evaluation.demonstrations
         ours = {"demonstrations": number, "tasks": tasks, "mean": mean}
-        write_durably(self.evaluation, json.dumps({**ours, **_plain(facts), **ours}, indent=2, allow_nan=False) + "\n")
+        content = {**ours, **plain(facts, strict=True), **ours}
+        write_durably(self.evaluation, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
     def check_identity(self, config: Mapping[str, Any]) -> None:
         """Makes sure that this folder is empty of runs, or holds the run of this configuration.
@@ -151,7 +152,7 @@ class RunFolder:
         run writes: it would be overwritten. So `config.yaml` must be the first file that a run writes.
 
         Args:
-            config: the resolved configuration in plain types. `NOT_IDENTITY` is left out of the comparison.
+            config: the resolved configuration in plain types; `identity` says what of it is compared.
 
         Raises:
             InputError: another run is in the folder (names the keys that differ, with both values), or something
@@ -164,10 +165,8 @@ class RunFolder:
                     "overwrite. Choose another folder with --trainer.default_root_dir, or move these files away."
                 )
             return
-        there, here = self._read_config(), dict(_leaves(config))
-        # An option that is left off and one that did not exist yet are the same: a newer version goes on with old runs.
-        keys = [key for key in {**here, **there} if not _ignored(key) and there.get(key) != here.get(key)]
-        if keys:
+        there, here = self._identity(), identity(config)
+        if keys := [key for key, _, _ in differences(there, here)]:
             shown = "; ".join(f"{key} is {_show(there, key)} there and {_show(here, key)} here" for key in keys[:3])
             more = f"; and {len(keys) - 3} more keys differ" if len(keys) > 3 else ""
             raise InputError(
@@ -219,14 +218,15 @@ class RunFolder:
         tops = sorted({self.path / path.relative_to(self.path).parts[0] for path in ours})
         return [top for top in tops if (any(top.iterdir()) if top.is_dir() else top.exists())]
 
-    def _read_config(self) -> dict[str, Any]:
+    def _identity(self) -> dict[str, Any]:
+        """What the configuration in this folder says that makes the run what it is."""
         try:
             config = yaml.safe_load(self.config.read_text())
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise InputError(f"{self.config} cannot be read as YAML, so its folder is refused: {error}") from error
         if not isinstance(config, dict):
             raise InputError(f"{self.config} is not the configuration of a run. Choose another folder.")
-        return dict(_leaves(config))
+        return identity(config)
 
     def _job(self, line: str, number: int) -> Request:
         try:
@@ -265,30 +265,6 @@ def _rows(evaluation: "Evaluation", task_names: Sequence[str], weights: Sequence
         yield CurveRow(number, name, *values)
     means = (weighted_mean(evaluation.returns, weights), weighted_mean(evaluation.successes, weights))
     yield CurveRow(number, MEAN, *means, evaluation.mean_score)
-
-
-def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys with values as YAML would give them back; an empty mapping is a value."""
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", _plain(value)
-
-
-def _plain(value: Any) -> Any:
-    """Only what JSON and YAML have in common: NaN becomes null, other odd values their text."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else str(value)
-    return str(value) if isinstance(value, Path) else value
-
-
-def _ignored(key: str) -> bool:
-    return any(key == name or key.startswith(f"{name}.") for name in NOT_IDENTITY)
 
 
 def _show(leaves: Mapping[str, Any], key: str) -> str:

@@ -1,12 +1,8 @@
-"""The command line: `amf fit`, `amf validate`, `amf compare`."""
+"""`amf fit` and `amf validate`: LightningCLI with this package's parts as keys of its own."""
 
 import logging
-import os
-import sys
 import warnings
-from collections.abc import Sequence
 from contextlib import nullcontext
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,62 +15,35 @@ from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
-# Imported so that their classes can be named in a configuration without a path.
-import amf_lightning.experts.limited
-import amf_lightning.experts.metaworld
-import amf_lightning.experts.own
-import amf_lightning.experts.recorded
-import amf_lightning.experts.scripted
-import amf_lightning.experts.stable_baselines3
-import amf_lightning.experts.state_dict
-import amf_lightning.experts.trained
-import amf_lightning.policies.categorical
-import amf_lightning.policies.gaussian_process
-import amf_lightning.retention.adaptive
-import amf_lightning.retention.distillation
-import amf_lightning.retention.frozen
-import amf_lightning.retention.isolation
-import amf_lightning.retention.penalties
-import amf_lightning.selection.baselines
-import amf_lightning.selection.ensemble
-import amf_lightning.selection.informed
-import amf_lightning.selection.privileged
-import amf_lightning.suites.designed
-import amf_lightning.suites.gymnasium_suite
-import amf_lightning.suites.halfcheetah
-import amf_lightning.suites.humanoid
-import amf_lightning.suites.integrator
-import amf_lightning.suites.metaworld
-import amf_lightning.uncertainty.kernels
-import amf_lightning.uncertainty.policy_belief
-import amf_lightning.uncertainty.projected_gradient  # noqa: F401
 from amf_lightning.campaign.clean_start import clean_start
 from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.campaign.stopping import rounds_of
+from amf_lightning.catalogue import base_class
 from amf_lightning.command_line.parser_errors import ArgumentParser
-from amf_lightning.configuration import MODE, find_configuration, read_configuration
+from amf_lightning.command_line.parsing import PARSER, with_configurations
 from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
 from amf_lightning.errors import InputError, cause
-from amf_lightning.experts.expert import Expert
+from amf_lightning.evaluation.evaluators import SimulatedEpisodes
 from amf_lightning.fine_tuning.active_sampling_callback import ActiveSampling
 from amf_lightning.fine_tuning.checkpoint_io import DurableCheckpointIO
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.reports.report_callback import RunReports
 from amf_lightning.reports.tables import evaluation_table
-from amf_lightning.retention.retention import Retention
-from amf_lightning.selection.context import Selector
-from amf_lightning.studies.command import add_compare_arguments, run_compare
-from amf_lightning.tasks.task import TaskSuite
 
-# Lightning takes `--trainer.max_epoch` silently for max_epochs if abbreviations are allowed.
-PARSER: dict[str, Any] = {"allow_abbrev": False, "parser_mode": MODE}
+PARTS = ("suite", "expert", "selector", "retention", "evaluation")
+"""Keys of the catalogue that stand at the top of a configuration. A run needs each of them."""
+
+
+class Parser(ArgumentParser, LightningArgumentParser):
+    """Lightning's parser with our errors and help."""
+
 
 WAITING = 75
 """Exit code of a run that waits for demonstrations: EX_TEMPFAIL, try again later."""
 
 
 class CommandLine(LightningCLI):
-    """LightningCLI with this package's parts as top-level keys and `compare` as one more subcommand."""
+    """LightningCLI with this package's parts as top-level keys. A subclass is one command: only its parser is made."""
 
     def __init__(self, args: list[str]) -> None:
         super().__init__(
@@ -82,7 +51,7 @@ class CommandLine(LightningCLI):
             DemonstrationDataModule,
             save_config_callback=None,
             seed_everything_default=0,
-            parser_class=ArgumentParser,
+            parser_class=Parser,
             parser_kwargs={
                 **PARSER,
                 "prog": "amf",
@@ -94,28 +63,19 @@ class CommandLine(LightningCLI):
             args=args,
         )
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        return {
-            "fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule", "weights_only"},
-            "validate": {"model", "dataloaders", "datamodule", "verbose", "weights_only"},
-        }
-
-    def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
-        super()._add_subcommands(parser, **kwargs)
-        compare = ArgumentParser(**PARSER, description="Compare strategies over seeds.")
-        add_compare_arguments(compare)
-        assert parser._subcommands_action is not None
-        parser._subcommands_action.add_subcommand("compare", compare, help="Compare strategies over seeds.")
-
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--threads", type=int, default=1, help="Threads of torch. Results depend on it.")
-        for base, key in ((TaskSuite, "suite"), (Expert, "expert"), (Selector, "selector"), (Retention, "retention")):
-            parser.add_subclass_arguments(base, key)
+        for key in PARTS:
+            parser.add_subclass_arguments(base_class(key), key)
+        parser.set_defaults(
+            {"evaluation": {"class_path": f"{SimulatedEpisodes.__module__}.{SimulatedEpisodes.__name__}"}}
+        )
         parser.add_lightning_class_args(ActiveSampling, "active")
         parser.add_lightning_class_args(RunReports, "reports")
         for target in ("model.suite", "data.suite", "active.suite", "reports.suite"):
             parser.link_arguments("suite", target, apply_on="instantiate")
+        for target in ("data.evaluation", "active.evaluation"):
+            parser.link_arguments("evaluation", target, apply_on="instantiate")
         parser.link_arguments("expert", "active.expert", apply_on="instantiate")
         parser.link_arguments("selector", "active.selector", apply_on="instantiate")
         parser.link_arguments("retention", "model.retention", apply_on="instantiate")
@@ -131,15 +91,9 @@ class CommandLine(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Lightning would let a checkpoint's hyper-parameters override the command line."""
 
-    def _set_seed(self) -> None:
-        if self.subcommand != "compare":
-            super()._set_seed()
-
     def before_instantiate_classes(self) -> None:
-        if self.subcommand == "compare":
-            return
         config = self.config[self.subcommand]
-        for key in ("suite", "expert", "selector", "retention"):
+        for key in PARTS:
             if config[key] is None:
                 raise InputError(
                     f"The key '{key}' is missing. Start from a shipped file: --config configs/halfcheetah.yaml"
@@ -155,10 +109,6 @@ class CommandLine(LightningCLI):
         self.resolved = {key: value for key, value in resolved.items() if key not in ("config", "ckpt_path")}
         if self.subcommand == "fit" or self.folder.config.is_file():
             self.folder.check_identity(self.resolved)
-
-    def instantiate_classes(self) -> None:
-        if self.subcommand != "compare":
-            super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         given = self.config_init[self.subcommand].trainer
@@ -213,19 +163,36 @@ class CommandLine(LightningCLI):
             model.trained_on = sum(model.statistics.covers.values()) if model.statistics else 0
         else:
             model.check_checkpoint(Path(path))
+        evaluation = self._get(self.config_init, "evaluation")
+        if not isinstance(evaluation, SimulatedEpisodes):
+            raise InputError(
+                f"amf validate runs episodes, and evaluation is {type(evaluation).__name__}. Set evaluation: "
+                "SimulatedEpisodes; what a person reported is in the run's evaluation.json."
+            )
         with clean_start(self.folder) if self.trainer.is_global_zero else nullcontext():
             self.trainer.validate(model, ckpt_path=checkpoint, verbose=False, **kwargs)
-        evaluation, suite = model.evaluation, model.suite
-        if self.trainer.is_global_zero and evaluation is not None:
+        measured, suite = model.evaluation, model.suite
+        if self.trainer.is_global_zero and measured is not None:
             names = [task.name for task in suite.tasks]
             facts = self.folder.read_facts()
-            self.folder.write_evaluation(evaluation, names, suite.weights, **{**facts, "evaluated": path})
-            print(f"\n{path}\n\n{evaluation_table(evaluation, suite)}\n\nWritten: {self.folder.evaluation}")
+            self.folder.write_evaluation(measured, names, suite.weights, **{**facts, "evaluated": path})
+            print(f"\n{path}\n\n{evaluation_table(measured, suite)}\n\nWritten: {self.folder.evaluation}")
 
-    def _run_subcommand(self, subcommand: str) -> None:
-        if subcommand == "compare":
-            raise SystemExit(run_compare(self.config.compare))
-        super()._run_subcommand(subcommand)
+
+class Fit(CommandLine):
+    """`amf fit`."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        return {"fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule", "weights_only"}}
+
+
+class Validate(CommandLine):
+    """`amf validate`."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        return {"validate": {"model", "dataloaders", "datamodule", "verbose", "weights_only"}}
 
 
 def _seed(value: bool | int) -> int:
@@ -256,8 +223,12 @@ def _runs_of(config: Any) -> Path:
     return Path("runs") / (Path(files[-1]).stem if files else "command-line")
 
 
-def main(args: Sequence[str] | None = None) -> None:
-    """Entry point of `amf` and `python -m amf_lightning`."""
+def main(arguments: list[str]) -> None:
+    """Runs `fit` or `validate`, whichever is the first argument.
+
+    Raises:
+        InputError: what Lightning, too, calls a mistake of the user.
+    """
     warnings.filterwarnings("ignore", "LightningCLI's args parameter")  # they are those of sys.argv
     warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*")  # lightning 2.6 with torch 2.13
     warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")  # a run that is continued
@@ -266,32 +237,11 @@ def main(args: Sequence[str] | None = None) -> None:
     warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the epoch ended")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)  # devices, advertisements
     logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # so that a class of the user's own in this folder can be named
+    command = {"fit": Fit, "validate": Validate}[arguments[0]]
     try:
-        CommandLine(_with_configurations(sys.argv[1:] if args is None else args))
+        command(with_configurations(arguments))
     except Exception as error:
-        if (given := cause(error, InputError, MisconfigurationException)) is None:
-            raise
-        if int(os.environ.get("LOCAL_RANK", "0")) == 0:  # every rank fails alike; one says so
-            sys.stderr.write(f"amf: {given}\n")
-        raise SystemExit(2) from None
-
-
-def _with_configurations(args: Sequence[str]) -> list[str]:
-    """Puts in where each configuration is, so that shipped ones are found in any folder, and reads it.
-
-    jsonargparse would read it anyway, but say of a damaged file neither its name nor what was expected.
-    """
-    if "compare" in args[:1]:
-        return list(args)
-    resolved = [*args[:1]]
-    for before, argument in pairwise(args):
-        prefix = "--config=" if argument.startswith("--config=") else ""
-        if prefix or before in ("--config", "-c"):
-            path = find_configuration(argument.removeprefix(prefix))
-            if not isinstance(read_configuration(path), dict):
-                raise InputError(f"{path} must hold a mapping of keys to values, e.g. suite: HalfCheetahVelocity.")
-            argument = f"{prefix}{path}"
-        resolved.append(argument)
-    return resolved
+        mistake = cause(error, InputError, MisconfigurationException)
+        if isinstance(mistake, MisconfigurationException):
+            raise InputError(str(mistake)) from error
+        raise

@@ -1,40 +1,18 @@
 """Command-line errors a person can act on: one short paragraph, the nearest valid name, no usage dump."""
 
+import argparse
 import inspect
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
-from lightning.pytorch.cli import LightningArgumentParser
-from torch.optim import Optimizer
+import jsonargparse
 
-from amf_lightning.experts.expert import Expert
-from amf_lightning.policies.protocol import Policy
-from amf_lightning.retention.importance import Importance
-from amf_lightning.retention.retention import Retention
-from amf_lightning.selection.context import Selector
-from amf_lightning.selection.information_gain import Aggregate
-from amf_lightning.selection.occupancies import Occupancy
-from amf_lightning.suites.gymnasium_suite import GymnasiumTask
-from amf_lightning.tasks.task import TaskSuite
-from amf_lightning.uncertainty.embeddings import Embedding
-
-KINDS: dict[str, type] = {
-    "suite": TaskSuite,
-    "expert": Expert,
-    "policy": Policy,
-    "optimizer": Optimizer,
-    "selector": Selector,
-    "embedding": Embedding,
-    "occupancy": Occupancy,
-    "aggregate": Aggregate,
-    "retention": Retention,
-    "parts": Retention,
-    "importance": Importance,
-}
-"""What can be chosen by class name in a configuration, by the last part of its key."""
+import amf_lightning
+from amf_lightning.catalogue import KINDS, base_class, classes, load_all, part_of
 
 _LINK = re.compile(r"Call to compute_fn of link .*? failed: ")
 _LINKED = re.compile(r"argument (?:\w+\()?([\w., ]+?)\)? --> ([\w., ]+): invalid")
@@ -60,13 +38,37 @@ _SUBCOMMAND = re.compile(r"invalid choice: '(.*?)' \(choose from (.*?)\)")
 _MOST = 400
 
 
-class ArgumentParser(LightningArgumentParser):
-    """Lightning's parser with errors that name the nearest valid key or class."""
+class ArgumentParser(jsonargparse.ArgumentParser):
+    """A parser with errors that name the nearest valid key or class, and a help that says what can be chosen."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Prints what is wrong and exits with code 2."""
         sys.stderr.write(f"amf: {explain(message, self)}\n")
         raise SystemExit(2)
+
+    def dump(self, *args: Any, **kwargs: Any) -> str:
+        """The configuration as text. jsonargparse gives a class the shortest path that it can be imported by.
+
+        That would be `amf_lightning.Uniform` for a class of the public interface: the same class would be called
+        otherwise than in older run folders, and its run be refused as another one.
+        """
+        return str(re.sub(r"\bamf_lightning\.([A-Z]\w*)(?![\w.])", _defined_in, super().dump(*args, **kwargs)))
+
+    def format_help(self, formatter: argparse.HelpFormatter | None = None) -> str:
+        """The help of jsonargparse, which lists only what is imported, with the names in the catalogue."""
+        # A linked key, where nobody chooses, is in no group.
+        for action in [action for group in self._action_groups for action in group._group_actions]:
+            if isinstance(action.dest, str) and (key := part_of(action.dest)) and classes(key):
+                choices = f"One of {', '.join(classes(key))}, or the import path of a class of your own."
+                if choices not in (action.help or ""):
+                    action.help = f"{(action.help or '').rstrip('. ')}. {choices}".lstrip(". ")
+        return super().format_help(formatter)
+
+
+def _defined_in(match: re.Match[str]) -> str:
+    """The full path of a class of the public interface; other text is left as it is."""
+    place = amf_lightning.PLACES.get(match[1])
+    return f"amf_lightning.{place}.{match[1]}" if place else match[0]
 
 
 def explain(message: str, parser: Any) -> str:
@@ -80,7 +82,8 @@ def explain(message: str, parser: Any) -> str:
         return "Options come after the subcommand: amf fit --config FILE."
     if (key := _KEY.search(flat)) and (better := _explain_class(flat, key[1]) or _explain_value(flat, key[1])):
         return better
-    known = [*_keys(parser), *_options()]
+    keys = list(_keys(parser))
+    known = [*keys, *_options(keys)]
     names = dict.fromkeys(name for pattern in _UNKNOWN for name in pattern.findall(flat))
     # What follows the dot of an unknown option is its value's own: `option.goal` is a mistake in `option`.
     groups = {key.partition(".")[0] for key in known}
@@ -94,14 +97,12 @@ def _explain_class(flat: str, key: str) -> str | None:
     absent, other = _first(_NO_CLASS, flat), _first(_OTHER_CLASS, flat)
     if not (found := absent or other):
         return None
-    name, kind = found[1], KINDS.get(key.rpartition(".")[2])
+    name, part = found[1], part_of(key)
     short = name.rpartition(".")[2]
-    ours = {cls.__name__ for base in KINDS.values() for cls in _subclasses(base)}
     wrong = f"There is no class '{name}'"
-    if kind and (other or short in ours):
-        wrong = f"'{name}' is no {kind.__name__}"
-    choices = sorted(cls.__name__ for cls in _subclasses(kind)) if kind else []
-    return f"{wrong} (key '{key}'). {_nearest(short, choices) or 'Give an import path.'}"
+    if part and (other or any(short in choices(other_part) for other_part in KINDS)):
+        wrong = f"'{name}' is no {KINDS[part].base.partition(':')[2]}"
+    return f"{wrong} (key '{key}'). {_nearest(short, choices(part) if part else []) or 'Give an import path.'}"
 
 
 def _explain_value(flat: str, key: str) -> str | None:
@@ -139,18 +140,38 @@ def _keys(parser: Any) -> Iterator[str]:
                 yield from _keys(subparser)
 
 
-def _options() -> Iterator[str]:
-    """Names of the options of every class that can be chosen."""
-    for kind in KINDS.values():
-        for cls in _subclasses(kind):
-            yield from inspect.signature(cls).parameters
-    yield from inspect.signature(GymnasiumTask).parameters
+def _options(keys: Sequence[str]) -> Iterator[str]:
+    """Names of the options of every class that can be chosen; none if nothing can be chosen."""
+    if not any(map(part_of, keys)):
+        return
+    for part in KINDS:
+        imported = {cls.__name__: cls for cls in _subclasses(base_class(part))}
+        for cls in {**imported, **load_all(part)}.values():
+            for name, parameter in inspect.signature(cls).parameters.items():
+                yield name
+                yield from _fields(parameter.annotation)
+
+
+def _fields(annotation: Any) -> Iterator[str]:
+    """Names of the fields of the dataclasses in an annotation, e.g. of `Sequence[GymnasiumTask]`."""
+    if isinstance(annotation, type) and is_dataclass(annotation):
+        yield from (field.name for field in fields(annotation))
+    for argument in get_args(annotation):
+        yield from _fields(argument)
+
+
+def choices(key: str) -> list[str]:
+    """Short names of the classes that may stand under `key`: those of the catalogue, and what else is imported."""
+    module, _, name = KINDS[key].base.partition(":")
+    base = getattr(sys.modules.get(module), name, None)
+    others = [] if base is None else [cls.__name__ for cls in _subclasses(base)]
+    return sorted({*classes(key), *others})
 
 
 def _subclasses(base: type) -> Iterator[type]:
-    """Classes that can be chosen; those of torch that are private are left out."""
+    """Classes that can be chosen, of those that are imported: not the private ones of torch, nor lazy defaults."""
     subclasses: list[type] = base.__subclasses__()
     for cls in subclasses:
-        if not inspect.isabstract(cls) and not cls.__name__.startswith("_"):
+        if not inspect.isabstract(cls) and not cls.__name__.startswith(("_", "LazyInstance_")):
             yield cls
         yield from _subclasses(cls)

@@ -1,19 +1,23 @@
 """The data of a run: demonstrations as they come in, and the episodes of the evaluation."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from lightning import LightningDataModule
 
 from amf_lightning.demonstrations.batches import RoundBatches, Rows, Shards
 from amf_lightning.errors import InputError
-from amf_lightning.seeding import Purpose, keyed_seed
-from amf_lightning.tasks.task import Episode, TaskSuite
+from amf_lightning.tasks.task import EvaluationJob, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 
-EvaluationJob = tuple[int, Episode]
-"""Number of the episode within its task, and the episode."""
+
+class EpisodeSource(Protocol):
+    """Says which episodes an evaluation consists of."""
+
+    def episodes(self, suite: TaskSuite, per_task: int, seed: int) -> list[EvaluationJob]:
+        """Of every task of the suite, `per_task` each; none if nothing is simulated."""
+        ...
 
 
 class DemonstrationDataModule(LightningDataModule):
@@ -21,6 +25,7 @@ class DemonstrationDataModule(LightningDataModule):
 
     Args:
         suite: given by the top-level key `suite`.
+        evaluation: given by the top-level key `evaluation`.
         batch_size: state-action pairs in a global minibatch, whatever the number of processes, and as many again of
             what the retention replays.
         steps_per_round: optimiser steps in each round, whatever the amount of data.
@@ -34,6 +39,7 @@ class DemonstrationDataModule(LightningDataModule):
     def __init__(
         self,
         suite: TaskSuite,
+        evaluation: EpisodeSource,
         batch_size: int = 128,
         steps_per_round: int = 400,
         balance_tasks: bool = False,
@@ -52,6 +58,7 @@ class DemonstrationDataModule(LightningDataModule):
         if accumulate_grad_batches < 1:
             raise InputError(f"trainer.accumulate_grad_batches is {accumulate_grad_batches}; it must be at least 1.")
         self.suite = suite
+        self.evaluation = evaluation
         self.batch_size = batch_size
         self.steps_per_round = steps_per_round
         self.balance_tasks = balance_tasks
@@ -76,14 +83,12 @@ class DemonstrationDataModule(LightningDataModule):
             seed=self.seed,
         )
 
-    def val_dataloader(self) -> "EpisodeChunks":
-        """This rank's part of the evaluation."""
+    def val_dataloader(self) -> "EpisodeChunks | list[Any]":
+        """This rank's part of the evaluation; an empty list where nothing is simulated."""
         assert self.trainer is not None
-        jobs = [
-            (number, Episode(task, keyed_seed(self.seed, Purpose.EVALUATE, task.index, number)))
-            for task in self.suite.tasks
-            for number in range(self.evaluation_episodes)
-        ]
+        jobs = self.evaluation.episodes(self.suite, self.evaluation_episodes, self.seed)
+        if not jobs:
+            return []  # Lightning then validates nothing
         return EpisodeChunks(jobs[self.trainer.global_rank :: self.trainer.world_size])
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:

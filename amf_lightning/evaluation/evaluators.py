@@ -10,10 +10,8 @@ from amf_lightning.errors import InputError
 from amf_lightning.evaluation.scores import Evaluation, check_scorable, weighted_mean
 from amf_lightning.needs import Need, Part
 from amf_lightning.seeding import Purpose, keyed_seed
-from amf_lightning.tasks.task import Episode, TaskSuite
+from amf_lightning.tasks.task import Episode, EvaluationJob, TaskSuite
 
-EvaluationJob = tuple[int, Episode]
-"""Number of the episode within its task, and the episode."""
 REPORTED = "outcomes.jsonl"
 """Name of the file in a run folder that `ReportedEpisodes` reads."""
 

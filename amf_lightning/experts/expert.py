@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from amf_lightning.errors import InputError
+from amf_lightning.needs import Need, Part
 from amf_lightning.seeding import Purpose, keyed_seed
 from amf_lightning.simulation.rollout import rollout
 from amf_lightning.tasks.controller import Acting, Controlled, Controller, Memoryless
@@ -13,12 +14,17 @@ from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 
 
-class Expert(ABC):
+class Expert(Part, ABC):
     """Demonstrates tasks on request."""
 
     side_by_side: bool = False
     """Whether it is asked for all demonstrations of a round in one call, which is faster where they are simulated. Else
     it is asked for one at a time, and each is on the disk before the next one begins: a person shows nothing twice."""
+
+    @property
+    def card_text(self) -> str:
+        """What the expert is and how it was made, in Markdown: the end of a sentence on its card, `expert.md`."""
+        return f"{type(self).__name__}."
 
     @abstractmethod
     def demonstrate(
@@ -68,6 +74,8 @@ class ActingExpert(Expert):
     """
 
     side_by_side = True
+    needs = (Need.SIMULATOR,)
+    instead = "Choose RecordedExpert, or an expert of yours that demonstrates without one."
 
     def __init__(self, noise: float = 0.0, successes_only: bool = True, max_attempts: int = 5) -> None:
         if noise < 0 or max_attempts < 1:

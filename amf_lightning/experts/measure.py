@@ -1,34 +1,14 @@
-"""`python -m amf_lightning.experts.measure`: returns of random actions and of an expert, task by task.
+"""Returns of random actions and of an expert, task by task; `amf measure` is the command."""
 
-Of a run's configuration, `--config FILE`, or of a suite and weights that are named. What `--output` writes can be given
-to the suite as its `reference`.
-With `--publish` the numbers go beside the shipped weights: `reference.json`, which scores are normalised by, and a
-card, `expert.md`, for people.
-"""
-
-import argparse
-import json
-import shlex
-import sys
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
-from jsonargparse import ArgumentParser
 
-from amf_lightning.configuration import find_configuration, read_configuration
-from amf_lightning.durable import write_durably
-from amf_lightning.errors import InputError, cause
-from amf_lightning.experts import metaworld, own, recorded, scripted, stable_baselines3, state_dict  # noqa: F401 - by their short names
-from amf_lightning.experts.expert import ActingExpert, Expert
-from amf_lightning.experts.limited import LimitedExpert
-from amf_lightning.experts.trained import TrainedExpert
+from amf_lightning.errors import InputError, moved
+from amf_lightning.experts.expert import Expert
 from amf_lightning.experts.uniform import UniformActor
 from amf_lightning.seeding import Purpose, keyed_seed
-from amf_lightning.shipped import manifest, publish, shipped_folder
 from amf_lightning.simulation.rollout import rollout
-from amf_lightning.suites import designed, gymnasium_suite, halfcheetah, humanoid, integrator  # noqa: F401 - suites to choose by their short names
 from amf_lightning.tasks.task import Episode, TaskSuite
 
 
@@ -102,109 +82,5 @@ def table(measured: dict[str, Measured]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Parses the command line, measures, prints, and publishes if asked to."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    parser = ArgumentParser(prog="python -m amf_lightning.experts.measure", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--config", type=str, default="", help="Take suite and expert from this run's configuration.")
-    parser.add_subclass_arguments(TaskSuite, "suite")
-    parser.add_subclass_arguments(Expert, "expert")
-    parser.add_argument("--weights", type=str, default="", help="Of a TrainedExpert: shipped name or path.")
-    parser.add_argument("--episodes", type=int, default=50, help="Episodes of each task.")
-    parser.add_argument("--publish", action="store_true", help="Write reference.json and expert.md beside the weights.")
-    parser.add_argument("--output", type=str, default="", help="Write them into this file too, for suite.reference.")
-    _set_defaults(parser, arguments)
-    made = parser.instantiate(parser.parse_args(arguments))
-    expert, values = TrainedExpert(made.weights) if made.weights else made.expert, made
-    if made.suite is None or expert is None:
-        raise InputError("Say what to measure: --config FILE, or --suite and --weights or --expert.")
-    _show_failures(expert)
-    measured = measure(made.suite, expert, values.episodes)
-    print(table(measured), end="")
-    kept = [argument for argument in arguments if argument != "--publish"]
-    command = f"python -m amf_lightning.experts.measure {shlex.join(kept)}"
-    reference = _reference(made.suite, values.episodes, measured, command)
-    if values.output:
-        write_durably(Path(values.output), reference)
-    if values.publish:
-        _publish(made.suite, values.weights, values.episodes, measured, reference, command)
-
-
-def _set_defaults(parser: ArgumentParser, arguments: list[str]) -> None:
-    """Suite and expert of `--config`, for the command line to change; without reference, which is to be measured."""
-    first = argparse.ArgumentParser(prog=parser.prog, add_help=False, allow_abbrev=False)
-    first.add_argument("--config", default="")
-    name = first.parse_known_args(arguments)[0].config
-    if not name:
-        return
-    content = read_configuration(find_configuration(name))
-    parts = {key: content[key] for key in ("suite", "expert") if isinstance(content, dict) and key in content}
-    if isinstance(suite := parts.get("suite"), dict):
-        given = suite.get("init_args") or {}
-        parts["suite"] = {**suite, "init_args": {key: given[key] for key in given if key != "reference"}}
-    parser.set_defaults(parts)
-
-
-def _show_failures(expert: Expert) -> None:
-    """A failed episode is measured like any other, also of an expert within another."""
-    while isinstance(expert, LimitedExpert):
-        expert = expert.expert
-    if isinstance(expert, ActingExpert):
-        expert.successes_only = False
-
-
-def _reference(suite: TaskSuite, episodes: int, measured: dict[str, Measured], command: str) -> str:
-    """What `suite.reference` names, as JSON."""
-    horizons = {task.horizon for task in suite.tasks}
-    content = {
-        "suite": suite.name,
-        "horizon": horizons.pop() if len(horizons) == 1 else {task.name: task.horizon for task in suite.tasks},
-        "episodes": episodes,
-        "command": command,
-        "tasks": {task: row.__dict__ for task, row in measured.items()},
-    }
-    return json.dumps(content, indent=1) + "\n"
-
-
-def _publish(
-    suite: TaskSuite, weights: str, episodes: int, measured: dict[str, Measured], reference: str, command: str
-) -> None:
-    entry = manifest().get(f"{weights}.safetensors")
-    if entry is None:
-        raise InputError(f"'{weights}' is not shipped: publish the weights first, python -m amf_lightning.shipped.")
-    folder = weights.rpartition("/")[0]
-    with TemporaryDirectory() as temporary:
-        file = Path(temporary) / "reference.json"
-        file.write_text(reference)
-        publish(file, f"{folder}/reference.json", command)
-    write_durably(
-        shipped_folder("checkpoints") / folder / "expert.md", _card(suite, weights, entry, episodes, measured)
-    )
-
-
-def _card(suite: TaskSuite, weights: str, entry: dict[str, str], episodes: int, measured: dict[str, Measured]) -> str:
-    return f"""# {weights}
-
-The expert of suite `{suite.name}`: a goal-conditioned actor (a = tanh of a ReLU network of observation and goal),
-trained by soft actor-critic at random targets, best of the training by evaluation, run deterministically. On torch
-alone: `TrainedExpert(weights="{weights}")`.
-
-Made with
-
-    {entry["command"]}
-
-File: `checkpoints/{weights}.safetensors`, SHA-256 `{entry["sha256"]}`.
-
-Over {episodes} episodes a task of {suite.tasks[0].horizon} steps (mean ± standard deviation over episodes; velocity
-error: mean |v_x − v| after the first 30 %, in m/s; success as the suite defines it):
-
-{table(measured)}"""
-
-
 if __name__ == "__main__":
-    try:
-        main()
-    except Exception as error:
-        if (given := cause(error, InputError)) is None:
-            raise
-        sys.exit(f"error: {given}")
+    moved("measure")

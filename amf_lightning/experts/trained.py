@@ -7,7 +7,7 @@ from amf_lightning.tasks.task import TaskSuite
 
 
 class TrainedExpert(ActingExpert):
-    """A goal-conditioned actor from a file that `python -m amf_lightning.experts.training` made.
+    """A goal-conditioned actor from a file that `amf train-expert` made.
 
     Args:
         weights: name of shipped weights, or a path.
@@ -29,6 +29,14 @@ class TrainedExpert(ActingExpert):
         super().__init__(noise, successes_only, max_attempts)
         self.weights = weights
         self._actor, self.facts = load_goal_actor(weights)
+
+    @property
+    def card_text(self) -> str:
+        return (
+            "a goal-conditioned actor (a = tanh of a ReLU network of observation and goal),\n"
+            "trained by soft actor-critic at random targets, best of the training by evaluation, run deterministically."
+            f' On torch\nalone: `TrainedExpert(weights="{self.weights}")`.'
+        )
 
     def actor(self, suite: TaskSuite) -> Actor:
         """The actor, after a check that it was trained for `suite`."""

@@ -1,13 +1,13 @@
 """Active fine-tuning, round by round: AMF (arXiv 2410.05026), algorithm 1."""
 
-import warnings
+from collections import Counter
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, cast
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 
 from amf_lightning.campaign.campaign import Campaign
@@ -19,12 +19,14 @@ from amf_lightning.campaign.stopping import StopRule, rounds_of
 from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
 from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.errors import InputError
+from amf_lightning.evaluation.evaluators import Evaluator
 from amf_lightning.evaluation.scores import Evaluation
 from amf_lightning.experts.expert import Expert
 from amf_lightning.fine_tuning.lookahead import Lookahead
 from amf_lightning.fine_tuning.module import BehaviouralCloning
+from amf_lightning.fine_tuning.provisions import check_origin, check_strategy, warn_of_forgetting, what_is_missing
+from amf_lightning.needs import Part, check_needs
 from amf_lightning.policies.statistics import weights_hash
-from amf_lightning.retention.retention import NoRetention
 from amf_lightning.selection.context import Selector
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
@@ -44,6 +46,7 @@ class ActiveSampling(Callback):
         suite: given by the top-level key `suite`.
         expert: given by the top-level key `expert`.
         selector: given by the top-level key `selector`.
+        evaluation: given by the top-level key `evaluation`.
         budget: N, demonstrations in all (not in addition to those of a resumed run).
         batch_size: B, demonstrations a round. The last round may be smaller.
         stop: ends the run before the budget is spent, once there is little left to learn; by default never.
@@ -55,6 +58,7 @@ class ActiveSampling(Callback):
         suite: TaskSuite,
         expert: Expert,
         selector: Selector,
+        evaluation: Evaluator,
         budget: int = 20,
         batch_size: int = 1,
         stop: StopRule | None = None,
@@ -63,9 +67,11 @@ class ActiveSampling(Callback):
         rounds_of(budget, batch_size)
         selector.check(suite, budget)
         expert.remaining(suite, [0] * len(suite.tasks))
+        evaluation.check(suite)
         self.suite = suite
         self.expert = expert
         self.selector = selector
+        self.evaluation = evaluation
         self.budget = budget
         self.batch_size = batch_size
         self.stop = stop
@@ -84,11 +90,12 @@ class ActiveSampling(Callback):
     # -- Lightning's hooks, in the order in which they are called ---------------------------------------------------
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
-            raise InputError(
-                f"trainer.strategy is {type(trainer.strategy).__name__}, which shards the policy between processes: "
-                "every process rolls out, exports and protects whole weights. Use auto or ddp."
-            )
+        check_strategy(trainer.strategy)
+        module = _module(pl_module)
+        parts: dict[str, Part] = {"evaluation": self.evaluation}
+        if stage == "fit":
+            parts |= {"expert": self.expert, "selector": self.selector, "retention": module.retention}
+        check_needs(parts, what_is_missing(module, self.suite, self.evaluation))
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         folder = RunFolder(Path(trainer.default_root_dir))
@@ -100,7 +107,9 @@ class ActiveSampling(Callback):
             self._campaign = Campaign(folder.path, self.suite, self.selector, seed=self.seed, expert=self.expert)
             rounds = self._rounds_in_all()
         trainer.fit_loop.max_epochs = trainer.strategy.broadcast(rounds)
-        self._check_origin(trainer, _module(pl_module))
+        if trainer.is_global_zero:
+            check_origin(self._campaign.ledger.fact("pretrained"), _module(pl_module), trainer.default_root_dir)
+            warn_of_forgetting(self.selector, _module(pl_module).retention)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._restore(trainer)
@@ -113,7 +122,7 @@ class ActiveSampling(Callback):
             self._ask(trainer, module, data) if trainer.is_global_zero else (None, [])
         )
         if self.stopped is not None:
-            if self.evaluations[-1].demonstrations != len(self.jobs):
+            if not self.evaluations or self.evaluations[-1].demonstrations != len(self.jobs):
                 self._evaluate(trainer, pl_module)
             raise StopIteration  # Lightning's way to end a fit in good order
         self._collect(trainer, requests)
@@ -132,9 +141,12 @@ class ActiveSampling(Callback):
 
     def _evaluate(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluates outside of Lightning's own validation."""
-        module = _module(pl_module)
+        module, episodes = _module(pl_module), _data(trainer).val_dataloader()
+        if not len(episodes):
+            self._take_reports(trainer)
+            return
         module.on_validation_epoch_start()
-        for index, batch in enumerate(_data(trainer).val_dataloader()):
+        for index, batch in enumerate(episodes):
             module.validation_step(batch, index)
         module.on_validation_epoch_end()
         self.on_validation_end(trainer, pl_module)
@@ -146,8 +158,21 @@ class ActiveSampling(Callback):
             earlier = [kept for kept in self.evaluations if kept.demonstrations < evaluation.demonstrations]
             self.evaluations = [*earlier, evaluation]
 
+    def _take_reports(self, trainer: Trainer) -> None:
+        """Reads what is known without simulation about the policies after the rounds so far."""
+        folder, rounds = Path(trainer.default_root_dir), Counter(job.round for job in self.jobs)
+        counts = accumulate(rounds[number] for number in sorted(rounds))
+        known = [self.evaluation.reported(folder, count, self.suite) for count in (0, *counts)]
+        self.evaluations = [evaluation for evaluation in known if evaluation is not None]
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not len(_data(trainer).val_dataloader()):
+            self._take_reports(trainer)
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._restore(trainer)  # if the run was complete before it began
+        if not len(_data(trainer).val_dataloader()):
+            self._take_reports(trainer)
         if trainer.is_global_zero and not self.waiting:
             demonstrations = _data(trainer).demonstrations
             folder = RunFolder(Path(trainer.default_root_dir))
@@ -164,24 +189,6 @@ class ActiveSampling(Callback):
         """Simulator steps that the selector took beyond the demonstrations, over all rounds; on rank 0."""
         rounds = {job.round for job in self.jobs}
         return int(sum(self._campaign.ledger.diagnostics(number).get("environment_steps", 0.0) for number in rounds))
-
-    def _check_origin(self, trainer: Trainer, module: BehaviouralCloning) -> None:
-        """A run goes on from the policy that it began with; one that is remade under the same name is another."""
-        if not trainer.is_global_zero:
-            return
-        begun = self._campaign.ledger.fact("pretrained")
-        if begun is not None and begun != weights_hash(module.pretrained):
-            raise InputError(
-                f"The run in {trainer.default_root_dir} began with another pre-trained policy than the one that "
-                "model.pretrained names now. Restore that file, or choose another folder with "
-                "--trainer.default_root_dir."
-            )
-        if isinstance(module.retention, NoRetention) and self.selector.assumes_retention:
-            warnings.warn(
-                "The selector takes for granted that nothing is forgotten, and there is no retention: what is "
-                "forgotten will not be asked for again. Set the embedding's `tolerance`.",
-                stacklevel=2,
-            )
 
     def _rounds_in_all(self) -> int:
         """Those that have begun, of which the last may be small because the budget was, and those that are to come."""

@@ -84,7 +84,7 @@ class Lookahead:
     def _train(self, policy: Policy, demonstrations: list[Trajectory]) -> None:
         """What the round does to the policy, with the optimiser's state of the last round."""
         module, data = self.module, self.data
-        rows = round_rows(demonstrations, module.suite, module.retention, data.balance_tasks)
+        rows = round_rows(demonstrations, module.suite, module.retention, data.balance_tasks, policy.window)
         meet_demonstrations(policy, module.pretrained, rows["demonstrations"], module.device)
         if isinstance(policy, RefittedPolicy):
             return

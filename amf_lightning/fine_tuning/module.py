@@ -8,36 +8,37 @@ from typing import Any, cast
 
 import torch
 from lightning import LightningModule
-from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
 from amf_lightning.demonstrations.batches import Block, MicroBatch, demonstration_rows
-from amf_lightning.demonstrations.datamodule import DemonstrationDataModule, EvaluationJob
+from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.metric import EpisodeMetric
-from amf_lightning.evaluation.scores import Evaluation, check_scorable, evaluate_returns
+from amf_lightning.evaluation.scores import Evaluation, evaluate_returns
 from amf_lightning.fine_tuning.checkpoint_io import check_checkpoint
 from amf_lightning.fine_tuning.origin import Origin
 from amf_lightning.fine_tuning.refitting import check_alone, check_refitted, idle_optimizer
 from amf_lightning.fine_tuning.round import losses_of, meet_demonstrations, round_rows, take_steps
 from amf_lightning.policies.categorical import check_actions
+from amf_lightning.policies.controllers import PolicyController
 from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.policies.preflight import rehearse_export
 from amf_lightning.policies.protocol import Policy, RefittedPolicy, frozen_copy
 from amf_lightning.policies.statistics import FeatureStatistics, feature_statistics
-from amf_lightning.policies.weights import build_policy, load_policy, save_policy
+from amf_lightning.policies.weights import PolicyFactory, build_policy, load_policy, save_policy
 from amf_lightning.retention.frozen import hold_statistics, mask_gradients, placed, restore_frozen
 from amf_lightning.retention.importance import stored_importance
 from amf_lightning.retention.retention import NoRetention, Retention, RetentionContext
 from amf_lightning.seeding import Purpose, keyed_generator
 from amf_lightning.simulation.rollout import rollout
-from amf_lightning.tasks.task import TaskSuite
+from amf_lightning.tasks.steps import Steps
+from amf_lightning.tasks.task import EvaluationJob, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 
-PolicyFactory = Callable[[int, int, int], Policy]
+ControllerFactory = Callable[[Policy], PolicyController]
 
 
 class BehaviouralCloning(LightningModule):
@@ -46,6 +47,7 @@ class BehaviouralCloning(LightningModule):
     Args:
         suite: given by the top-level key `suite`.
         policy: class of the policy and its options.
+        controller: class of what acts by the policy's predictions, and its options; None: what the policy says.
         pretrained: name of shipped weights or path of a policy file to start from; None for a fresh policy.
         retention: given by the top-level key `retention`.
         optimizer: class of the optimiser and its options.
@@ -55,15 +57,13 @@ class BehaviouralCloning(LightningModule):
         gradient_clip_val: given by `trainer.gradient_clip_val`; None or 0 clips nothing.
         gradient_clip_algorithm: given by `trainer.gradient_clip_algorithm`: `norm` (also if None) or `value`.
         log_every_n_steps: given by `trainer.log_every_n_steps`, optimiser steps between two logged losses; 0 for none.
-
-    Raises:
-        InputError: an argument is not valid, or the policy cannot be used with this suite or retention.
     """
 
     def __init__(
         self,
         suite: TaskSuite,
         policy: PolicyFactory = MLPPolicy,
+        controller: ControllerFactory | None = None,
         pretrained: str | None = None,
         retention: Retention | None = None,
         optimizer: OptimizerCallable = lambda p: AdamW(p, lr=1e-3, weight_decay=0.0, fused=True),
@@ -75,10 +75,8 @@ class BehaviouralCloning(LightningModule):
         log_every_n_steps: int | None = None,
     ) -> None:
         super().__init__()
-        if gradient_clip_algorithm not in (None, "norm", "value"):
-            raise InputError(
-                f"trainer.gradient_clip_algorithm is '{gradient_clip_algorithm}'; it must be 'norm' or 'value'."
-            )
+        if (given := gradient_clip_algorithm) not in (None, "norm", "value"):
+            raise InputError(f"trainer.gradient_clip_algorithm is '{given}'; it must be 'norm' or 'value'.")
         # Lightning's own loop costs an eighth of a step of a small network; ours takes many steps for one of its.
         self.automatic_optimization = False
         self.suite = suite
@@ -90,7 +88,7 @@ class BehaviouralCloning(LightningModule):
         self.gradient_clip_val = gradient_clip_val
         self.gradient_clip_algorithm = gradient_clip_algorithm
         self.log_every_n_steps = 50 if log_every_n_steps is None else log_every_n_steps
-        self._policy_class = policy
+        self._policy_class, self._controller_class = policy, controller
         self.policy = self._fresh()
         check_actions(self.policy, suite)
         self.origin = Origin(frozen_copy(self.policy), None, frozen_copy(self.policy))
@@ -98,7 +96,7 @@ class BehaviouralCloning(LightningModule):
             self.start_from(pretrained)
         if isinstance(self.policy, RefittedPolicy):
             check_refitted(self.policy, self.retention)
-        self.policy = self.retention.wrap(self.policy, suite)
+        self.policy = self._controlled(self.retention.wrap(self.policy, suite))
         self.origin.start = frozen_copy(self.policy)
         self._featured = rehearse_export(self.policy, suite)
         self.masks: dict[str, Tensor] = {}
@@ -111,13 +109,18 @@ class BehaviouralCloning(LightningModule):
     def _fresh(self) -> Policy:
         """The configured policy with its initial weights."""
         generator = keyed_generator(self.seed, Purpose.INITIALISE)
-        return build_policy(self._policy_class, self.suite.signature(), generator)
+        return self._controlled(build_policy(self._policy_class, self.suite.dimensions, generator))
+
+    def _controlled(self, policy: Policy) -> Policy:
+        """The policy with the configured controller, which its copies have too."""
+        policy.make_controller = self._controller_class
+        return policy
 
     def start_from(self, pretrained: str) -> None:
         """Takes the policy of a file; InputError if it belongs to another suite or is not like the configured one."""
         file = load_policy(pretrained)
         file.check_suite(self.suite.signature())
-        self.policy = file.like(self._fresh())
+        self.policy = self._controlled(file.like(self._fresh()))
         self.origin = Origin(frozen_copy(self.policy), file, frozen_copy(self.policy))
 
     @property
@@ -151,7 +154,6 @@ class BehaviouralCloning(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Measures what is to be protected, before the optimiser and the strategy look at the parameters."""
-        check_scorable(self.suite)
         if stage != "fit":
             return
         context = RetentionContext(
@@ -208,11 +210,13 @@ class BehaviouralCloning(LightningModule):
     def losses(self, policy: Policy, microbatch: MicroBatch) -> dict[str, Tensor]:
         """Mean losses of `policy` (ours or a copy) by name, on the module's device and in the trainer's precision."""
         precision = self.trainer.precision_plugin
-        microbatch = precision.convert_input(microbatch)
+        # Lightning converts nests of plain types only.
+        plain = {name: precision.convert_input(rows.tensors()) for name, rows in microbatch.items()}
+        converted = {name: Steps.from_tensors(tensors) for name, tensors in plain.items()}
         if self.device.type != "cpu":  # not to ask each tensor is 2 % of a step
-            microbatch = move_data_to_device(microbatch, self.device)
+            converted = {name: rows.to(self.device) for name, rows in converted.items()}
         with precision.forward_context():
-            return losses_of(policy, self.retention, microbatch)
+            return losses_of(policy, self.retention, converted)
 
     def training_step(self, block: Block, batch_idx: int) -> None:
         optimizer = self.optimizers()
@@ -243,7 +247,8 @@ class BehaviouralCloning(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         data = cast(DemonstrationDataModule, self.trainer.datamodule)  # type: ignore[attr-defined]
-        data.rows = round_rows(data.demonstrations, self.suite, self.retention, data.balance_tasks)
+        window = self.policy.window
+        data.rows = round_rows(data.demonstrations, self.suite, self.retention, data.balance_tasks, window)
         meet_demonstrations(self.policy, self.pretrained, data.rows["demonstrations"], self.device)
         if self.reset_optimizer:
             for optimizer in self.trainer.optimizers:
@@ -254,11 +259,11 @@ class BehaviouralCloning(LightningModule):
     def on_validation_epoch_start(self) -> None:
         episodes = self.trainer.datamodule.evaluation_episodes  # type: ignore[attr-defined]
         self.metric = EpisodeMetric(len(self.suite.tasks), episodes)
-        self._acting = (self.acting_policy(),)
+        self._acting = self.acting_policy().controller()
 
     def validation_step(self, batch: list[EvaluationJob], batch_idx: int) -> None:
         assert self.metric is not None
-        trajectories = rollout(self._acting[0], self.suite, [episode for _, episode in batch])
+        trajectories = rollout(self._acting, self.suite, [episode for _, episode in batch])
         tasks = [episode.task.index for _, episode in batch]
         self.metric.update(trajectories, tasks, [number for number, _ in batch])
 
@@ -276,12 +281,12 @@ class BehaviouralCloning(LightningModule):
         policy = self.acting_policy()
         shown = [trajectory.task for trajectory in demonstrations]
         counts = {task.name: shown.count(task.name) for task in self.suite.tasks}
-        rows = demonstration_rows(demonstrations, self.suite)
+        steps = demonstration_rows(demonstrations, self.suite, window=policy.window).everything()
         covers = {name: count for name, count in counts.items() if count}
-        statistics = feature_statistics(policy, rows.observations, rows.contexts, covers) if self._featured else None
+        statistics = feature_statistics(policy, steps, covers) if self._featured else None
         total = {name: count + self.origin.counts.get(name, 0) for name, count in counts.items()}
         trained = not isinstance(policy, RefittedPolicy)  # else it keeps its rows instead
-        importance = stored_importance(policy, rows, self.seed) if self.store_importance and trained else None
+        importance = stored_importance(policy, steps, self.seed) if self.store_importance and trained else None
         save_policy(path, policy, self.suite.signature(), statistics, total, importance)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

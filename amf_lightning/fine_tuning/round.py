@@ -9,6 +9,7 @@ from torch import Tensor
 from amf_lightning.demonstrations.batches import MicroBatch, Rows, demonstration_rows
 from amf_lightning.policies.protocol import Policy, RefittedPolicy
 from amf_lightning.retention.retention import Retention
+from amf_lightning.tasks.steps import Window, cat
 from amf_lightning.tasks.task import TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 
@@ -24,7 +25,7 @@ class Stepper(Protocol):
 
 
 def round_rows(
-    demonstrations: list[Trajectory], suite: TaskSuite, retention: Retention, balance_tasks: bool
+    demonstrations: list[Trajectory], suite: TaskSuite, retention: Retention, balance_tasks: bool, window: Window
 ) -> dict[str, Rows]:
     """What a round trains on, by the name of its source: the demonstrations, and what the retention replays.
 
@@ -33,11 +34,12 @@ def round_rows(
         suite: whose tasks they are of.
         retention: prepared.
         balance_tasks: draw every demonstrated task equally often.
+        window: what the policy sees and predicts at each step.
 
     Raises:
         InputError: there is no demonstration.
     """
-    rows = {"demonstrations": demonstration_rows(demonstrations, suite, balance_tasks)}
+    rows = {"demonstrations": demonstration_rows(demonstrations, suite, balance_tasks, window)}
     demonstrated = frozenset(suite.task(demonstration.task).index for demonstration in demonstrations)
     if (replay := retention.replay(demonstrated)) is not None:
         rows["replay"] = replay
@@ -55,20 +57,19 @@ def meet_demonstrations(policy: Policy, pretrained: Policy, rows: Rows, device: 
     """
     if policy.is_normalised and not isinstance(policy, RefittedPolicy):
         return
-    observations, contexts, actions = (part.to(device) for part in (rows.observations, rows.contexts, rows.actions))
+    steps = rows.everything().to(device)
     if not policy.is_normalised:
-        policy.fit_normaliser(observations, contexts)
+        policy.fit_normaliser(steps)
     if isinstance(policy, RefittedPolicy):
-        policy.refit(pretrained, observations, contexts, actions)
+        policy.refit(pretrained, steps)
 
 
 def losses_of(policy: Policy, retention: Retention, microbatch: MicroBatch) -> dict[str, Tensor]:
     """Mean loss of each source of a micro-batch, and the retention's penalty, if it has one; scalars."""
     # One pass for all sources: at this size the overhead of a second one is a fifth of the step.
     sources = list(microbatch.values())
-    rows = [torch.cat(parts) for parts in zip(*sources, strict=True)] if len(sources) > 1 else sources[0]
-    each = retention.loss(policy, *rows)
-    parts = torch.split(each, [len(source[0]) for source in sources]) if len(sources) > 1 else (each,)
+    each = retention.loss(policy, cat(sources))
+    parts = torch.split(each, [len(source) for source in sources]) if len(sources) > 1 else (each,)
     losses: dict[str, Tensor] = {name: part.mean() for name, part in zip(microbatch, parts, strict=True)}
     if (penalty := retention.penalty(policy)) is not None:
         losses["penalty"] = penalty

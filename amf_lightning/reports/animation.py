@@ -5,10 +5,8 @@ from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
-import imageio.v3 as iio
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 
 from amf_lightning.durable import write_durably
 from amf_lightning.seeding import Purpose, keyed_seed
@@ -42,6 +40,8 @@ def write_animation(
     Returns:
         Whether it was written. Where nothing can render it warns once and writes nothing.
     """
+    import imageio.v3 as iio  # takes half a second, which a run that is not over yet need not wait for
+
     rows: list[list[Frame]] = []
     for index in tasks:
         task = suite.tasks[index]
@@ -73,6 +73,8 @@ def _of_equal_length(episodes: Sequence[Sequence[Frame]]) -> list[list[Frame]]:
 
 def _labelled(frame: Frame, text: str) -> Frame:
     """The frame below a strip that says what it is, with a gap around: [height + label + gap, width + gap, 3]."""
+    from PIL import Image, ImageDraw, ImageFont
+
     height, width = frame.shape[:2]
     image = Image.new("RGB", (width + _GAP, height + _LABEL_HEIGHT + _GAP), "white")
     image.paste(Image.fromarray(frame), (0, _LABEL_HEIGHT))

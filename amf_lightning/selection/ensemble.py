@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import torch
+from jsonargparse.typing import lazy_instance
 from torch import Tensor
 
 from amf_lightning.errors import InputError
@@ -16,6 +17,9 @@ from amf_lightning.selection.informed import ReferenceRollouts
 from amf_lightning.selection.occupancies import Occupancy, PolicyRollout, StateBlocks
 from amf_lightning.tasks.spec import Dimensions
 from amf_lightning.tasks.steps import Steps, cat
+
+# What the command line shows as the default; the constructor makes an object of its own instead.
+_OCCUPANCY: Occupancy = lazy_instance(PolicyRollout)
 
 
 class EnsembleDisagreement(Selector):
@@ -46,8 +50,9 @@ class EnsembleDisagreement(Selector):
         steps: int = 400,
         batch_size: int = 128,
         learning_rate: float = 1e-3,
-        occupancy: Occupancy = PolicyRollout(),  # noqa: B008 (read-only; the command line shows it as the default)
+        occupancy: Occupancy = _OCCUPANCY,
     ) -> None:
+        occupancy = PolicyRollout() if occupancy is _OCCUPANCY else occupancy
         if members < 2:
             raise InputError(f"EnsembleDisagreement: members is {members}; it takes at least 2 to disagree.")
         if sharpness < 0:

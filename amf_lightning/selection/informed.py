@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
+from jsonargparse.typing import lazy_instance
 from torch import Tensor
 
 from amf_lightning.errors import InputError
@@ -33,6 +34,11 @@ from amf_lightning.uncertainty.embeddings import Embedding, LastLayerFeatures
 from amf_lightning.uncertainty.knowledge import Knowledge
 from amf_lightning.uncertainty.posterior import Posterior
 
+# What the command line shows as defaults. A constructor that is given one of them makes an object of its own instead.
+_EMBEDDING: Embedding = lazy_instance(LastLayerFeatures)
+_OCCUPANCY: Occupancy = lazy_instance(PolicyRollout)
+_AGGREGATE: Aggregate = lazy_instance(Marginal)
+
 
 class InformedSelector(Selector):
     """What `InformationGain` and `UncertaintySampling` share: the belief, the expected states, the greedy batch.
@@ -43,6 +49,8 @@ class InformedSelector(Selector):
     def __init__(
         self, embedding: Embedding, occupancy: Occupancy, rho: float, noise: dict[str, float] | None = None
     ) -> None:
+        embedding = LastLayerFeatures() if embedding is _EMBEDDING else embedding
+        occupancy = PolicyRollout() if occupancy is _OCCUPANCY else occupancy
         if Need.EXPERT_ACTIONS in embedding.needs and not occupancy.has_actions:
             raise InputError(
                 f"{type(self).__name__}: {type(embedding).__name__} needs the expert's actions at the expected states, "
@@ -163,21 +171,22 @@ class InformationGain(InformedSelector):
 
     def __init__(
         self,
-        embedding: Embedding = LastLayerFeatures(),  # noqa: B008 (read-only; the command line shows it as the default)
-        occupancy: Occupancy = PolicyRollout(),  # noqa: B008
-        aggregate: Aggregate = Marginal(),  # noqa: B008
+        embedding: Embedding = _EMBEDDING,
+        occupancy: Occupancy = _OCCUPANCY,
+        aggregate: Aggregate = _AGGREGATE,
         rho: float = 0.1,
         noise: dict[str, float] | None = None,
         costs: dict[str, float] | None = None,
     ) -> None:
         super().__init__(embedding, occupancy, rho, noise)
+        aggregate = Marginal() if aggregate is _AGGREGATE else aggregate
         self.costs = _positive("costs", costs)
-        if aggregate.needs_other_targets and not occupancy.separates_roles:
+        if aggregate.needs_other_targets and not self.occupancy.separates_roles:
             raise InputError(
                 f"InformationGain: {type(aggregate).__name__} needs target states other than the candidate's, and "
-                f"{type(occupancy).__name__} uses the same for both. Use PolicyRollout, or Marginal."
+                f"{type(self.occupancy).__name__} uses the same for both. Use PolicyRollout, or Marginal."
             )
-        if isinstance(aggregate, Variance) and occupancy.extrapolates:
+        if isinstance(aggregate, Variance) and self.occupancy.extrapolates:
             warnings.warn(
                 "Variance is unbounded: a rollout that fails far outside the data can rule the choice. "
                 "Marginal is safer with PolicyRollout.",
@@ -233,8 +242,8 @@ class UncertaintySampling(InformedSelector):
 
     def __init__(
         self,
-        embedding: Embedding = LastLayerFeatures(),  # noqa: B008
-        occupancy: Occupancy = PolicyRollout(),  # noqa: B008
+        embedding: Embedding = _EMBEDDING,
+        occupancy: Occupancy = _OCCUPANCY,
         rho: float = 0.1,
     ) -> None:
         super().__init__(embedding, occupancy, rho)

@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
-import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,7 +14,12 @@ from amf_lightning.import_path import told
 from amf_lightning.tasks.spec import STATE, Spec
 from amf_lightning.tasks.task import Episode, Task, TaskSuite
 
-Env = gymnasium.Env[Any, NDArray[Any]]
+if TYPE_CHECKING:
+    import gymnasium
+
+    Env = gymnasium.Env[Any, NDArray[Any]]
+else:  # whoever only parses a configuration, or has no simulator, imports no gymnasium
+    Env = Any
 Observations = Mapping[str, NDArray[Any]]
 """Entries of observations by name, each [n, *shape] in the type that the suite says; see `TaskSuite.observation`."""
 

@@ -50,7 +50,7 @@ class GymnasiumSuite(TaskSuite):
         return_threshold: instead of `success`: an episode whose return reaches this is a success.
         success_at_any_step: an episode in which the flag was up at any step succeeds, not only one that ends so.
         observation_keys: which entries of a `Dict` observation are read, in this order; all if None.
-        reference: file of reference returns that `python -m amf_lightning.experts.measure` wrote; or for each task
+        reference: file of reference returns that `amf measure` wrote; or for each task
             `{random: ..., expert: ..., spread: ...}`; None if nothing is to be scored.
         name: what policies, demonstrations and reference returns are tied to; `environment` if None.
 

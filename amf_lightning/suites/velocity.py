@@ -44,6 +44,8 @@ class VelocitySuite(TaskSuite):
         InputError: no target, a target twice, a horizon or tolerance that is not positive, unknown reference.
     """
 
+    metrics_text = "velocity\nerror: mean |v_x − v| after the first 30 %, in m/s"
+
     def __init__(
         self,
         targets: Sequence[float],

@@ -23,7 +23,7 @@ def load_reference(name: str, suite: str, tasks: Sequence[Task]) -> ReferenceRet
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is not a file of reference returns ({error!r}).") from error
     advice = (
-        "Measure it with `python -m amf_lightning.experts.measure` and name that file as the suite's `reference`, "
+        "Measure it with `amf measure` and name that file as the suite's `reference`, "
         "or set `reference: null` (then nothing can be scored)."
     )
     if measured_suite != suite:

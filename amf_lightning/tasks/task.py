@@ -44,6 +44,10 @@ class Episode:
         return f"Task '{self.task.name}', seed {self.seed}, step {step}"
 
 
+EvaluationJob = tuple[int, Episode]
+"""Number of an evaluation episode within its task, and the episode."""
+
+
 @dataclass(frozen=True)
 class ReferenceReturns:
     """Returns between which scores are normalised, one entry a task, with the command that measured them."""
@@ -75,6 +79,8 @@ class TaskSuite(ABC):
     reference: ReferenceReturns | None = None
     weights: tuple[float, ...] | None = None
     """Evaluation distribution over tasks; uniform if None. Read it through `distribution`."""
+    metrics_text: str = ""
+    """What the suite's metrics are, with their units: a clause of the caption of a table that shows them."""
 
     @cached_property
     def observation(self) -> Specs:

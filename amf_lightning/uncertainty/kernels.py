@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
+from jsonargparse.typing import lazy_instance
 from torch import Tensor
 
 from amf_lightning.errors import InputError
@@ -73,6 +74,10 @@ class Matern52(Stationary):
         return (1 + scaled + 5 / 3 * squared) * torch.exp(-scaled)
 
 
+# What the command line shows as the default; the constructor makes an object of its own instead.
+_KERNEL: Stationary = lazy_instance(RBF)
+
+
 class Kernel(Embedding):
     """No features: two states are alike by a kernel on their observations and contexts, divided by lengthscales.
 
@@ -90,11 +95,11 @@ class Kernel(Embedding):
 
     def __init__(
         self,
-        kernel: Stationary = RBF(),  # noqa: B008 (stateless; the command line shows it as the default)
+        kernel: Stationary = _KERNEL,
         observation_lengthscales: float | list[float] | None = None,
         context_lengthscales: float | list[float] | None = None,
     ) -> None:
-        self.kernel = kernel
+        self.kernel = RBF() if kernel is _KERNEL else kernel
         self.observation_lengthscales = _positive("observation_lengthscales", observation_lengthscales)
         self.context_lengthscales = _positive("context_lengthscales", context_lengthscales)
         self.needs = (Need.SIMULATOR,) if None in (observation_lengthscales, context_lengthscales) else ()

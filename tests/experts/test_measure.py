@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from amf_lightning import shipped
+from amf_lightning.command_line import measure as module
+from amf_lightning.command_line.measure import main
 from amf_lightning.errors import InputError, cause
-from amf_lightning.experts import measure as module
 from amf_lightning.experts.goal_actor import GoalActor, goal_signature, save_goal_actor
-from amf_lightning.experts.measure import Measured, main, measure, table
+from amf_lightning.experts.measure import Measured, measure, table
 from amf_lightning.experts.trained import TrainedExpert
 from amf_lightning.seeding import Purpose, keyed_seed
 from amf_lightning.simulation.rollout import rollout

@@ -13,10 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
+from amf_lightning.command_line.train_expert import main
+from amf_lightning.command_line.training_curve import main as draw_curve
 from amf_lightning.errors import InputError
 from amf_lightning.experts.goal_actor import GoalActor, goal_signature, load_goal_actor
-from amf_lightning.experts.training.__main__ import main
-from amf_lightning.experts.training.curve import main as draw_curve
 from amf_lightning.experts.training.curve import training_figure
 from amf_lightning.experts.training.practice import VelocityPractice
 from amf_lightning.experts.training.progress import Counters, Progress
@@ -40,7 +40,7 @@ def test_a_killed_training_goes_on_with_the_identical_command(tmp_path: Path) ->
     """Killed without warning, as a process; what it had saved counts and what it had not is done again."""
     command = [*SHORT, "--recipe.env_steps", "600", "--output", str(tmp_path / "out")]
     with subprocess.Popen(
-        [sys.executable, "-m", "amf_lightning.experts.training", *command],
+        [sys.executable, "-m", "amf_lightning", "train-expert", *command],
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},

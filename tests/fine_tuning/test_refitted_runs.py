@@ -105,9 +105,12 @@ def test_what_does_not_go_together_is_refused(
     assert message in " ".join(run.log.read_text().split())
 
 
-@pytest.mark.parametrize("goals", [1, 3, 6, 12])
-def test_a_start_is_shipped_for_each_number_of_goals(goals: int) -> None:
-    content = read_configuration(find_configuration(f"configs/integrator/start-{goals}.yaml"))
+@pytest.mark.parametrize(
+    ("goals", "name"),
+    [(3, "integrator"), *((goals, f"compare/bases/integrator-{goals}") for goals in (1, 6, 12))],
+)
+def test_a_start_is_shipped_for_each_number_of_goals(goals: int, name: str) -> None:
+    content = read_configuration(find_configuration(f"configs/{name}.yaml"))
     file = load_policy(content["model"]["pretrained"])
     file.check_suite(SUITE.signature())
     options = content["model"]["policy"]["init_args"]

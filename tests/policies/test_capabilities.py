@@ -80,7 +80,9 @@ def test_what_a_policy_can_do(policy: Policy, able: set[type]) -> None:
     ("capability", "phrase"), [(Density, "a density"), (Embeds, "features"), (LinearHead, "a linear layer")]
 )
 def test_what_is_missing_is_named_with_the_way_out(capability: type, phrase: str) -> None:
-    wanted = rf"Reader needs a policy with {phrase}.*Bilinear has none\. Choose Other, or.*inherit {capability.__name__}"
+    wanted = (
+        rf"Reader needs a policy with {phrase}.*Bilinear has none\. Choose Other, or.*inherit {capability.__name__}"
+    )
     with pytest.raises(InputError, match=wanted):
         require(bilinear(), capability, "Reader", "Choose Other")
 

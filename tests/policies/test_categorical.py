@@ -47,9 +47,7 @@ def test_the_loss_is_cross_entropy(policy: CategoricalMLPPolicy, rows: Steps) ->
     torch.testing.assert_close(policy.log_prob(rows), -wanted)
 
 
-def test_the_residual_is_softmax_minus_one_hot(
-    policy: CategoricalMLPPolicy, rows: Steps
-) -> None:
+def test_the_residual_is_softmax_minus_one_hot(policy: CategoricalMLPPolicy, rows: Steps) -> None:
     factors = gradient_factors(policy, rows)
     wanted = torch.softmax(policy.logits(rows), 1) - rows.shown_actions
     torch.testing.assert_close(factors[:, :ACTIONS], wanted.double())
@@ -64,9 +62,7 @@ def test_samples_have_the_probabilities_of_the_softmax(policy: CategoricalMLPPol
     torch.testing.assert_close(drawn.mean(0), chances, atol=0.015, rtol=0)
 
 
-def test_per_sample_gradients_exist_for_importance_and_projection(
-    policy: CategoricalMLPPolicy, rows: Steps
-) -> None:
+def test_per_sample_gradients_exist_for_importance_and_projection(policy: CategoricalMLPPolicy, rows: Steps) -> None:
     fisher = diagonal_fisher(policy, rows)
     each = []
     for row in range(N):

@@ -67,9 +67,7 @@ def test_a_demonstrated_task_is_observed_where_the_expert_went_and_judged_where_
     latest = torch.cat([torch.from_numpy(demonstration.state)[steps] for demonstration in known[1:]])
     assert torch.equal(rows(expected.candidates, 1), latest)
     runs = rollout(POLICY, SUITE, context_of(SUITE, POLICY).rollout_episodes(2)[2:4])
-    assert torch.equal(
-        rows(expected.targets, 1), torch.cat([torch.from_numpy(run.state)[steps] for run in runs])
-    )
+    assert torch.equal(rows(expected.targets, 1), torch.cat([torch.from_numpy(run.state)[steps] for run in runs]))
     assert expected.environment_steps == 4 * 2 * 12
 
 

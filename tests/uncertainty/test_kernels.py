@@ -89,8 +89,7 @@ def test_lengthscales_are_measured_on_what_pi0_does_unless_they_are_given() -> N
     ahead, known = states(3, 4), replace(knowledge(states(9)), reference=lambda: reference)
     measured = Kernel()
     given = [
-        float(torch.cat([part.state for part in reference.values()]).double()[:, entry].std(correction=0))
-        * 2**0.5
+        float(torch.cat([part.state for part in reference.values()]).double()[:, entry].std(correction=0)) * 2**0.5
         for entry in (0, 1)
     ]
     explicit = Kernel(RBF(), given, 1.0)  # the context does not vary

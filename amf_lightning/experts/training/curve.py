@@ -1,18 +1,16 @@
-"""`python -m amf_lightning.experts.training.curve progress.csv curve.png`: each task during a training."""
+"""The curve of each task during a training; `amf training-curve` is the command."""
 
 import csv
-import sys
 from io import BytesIO
 from pathlib import Path
 
 import matplotlib
 import numpy as np
-from jsonargparse import ArgumentParser
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from amf_lightning.durable import write_durably
-from amf_lightning.errors import InputError
+from amf_lightning.errors import InputError, moved
 
 _ERROR, _LENGTH = "error ", "length "
 
@@ -60,17 +58,5 @@ def draw(progress: Path, picture: Path) -> None:
     write_durably(picture, buffer.getvalue())
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Parses the command line and draws."""
-    parser = ArgumentParser(prog="python -m amf_lightning.experts.training.curve", description=__doc__)
-    parser.add_argument("progress", type=Path, help="progress.csv of a training.")
-    parser.add_argument("picture", type=Path, help="PNG file to write.")
-    made = parser.parse_args(arguments)
-    draw(made.progress, made.picture)
-
-
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    moved("training-curve")

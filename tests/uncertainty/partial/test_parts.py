@@ -103,7 +103,9 @@ def test_conditioning_a_masked_belief_is_conditioning_each_output() -> None:
     current, history, ahead = policy(), states((0, 1), 6, 20), states((2, 3), 4, 30)
     statistics = statistics_of(current, states((0, 1), 6, 10))
     before = LastLayerFeatures().embed(knowledge(current, current, None, statistics, mask()), ahead, ahead, 0.2)
-    after = LastLayerFeatures().embed(knowledge(current, current, history.flatten(), statistics, mask()), ahead, ahead, 0.2)
+    after = LastLayerFeatures().embed(
+        knowledge(current, current, history.flatten(), statistics, mask()), ahead, ahead, 0.2
+    )
     rows = last_layer_features(current, history.flatten()) / statistics.scale
     conditioned = before.posterior.condition(rows)
     one, other = (belief.variance(belief.prepare(after.targets)) for belief in (conditioned, after.posterior))

@@ -1,0 +1,152 @@
+"""How far a run is, read from its folder while it runs or later. Nothing is written, and torch is not imported."""
+
+import shutil
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+
+from amf_lightning.campaign.ledger import Job, Ledger
+from amf_lightning.campaign.run_folder import MEAN, RunFolder
+from amf_lightning.campaign.run_lock import held
+from amf_lightning.errors import InputError
+
+RUNNING, FINISHED, STOPPED, INTERRUPTED = "running", "finished", "stopped", "interrupted"
+
+
+@dataclass(frozen=True)
+class TaskCount:
+    """Demonstrations of one task."""
+
+    asked: int
+    recorded: int
+
+    @property
+    def pending(self) -> int:
+        """Asked for and not there yet."""
+        return self.asked - self.recorded
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """What a run has done so far."""
+
+    folder: str
+    state: str
+    """`running`: a process of this machine holds the folder. `finished`: the budget is spent. `stopped`: a rule ended
+    the run before that. `interrupted`: none of these; the command that began the run goes on with it."""
+    reason: str | None
+    """Why the run stopped before its budget was spent; None if it did not."""
+    suite: str
+    """Class name, as `selector`."""
+    selector: str
+    seed: int | None
+    budget: int | None
+    """Demonstrations in all; None if the configuration does not say."""
+    rounds: int
+    """Rounds whose demonstrations have been chosen."""
+    tasks: Mapping[str, TaskCount]
+    """By name of task, in order of the first choice of each; tasks that were never asked for are left out."""
+    score: float | None
+    """Mean score at the last evaluation; None if there was none."""
+    evaluated_after: int | None
+    """Demonstrations before that evaluation."""
+
+    @property
+    def asked(self) -> int:
+        """Demonstrations that have been chosen."""
+        return sum(count.asked for count in self.tasks.values())
+
+    @property
+    def recorded(self) -> int:
+        """Demonstrations that are on the disk and count."""
+        return sum(count.recorded for count in self.tasks.values())
+
+    @property
+    def pending(self) -> int:
+        """Demonstrations that have been asked for and are not there yet."""
+        return self.asked - self.recorded
+
+
+def read_status(path: Path) -> RunStatus:
+    """Reads the status of the run in a folder. A process may be writing there.
+
+    Raises:
+        InputError: the folder holds no run, or one of its files is damaged.
+    """
+    folder = RunFolder(path)
+    if not folder.config.is_file():
+        raise InputError(f"{path} holds no run: there is no {folder.config.name}. Give the folder of a run.")
+    config = _read_config(folder)
+    # Looked at first: a run that ends while its files are read is then called running, never interrupted.
+    running = held(path)
+    jobs, recorded = _read_ledger(folder, running)
+    last = [row for row in folder.read_curve() if row.task == MEAN][-1:]
+    budget = _get(config, "active", "budget")
+    stopped = folder.stopped
+    state = RUNNING if running else INTERRUPTED
+    if not running and isinstance(budget, int) and folder.finished(budget):
+        state = STOPPED if stopped else FINISHED
+    asked = Counter(job.task for job in jobs)
+    there = Counter(job.task for job in jobs if job.demonstration in recorded)
+    return RunStatus(
+        folder=str(path),
+        state=state,
+        reason=stopped if state == STOPPED else None,
+        suite=_class_name(config, "suite"),
+        selector=_class_name(config, "selector"),
+        seed=_get(config, "seed_everything"),
+        budget=budget,
+        rounds=len({job.round for job in jobs}),
+        tasks={task: TaskCount(asked[task], there[task]) for task in asked},
+        score=last[0].score if last else None,
+        evaluated_after=last[0].demonstrations if last else None,
+    )
+
+
+def _read_config(folder: RunFolder) -> dict[str, Any]:
+    try:
+        config = yaml.safe_load(folder.config.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{folder.config} cannot be read as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(config, dict):
+        raise InputError(f"{folder.config} is not the configuration of a run. Give the folder of a run.")
+    return config
+
+
+def _read_ledger(folder: RunFolder, running: bool) -> tuple[list[Job], dict[int, str]]:
+    """All jobs, and the demonstrations that are recorded."""
+    journal = folder.ledger.with_name(f"{folder.ledger.name}-journal")
+    if running or not journal.exists():
+        return _contents(folder.ledger)
+    # Its writer was killed. Whoever opens the file rolls the transaction back, so it is opened in a copy.
+    with TemporaryDirectory() as temporary:
+        for path in (folder.ledger, journal):
+            shutil.copy(path, temporary)
+        return _contents(Path(temporary, folder.ledger.name))
+
+
+def _contents(path: Path) -> tuple[list[Job], dict[int, str]]:
+    ledger = Ledger(path, read_only=True)
+    try:
+        recorded = ledger.recorded()  # before the jobs: every demonstration that is recorded has a job then
+        return ledger.jobs(), recorded
+    finally:
+        ledger.close()
+
+
+def _get(config: Mapping[str, Any], *keys: str) -> Any:
+    value: Any = config
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _class_name(config: Mapping[str, Any], key: str) -> str:
+    value = config.get(key)
+    path = value.get("class_path") if isinstance(value, Mapping) else value
+    return str(path or "?").rpartition(".")[2]

@@ -1,0 +1,96 @@
+"""The program `amf`: finds the command, and imports what that command needs and nothing else."""
+
+import os
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
+
+from amf_lightning.errors import InputError, cause
+
+COMMANDS = {
+    "fit": ("fine-tune a policy with demonstrations that are chosen as it learns", "lightning_cli"),
+    "validate": ("evaluate the policy of a run, or of a file", "lightning_cli"),
+    "compare": ("compare strategies over seeds", "compare"),
+    "status": ("say how far a run is; changes nothing", "status"),
+    "measure": ("measure what random actions and an expert return, task by task", "measure"),
+    "train-expert": ("train a goal-conditioned expert by reinforcement learning", "train_expert"),
+    "training-curve": ("draw the curve of such a training", "training_curve"),
+    "publish": ("copy a file into checkpoints/ and enter it in the manifest", "publish"),
+    "completion": ("print the completion script of a shell", "completion"),
+}
+"""For each command what it does and the module of this folder that does it, by a function `main(arguments)`."""
+
+COMPLETE = "__complete"
+"""The command that completion scripts call; nobody types it."""
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Entry point of `amf` and `python -m amf_lightning`. Exits with code 2 and one line if the input is bad."""
+    arguments = list(sys.argv[1:] if args is None else args)
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # so that a class of the user's own in this folder can be named
+    try:
+        code = _run(arguments)
+    except Exception as error:
+        if (mistake := cause(error, InputError)) is None:
+            raise
+        if int(os.environ.get("LOCAL_RANK", "0")) == 0:  # every rank fails alike; one says so
+            sys.stderr.write(f"amf: {mistake}\n")
+        raise SystemExit(2) from None
+    if code:
+        raise SystemExit(code)
+
+
+def _run(arguments: list[str]) -> int | None:
+    """Runs the command; its exit code, None for 0."""
+    name = arguments[0] if arguments else ""
+    if name in ("--help", "-h"):
+        print(usage())
+        return None
+    if name == "--version":
+        from amf_lightning import __version__
+
+        print(f"amf {__version__}")
+        return None
+    module = "completion" if name == COMPLETE else _module(name)
+    # Lightning's parser takes the name of its subcommand as the first argument, and completion looks which it is.
+    takes_name = module == "lightning_cli" or name == COMPLETE
+    command = import_module(f"amf_lightning.command_line.{module}")
+    code: int | None = command.main(arguments if takes_name else arguments[1:])
+    return code
+
+
+def _module(name: str) -> str:
+    if name in COMMANDS:
+        return COMMANDS[name][1]
+    offered = ", ".join(COMMANDS)
+    if not name:
+        raise InputError(f"Name a command, one of {offered}. For help: amf --help")
+    if name.startswith("-"):
+        raise InputError(f"There is no option {name} here. Options come after the subcommand: amf fit --config FILE.")
+    near = get_close_matches(name, COMMANDS, n=1)
+    hint = f"Did you mean '{near[0]}' instead of '{name}'?" if near else f"Give one of {offered}."
+    raise InputError(f"There is no '{name}'. {hint}")
+
+
+def usage() -> str:
+    """What `amf --help` prints."""
+    width = max(map(len, COMMANDS)) + 2
+    lines = [f"  {name:<{width}}{does}" for name, (does, _) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: amf COMMAND [OPTIONS]",
+            "",
+            "Active fine-tuning of multi-task policies: which task should be demonstrated next?",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "options:",
+            f"  {'--help':<{width}}show this",
+            f"  {'--version':<{width}}show the version",
+            "",
+            "Of one command: amf COMMAND --help. A run to begin with: amf fit --config configs/halfcheetah.yaml",
+        ]
+    )

@@ -1,0 +1,53 @@
+"""`amf status RUN`: how far a run is. Reads its folder and changes nothing, also while the run goes on."""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from amf_lightning.campaign.status import RunStatus, read_status
+from amf_lightning.configuration import plain
+
+
+def main(arguments: list[str]) -> None:
+    """Parses the command line and prints the status, as a table or as JSON."""
+    parser = argparse.ArgumentParser(prog="amf status", description=__doc__, allow_abbrev=False)
+    parser.add_argument("run", type=Path, help="folder of the run, the one with config.yaml")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    values = parser.parse_args(arguments)
+    status = read_status(values.run)
+    print(as_json(status) if values.json else as_table(status))
+
+
+def as_json(status: RunStatus) -> str:
+    """The fields of the status, with the demonstrations asked for, recorded and pending, in all and of each task."""
+    tasks = {name: {**asdict(count), "pending": count.pending} for name, count in status.tasks.items()}
+    totals = {"asked": status.asked, "recorded": status.recorded, "pending": status.pending}
+    return json.dumps(plain({**asdict(status), **totals, "tasks": tasks}, strict=True), indent=2, allow_nan=False)
+
+
+def as_table(status: RunStatus) -> str:
+    """The status for people: facts, a line each, then a row a task."""
+    of_budget = f" of {status.budget}" if status.budget is not None else ""
+    facts = {
+        "run": status.folder,
+        "state": f"{status.state}: {status.reason}" if status.reason else status.state,
+        "suite": status.suite,
+        "selector": status.selector,
+        "seed": status.seed,
+        "rounds": status.rounds,
+        "demonstrations": f"{status.recorded}{of_budget}, {status.pending} pending",
+        "mean score": "not evaluated yet"
+        if status.score is None
+        else f"{status.score:.3f} after {status.evaluated_after} demonstrations",
+    }
+    width = max(map(len, facts))
+    lines = [f"{name:<{width}}  {value}" for name, value in facts.items()]
+    if status.tasks:
+        name_width = max(map(len, ("task", *status.tasks)))
+        lines += ["", f"{'task':<{name_width}}  {'asked':>8}  {'recorded':>8}  {'pending':>8}"]
+        lines += [
+            f"{name:<{name_width}}  {count.asked:>8}  {count.recorded:>8}  {count.pending:>8}"
+            for name, count in status.tasks.items()
+        ]
+    return "\n".join(lines)
