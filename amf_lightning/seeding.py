@@ -64,6 +64,13 @@ class RowGenerators:
         """Numbers in [0, 1), [N, *shape] float32 on the CPU; the next ones at every call."""
         return torch.stack([torch.rand(shape, generator=generator) for generator in self._streams()])
 
+    def copy(self) -> "RowGenerators":
+        """Streams that go on from here on their own: both draw the same numbers from now on."""
+        copy = RowGenerators(self._seeds, self._step)
+        for here, there in zip(self._streams(), copy._streams(), strict=True):
+            there.set_state(here.get_state())
+        return copy
+
     def _streams(self) -> list[torch.Generator]:
         if self._generators is None:  # most policies never draw
             self._generators = [keyed_generator(seed, Purpose.ACT, self._step) for seed in self._seeds]

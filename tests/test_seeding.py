@@ -21,6 +21,14 @@ def test_the_stream_goes_on_and_is_that_of_the_key() -> None:
     assert torch.equal(third[0], torch.randn(2, generator=stream))
 
 
+def test_a_copy_goes_on_from_where_it_was_made() -> None:
+    generators = RowGenerators([5, 6], 3)
+    generators.normal(2)
+    copy = generators.copy()
+    first = copy.normal(4)
+    assert torch.equal(generators.normal(4), first) and not torch.equal(generators.normal(4), first)
+
+
 def test_other_seeds_and_other_steps_draw_otherwise() -> None:
     drawn = [RowGenerators([seed], step).normal(8) for seed in (1, 2) for step in (0, 1)]
     assert len({tuple(row.flatten().tolist()) for row in drawn}) == 4

@@ -22,9 +22,9 @@ class RecordedSteps:
     """Every step in which an action was taken, [N], in order, each read for the trajectory's own task.
 
     `steps[index]` is what `steps_of(trajectories, suite)[index]` is, but does not need all of them in memory: it copies
-    from the arrays of the trajectories, which may be maps of files. With a window an observation [history, *shape] ends
-    with the present one and repeats the first one of the episode where that was later; actions [H, A] begin with the
-    present one and repeat the last one of the episode, masked, beyond its end.
+    from the arrays of the trajectories, which may be maps of files. With a history an observation [history, *shape]
+    ends with the present one and repeats the first one of the episode where that was later; with a horizon actions
+    [H, A] begin with the present one and repeat the last one of the episode, masked, beyond its end.
 
     Args:
         trajectories: at least one, all with the same entries of the observation.
@@ -75,14 +75,19 @@ class RecordedSteps:
             observations, actions = self._taken(present, present)
             return Steps(observations, tasks, contexts, actions)
         episode = torch.searchsorted(self._ends, present, right=True)[..., None]
-        seen = present[..., None] + torch.arange(1 - self.window.history, 1)
-        done = present[..., None] + torch.arange(self.window.horizon)
-        last = self._ends[episode] - 1
-        observations, actions = self._taken(seen.maximum(self._starts[episode]), done.minimum(last))
-        return Steps(observations, tasks, contexts, actions, mask=done <= last)
+        seen = done = present
+        mask = None
+        if self.window.history > 1:
+            seen = present[..., None] + torch.arange(1 - self.window.history, 1)
+            seen = seen.maximum(self._starts[episode])
+        if self.window.horizon > 1:
+            done, last = present[..., None] + torch.arange(self.window.horizon), self._ends[episode] - 1
+            done, mask = done.minimum(last), done <= last
+        observations, actions = self._taken(seen, done)
+        return Steps(observations, tasks, contexts, actions, mask)
 
     def _taken(self, seen: Tensor, done: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Observations of the steps `seen` [..., h], by name of the entry, and actions of the steps `done` [..., H]."""
+        """Observations of the steps `seen`, by name of the entry, and actions of the steps `done`, of any shape each."""
         if self._memory is not None:
             observations = {name: entry[seen] for name, entry in self._memory.observations.items()}
             return observations, self._memory.shown_actions[done]

@@ -38,6 +38,10 @@ class ComposedPolicy(Density, LinearHead, Policy):
         super().__init__()
         self.register_buffer("contexts", torch.zeros(tasks, context_dim))
 
+    def act_like(self, policy: Policy) -> None:
+        """Sees, predicts and acts in the window and by the controller of a policy that it is made of."""
+        self.window, self.samples, self.make_controller = policy.window, policy.samples, policy.make_controller
+
     def can(self, capability: type) -> bool:
         return super().can(capability) and all(part.can(capability) for part in self.parts)
 
@@ -69,6 +73,7 @@ class PriorMixture(ComposedPolicy):
         dimensions = Dimensions(observation, context_dim, action_dim)
         self.prior, self.learner = from_recipe(prior, dimensions), from_recipe(learner, dimensions)
         self.share = nn.Parameter(torch.zeros(tasks))
+        self.act_like(self.learner)
 
     @classmethod
     def of(cls, policy: Policy, contexts: Tensor, dimensions: Dimensions) -> "PriorMixture":
@@ -127,9 +132,11 @@ class PriorMixture(ComposedPolicy):
         """The mixed action, or a draw from one of the two policies; [N, 1, A]."""
         if generator is None:
             return self.act(steps)[:, None]
-        learned = generator.uniform()[:, None].to(steps.device) < self.alpha(steps.contexts)[:, None]
-        prior, drawn = (part.predict(steps, generator)[:, 0] for part in (self.prior, self.learner))
-        return torch.where(learned, drawn, prior)[:, None]
+        # Each draws what it would draw alone, so that α = 0 is π0 to the bit; the coin comes after both.
+        prior = self.prior.predict(steps, generator.copy())
+        drawn = self.learner.predict(steps, generator)
+        learned = generator.uniform().to(steps.device) < self.alpha(steps.contexts)
+        return torch.where(learned[:, None, None], drawn, prior)
 
     def loss(self, steps: Steps) -> Tensor:
         """Squared error of the mixed action, mean over its entries, [N]."""
@@ -175,6 +182,7 @@ class IsolatedPolicy(ComposedPolicy):
         dimensions = Dimensions(observation, context_dim, action_dim)
         self.copies = nn.ModuleList(from_recipe(copy, dimensions) for _ in range(max(groups) + 1))
         self.register_buffer("groups", torch.tensor(groups), persistent=False)
+        self.act_like(self.members[0])
 
     @classmethod
     def of(cls, policy: Policy, contexts: Tensor, groups: Sequence[int], dimensions: Dimensions) -> "IsolatedPolicy":
@@ -221,8 +229,8 @@ class IsolatedPolicy(ComposedPolicy):
     def predict(self, steps: Steps, generator: RowGenerators | None = None) -> Tensor:
         if generator is None:
             return self._routed(lambda copy, rows: copy.predict(rows), steps)
-        # Streams belong to rows, so every copy is asked for all of them.
-        return self._every(lambda copy, rows: copy.predict(rows, generator), steps)
+        # Streams belong to rows, so every copy is asked for all of them, and each draws what it would draw alone.
+        return self._every(lambda copy, rows: copy.predict(rows, generator.copy()), steps)
 
     def loss(self, steps: Steps) -> Tensor:
         return self._routed(lambda copy, rows: copy.loss(rows), steps)

@@ -32,7 +32,7 @@ class Policy(nn.Module, ABC):
 
     discrete: ClassVar[bool] = False
     """Whether actions are choices, one-hot; must agree with the suite."""
-    samples: ClassVar[bool] = False
+    samples: bool = False
     """Whether it is meant to act by samples of its distribution; else it acts deterministically unless told to."""
     window: Window = Window()
     """What it sees and predicts at each step; see `Steps`."""

@@ -58,7 +58,9 @@ class SelfDistillation(Retention):
         noise = 0.0 if context.suite.discrete else self.noise
         steps = pretrained_steps(context, chosen, self.episodes, noise)
         with torch.no_grad():
-            self._steps = steps.with_actions(context.pretrained.act(steps))
+            pretrained = context.pretrained
+            chunks = pretrained.window.horizon > 1
+            self._steps = steps.with_actions(pretrained.predict(steps) if chunks else pretrained.act(steps))
 
     def replay(self, demonstrated: frozenset[int]) -> Rows | None:
         keep = ~torch.isin(self._steps.tasks, torch.tensor(sorted(demonstrated), dtype=torch.long))

@@ -1,6 +1,7 @@
 """How important each weight is to what π0 does, measured without its pre-training data."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
+from amf_lightning.demonstrations.recorded_steps import RecordedSteps
 from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.errors import InputError
 from amf_lightning.needs import Need, Part
@@ -16,8 +18,9 @@ from amf_lightning.policies.protocol import Policy
 from amf_lightning.retention.retention import RetentionContext
 from amf_lightning.seeding import Purpose, keyed_generator, keyed_seed
 from amf_lightning.simulation.rollout import rollout
-from amf_lightning.tasks.steps import Steps, steps_of
+from amf_lightning.tasks.steps import Steps
 from amf_lightning.tasks.task import Episode
+from amf_lightning.tasks.trajectory import Trajectory
 
 _STORED_ROWS = 2000
 
@@ -68,7 +71,7 @@ class DemonstratedFisher(Importance):
         self.folder = folder
 
     def compute(self, context: RetentionContext) -> dict[str, Tensor]:
-        return _fisher_on(context, steps_of(DemonstrationStore(Path(self.folder)).read_all(), context.suite))
+        return _fisher_on(context, _as_seen(context, DemonstrationStore(Path(self.folder)).read_all()))
 
 
 class StoredImportance(Importance):
@@ -161,7 +164,12 @@ def pretrained_steps(context: RetentionContext, tasks: list[int], episodes: int,
         for index in tasks
         for i in range(episodes)
     ]
-    return steps_of(rollout(context.pretrained, context.suite, asked, noise=noise), context.suite)
+    return _as_seen(context, rollout(context.pretrained, context.suite, asked, noise=noise))
+
+
+def _as_seen(context: RetentionContext, trajectories: Sequence[Trajectory]) -> Steps:
+    """Every step in which an action was taken, [N], in the window of π0."""
+    return RecordedSteps(trajectories, context.suite, context.pretrained.window)[:]
 
 
 class _LogProb(torch.nn.Module):

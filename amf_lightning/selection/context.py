@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from amf_lightning.demonstrations.recorded_steps import RecordedSteps
 from amf_lightning.errors import InputError
 from amf_lightning.needs import Part
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.policies.statistics import FeatureStatistics
 from amf_lightning.seeding import Purpose, keyed_generator, keyed_seed
 from amf_lightning.tasks.controller import Acting
-from amf_lightning.tasks.steps import Steps, steps_of
+from amf_lightning.tasks.steps import Steps
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 
@@ -70,8 +71,8 @@ class SelectionContext:
         ]
 
     def steps_of(self, trajectories: Sequence[Trajectory]) -> Steps:
-        """Every step in which an action was taken, [N], where the policy is."""
-        return steps_of(trajectories, self.suite).to(self.policy.device)
+        """Every step in which an action was taken, [N], in the window and on the device of the policy."""
+        return RecordedSteps(trajectories, self.suite, self.policy.window)[:].to(self.policy.device)
 
     @property
     def demonstrated_steps(self) -> Steps | None:

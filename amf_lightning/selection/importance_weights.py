@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from amf_lightning.demonstrations.recorded_steps import RecordedSteps
 from amf_lightning.policies.capabilities import Density, require
 from amf_lightning.policies.protocol import Policy
-from amf_lightning.tasks.steps import read_for, steps_of
+from amf_lightning.tasks.steps import read_for
 from amf_lightning.tasks.task import TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 
@@ -22,7 +23,7 @@ def log_ratios(policy: Policy, suite: TaskSuite, demonstrations: Sequence[Trajec
     density = require(policy, Density, "ImportanceWeighted", "Choose the occupancy PolicyRollout or Demonstrated")
     columns = []
     for demonstration in demonstrations:
-        steps = steps_of([demonstration], suite).to(policy.device)
+        steps = RecordedSteps([demonstration], suite, policy.window)[:].to(policy.device)
         densities = torch.stack([density.log_prob(read_for(steps, task, suite)) for task in range(len(suite.tasks))])
         totals = densities.to(torch.float64).sum(1)
         columns.append(totals - totals[suite.task(demonstration.task).index])

@@ -3,15 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from amf_lightning.demonstrations.recorded_steps import RecordedSteps
 from amf_lightning.errors import InputError
 from amf_lightning.needs import Need, Part
-from amf_lightning.policies.protocol import Policy
 from amf_lightning.selection.baselines import RoundRobin, allowed_tasks
 from amf_lightning.selection.context import SelectionContext
 from amf_lightning.selection.importance_weights import (
@@ -119,8 +119,8 @@ class PolicyRollout(Occupancy):
             candidates += shown
             targets += judged
         return Expected(
-            candidates=_blocks(candidates, self.states, context.policy, with_actions=False),
-            targets=_blocks(targets, self.states, context.policy, with_actions=False),
+            candidates=_blocks(candidates, self.states, context, with_actions=False),
+            targets=_blocks(targets, self.states, context, with_actions=False),
             environment_steps=sum(rollout.length for rollout in rollouts),
         )
 
@@ -187,7 +187,7 @@ class ImportanceWeighted(Occupancy):
         kept = torch.where(weights < negligible, torch.zeros_like(weights), weights)
         kept = kept / kept.sum(1, keepdim=True)
         pieces = [_Piece(demonstrations[i], tasks[c], float(kept[c, i])) for c, i in torch.nonzero(kept).tolist()]
-        blocks = _blocks(pieces, self.states, context.policy, with_actions=True)
+        blocks = _blocks(pieces, self.states, context, with_actions=True)
         diagnostics = {f"effective_sample_size/{task.name}": size for task, size in zip(tasks, sizes, strict=True)}
         collapsed = sum(size < 1.01 for size in sizes) if len(demonstrations) > 1 else 0
         return Expected(blocks, blocks, diagnostics={**diagnostics, "collapsed_importance_weights": float(collapsed)})
@@ -235,8 +235,8 @@ class Demonstrated(Occupancy):
         if not candidates:
             return None
         return Expected(
-            _blocks(candidates, self.states, context.policy, with_actions=True),
-            _blocks(targets, self.states, context.policy, with_actions=True),
+            _blocks(candidates, self.states, context, with_actions=True),
+            _blocks(targets, self.states, context, with_actions=True),
         )
 
 
@@ -277,18 +277,17 @@ def _pieces(trajectories: Sequence[Trajectory], task: Task, phase: float = 0.5) 
     return [_Piece(trajectory, task, 1 / len(trajectories), phase) for trajectory in trajectories]
 
 
-def _blocks(pieces: Sequence[_Piece], states: int, policy: Policy, with_actions: bool) -> StateBlocks:
-    kept = [(piece, thinned_steps(piece.trajectory.length, states, piece.phase).numpy()) for piece in pieces]
-    contexts = torch.tensor([piece.task.context for piece in pieces], dtype=torch.float32)
+def _blocks(pieces: Sequence[_Piece], states: int, context: SelectionContext, with_actions: bool) -> StateBlocks:
+    distinct = {id(piece.trajectory): piece.trajectory for piece in pieces}
+    starts = dict(zip(distinct, accumulate((each.length for each in distinct.values()), initial=0), strict=False))
+    kept = torch.cat([starts[id(p.trajectory)] + thinned_steps(p.trajectory.length, states, p.phase) for p in pieces])
+    cut = RecordedSteps(list(distinct.values()), context.suite, context.policy.window)[kept]
+    cut = (cut if with_actions else cut.without_actions()).reshape(len(pieces), states)
     tasks = torch.tensor([piece.task.index for piece in pieces])
-    observations = {
-        name: torch.from_numpy(np.stack([piece.trajectory.observations[name][at] for piece, at in kept]))
-        for name in pieces[0].trajectory.observations
-    }
-    actions = torch.from_numpy(np.stack([piece.trajectory.actions[at] for piece, at in kept])) if with_actions else None
-    steps = Steps(observations, tasks[:, None].expand(-1, states), contexts[:, None].expand(-1, states, -1), actions)
+    contexts = context.suite.contexts[tasks][:, None].expand(-1, states, -1)
+    steps = Steps(cut.observations, tasks[:, None].expand(-1, states), contexts, cut.actions, cut.mask)
     return StateBlocks(
-        steps.to(policy.device),
+        steps.to(context.policy.device),
         tasks,
         torch.tensor([piece.weight for piece in pieces], dtype=torch.float64),
         torch.tensor([piece.task.horizon for piece in pieces], dtype=torch.float64),

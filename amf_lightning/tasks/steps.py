@@ -36,8 +36,9 @@ class Window:
 class Steps:
     """Steps of episodes, with any leading shape [...]: [N] rows, [M, S] states of M trajectories.
 
-    With a window, entries of the observation are [..., history, *shape] and actions [..., H, A]; `mask` says which of
-    the H actions lie within the episode. Without one (history and horizon 1) those dimensions are absent.
+    For a window with a history longer than 1, entries of the observation are [..., history, *shape]. With a horizon
+    longer than 1, actions are [..., H, A], and `mask` says which of the H actions lie within the episode. A dimension
+    that would have length 1 is absent.
     """
 
     observations: Mapping[str, Tensor]

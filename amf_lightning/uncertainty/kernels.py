@@ -111,9 +111,14 @@ class Kernel(Embedding):
             InputError: another number of lengthscales than of entries.
         """
         reference = list(knowledge.reference().values()) if self.needs else []
+        remembers = knowledge.policy.window.history > 1
+
+        def latest(states: Steps) -> Tensor:
+            return states.state[..., -1, :] if remembers else states.state
+
         scales = [
             _lengthscales(
-                "observation", self.observation_lengthscales, candidates.state, [rows.state for rows in reference]
+                "observation", self.observation_lengthscales, latest(candidates), [latest(rows) for rows in reference]
             ),
             _lengthscales(
                 "context", self.context_lengthscales, candidates.contexts, [rows.contexts for rows in reference]
@@ -121,7 +126,7 @@ class Kernel(Embedding):
         ]
 
         def points(states: Steps) -> Tensor:
-            return torch.cat([states.state / scales[0], states.contexts / scales[1]], dim=-1)
+            return torch.cat([latest(states) / scales[0], states.contexts / scales[1]], dim=-1)
 
         posterior = FunctionSpacePosterior(self.kernel, ridge)
         if knowledge.history is not None:

@@ -82,9 +82,12 @@ def test_windows_stay_within_their_episode(in_memory: int) -> None:
     assert torch.equal(steps.contexts, SUITE.contexts[[0, 0, 1]])
 
 
-def test_a_window_of_several_observations_alone_has_both_dimensions() -> None:
+def test_a_history_alone_leaves_actions_single_and_a_horizon_alone_observations() -> None:
     steps = RecordedSteps([trajectory(0, 3)], SUITE, Window(history=2))[:]
-    assert (steps.state.shape, steps.shown_actions.shape) == ((3, 2, 2), (3, 1, 1))
+    assert (steps.state.shape, steps.shown_actions.shape, steps.mask) == ((3, 2, 2), (3, 1), None)
+    steps = RecordedSteps([trajectory(0, 3)], SUITE, Window(horizon=2))[:]
+    assert (steps.state.shape, steps.shown_actions.shape) == ((3, 2), (3, 2, 1))
+    assert steps.mask is not None and steps.mask.tolist() == [[True, True], [True, True], [True, False]]
 
 
 def test_many_pictures_are_not_copied_to_draw_a_few() -> None:

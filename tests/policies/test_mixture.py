@@ -76,6 +76,18 @@ def test_the_density_of_a_mixture_integrates_to_one_and_is_what_is_drawn_from() 
     assert float(keyed.mean()) == pytest.approx(float(made.act(one)), abs=0.03)
 
 
+def test_draws_at_the_ends_of_a_mixture_and_of_each_copy_are_those_of_one_policy_to_the_bit() -> None:
+    steps = rows()
+
+    def drawn(policy: Policy) -> torch.Tensor:
+        return policy.predict(steps, RowGenerators(range(len(steps)), 2))
+
+    assert torch.equal(drawn(mixture((0.0,) * 4)), drawn(mlp(SUITE)))
+    assert torch.equal(drawn(mixture((1.0,) * 4)), drawn(mlp(SUITE, seed=5)))
+    groups, copies = isolated().group_of(steps.contexts), [drawn(mlp(SUITE, seed=seed)) for seed in range(3)]
+    assert torch.equal(drawn(isolated()), torch.stack(copies)[groups, torch.arange(len(steps))])
+
+
 def test_alpha_has_a_gradient_at_its_bounds_and_is_put_back_into_them() -> None:
     made = mixture((0.0, 1.0, -3.0, 4.0))
     assert made.alphas.tolist() == [0, 1, 0, 1]
