@@ -1,4 +1,4 @@
-"""Policies as people bring them from the field, and a world with a camera: chunks that are drawn, pictures that are read.
+"""Policies as people bring them from the field, and a world with a camera: chunks drawn, pictures read.
 
 Each is what a stranger would write: it knows of this package what docs/your-own-policy.md says.
 """
