@@ -18,7 +18,8 @@ OURS = [key for key, part in KINDS.items() if part.rooms]
 
 def concrete(base: type) -> Iterator[type]:
     """Subclasses in the package that can be made, from those that are imported."""
-    for cls in base.__subclasses__():
+    subclasses: list[type] = base.__subclasses__()
+    for cls in subclasses:
         if not inspect.isabstract(cls) and not cls.__name__.startswith(("_", "LazyInstance_")):
             yield cls
         yield from concrete(cls)

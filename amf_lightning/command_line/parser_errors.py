@@ -41,6 +41,15 @@ _MOST = 400
 class ArgumentParser(jsonargparse.ArgumentParser):
     """A parser with errors that name the nearest valid key or class, and a help that says what can be chosen."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._linked: set[str] = set()
+        super().__init__(*args, **kwargs)
+
+    def link_arguments(self, source: Any, target: str, *args: Any, **kwargs: Any) -> None:
+        """Notes that nobody chooses what stands under `target`."""
+        self._linked.add(target)
+        super().link_arguments(source, target, *args, **kwargs)
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Prints what is wrong and exits with code 2."""
         sys.stderr.write(f"amf: {explain(message, self)}\n")
@@ -56,9 +65,8 @@ class ArgumentParser(jsonargparse.ArgumentParser):
 
     def format_help(self, formatter: argparse.HelpFormatter | None = None) -> str:
         """The help of jsonargparse, which lists only what is imported, with the names in the catalogue."""
-        # A linked key, where nobody chooses, is in no group.
-        for action in [action for group in self._action_groups for action in group._group_actions]:
-            if isinstance(action.dest, str) and (key := part_of(action.dest)) and classes(key):
+        for action in self._actions:
+            if action.dest not in self._linked and (key := part_of(action.dest)) and classes(key):
                 choices = f"One of {', '.join(classes(key))}, or the import path of a class of your own."
                 if choices not in (action.help or ""):
                     action.help = f"{(action.help or '').rstrip('. ')}. {choices}".lstrip(". ")

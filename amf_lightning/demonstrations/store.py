@@ -66,7 +66,7 @@ class DemonstrationStore:
 
     def digest(self, index: int, trajectory: Trajectory) -> str:
         """The SHA-256 that `write` would return. Nothing is written."""
-        return hashlib.sha256(_encode(index, trajectory)).hexdigest()
+        return hashlib.sha256(_encode(self.path(index), index, trajectory)).hexdigest()
 
     def read(self, index: int, sha256: str | None = None, task: str | None = None) -> Trajectory:
         """Demonstration `index`, bit for bit as it was written, its entries in the order of their names.

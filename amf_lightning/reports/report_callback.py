@@ -81,7 +81,7 @@ class RunReports(Callback):
             "retention": type(module.retention).__name__,
             "frozen": {name: [each.frozen, each.entries] for name, each in shares.items()},
             "measures": {} if latest is None else measures_of(latest, names),
-            "evaluation": self.active.evaluation.method,
+            "scored_by": self.active.evaluation.method,
             "budget": self.active.budget,
             "seed": self.active.seed,
         }

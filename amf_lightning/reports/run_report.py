@@ -26,7 +26,7 @@ def write_report(folder: RunFolder, suite: TaskSuite) -> None:
     Args:
         folder: has `curve.csv` and `selections.jsonl`; of `evaluation.json`, if it is there, are read: `selector`,
             `uses`, `environment_steps`, `pretraining_tasks` (names), `budget`, `seed`, `stopped` (why), `retention`,
-            `frozen` (entries of each parameter), `measures` (of the retention, of each task), `evaluation` (how scores
+            `frozen` (entries of each parameter), `measures` (of the retention, of each task), `scored_by` (how scores
             came about).
         suite: the tasks.
 
@@ -85,7 +85,7 @@ def _gained(
     asked = [(name, [job.demonstration + 1 for job in jobs if job.task == name]) for name in names]
     stopped = f" The run **stopped early**: {facts['stopped']}." if facts.get("stopped") else ""
     return [
-        f"**What the demonstrations gained is unknown:** {facts.get('evaluation', 'nobody has evaluated the policy')}. "
+        f"**What the demonstrations gained is unknown:** {facts.get('scored_by', 'nobody has evaluated the policy')}. "
         "This report cannot know scores, successes, or whether anything was forgotten; it says what was asked and why. "
         f"To know more set `evaluation: ReportedEpisodes` and report trials, or give the suite a simulator.{stopped}",
         "## What was asked",
@@ -105,7 +105,7 @@ def _summary(curve: Curve, jobs: Sequence[Request], names: Sequence[str], facts:
     asked = {name: sum(job.task == name for job in jobs) for name in names}
     most = sorted((name for name in names if asked[name]), key=lambda name: -asked[name])[:3]
     never = [name for name in names if not asked[name]]
-    meaning = "0 is random actions, 1 the expert" if math.isfinite(last.episode_return) else facts.get("evaluation", "")
+    meaning = "0 is random actions, 1 the expert" if math.isfinite(last.episode_return) else facts.get("scored_by", "")
     gained = (
         f"**Mean score {number(first.score)} → {number(last.score)}** over {plural(len(names), 'task')} "
         f"({meaning}) after {plural(last.demonstrations, 'demonstration')}"

@@ -14,6 +14,8 @@ from amf_lightning.tasks.task import TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 
 Index = Tensor | slice | int | tuple[Any, ...]
+_WITHOUT_SELECTION = {torch.uint16, torch.uint32, torch.uint64}
+"""Types of numbers that torch indexes but has no `index_select` for."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,9 @@ class Steps:
 
     def take(self, index: Tensor) -> "Steps":
         """The steps [M] of these numbers, each at least 0, of steps [N]: what indexing gives, in half the time."""
-        return self.map(lambda tensor: tensor.index_select(0, index))
+        return self.map(
+            lambda tensor: tensor[index] if tensor.dtype in _WITHOUT_SELECTION else tensor.index_select(0, index)
+        )
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Steps":
         """Every tensor changed alike; its trailing dimensions must stay."""

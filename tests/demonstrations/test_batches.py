@@ -33,7 +33,7 @@ def batches(rows: Rows, shards: Shards, steps: int = 3, seed: int = 0, current: 
 
 def first_step(loader: RoundBatches) -> Tensor:
     """Observations of the first micro-batch."""
-    return next(iter(next(iter(loader))))[0]["demonstrations"][0]
+    return next(iter(next(iter(loader))))[0]["demonstrations"].state
 
 
 ROWS = demonstration_rows(demonstrations(0, 3, 3), SUITE)
@@ -126,6 +126,7 @@ class Squares:
 
 
 def test_rows_can_be_of_a_source_of_ones_own() -> None:
-    batch = next(iter(batches(Rows(Squares()), Shards.of(0, 1, 1))))["demonstrations"]
+    [[[micro_batch]]] = batches(Rows(Squares()), Shards.of(0, 1, 1), steps=1)
+    batch = micro_batch["demonstrations"]
     assert torch.equal(batch.state, batch.shown_actions**2)
     assert Rows(Squares()).everything().state.flatten().tolist() == [float(number**2) for number in range(100)]
