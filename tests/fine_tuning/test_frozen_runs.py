@@ -15,9 +15,9 @@ from amf_lightning.configuration import merge
 from amf_lightning.fine_tuning import module
 from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.policies.weights import load_policy
+from amf_lightning.retention.frozen import FreezeByImportance
 from amf_lightning.tasks.spec import Specs
 from amf_lightning.tasks.steps import Steps
-from amf_lightning.retention.frozen import FreezeByImportance
 
 ADAMW = ("--model.optimizer=AdamW", "--model.optimizer.lr=0.01", "--model.optimizer.weight_decay=0.1")
 MOMENTUM = (

@@ -8,8 +8,8 @@ from amf_lightning.errors import InputError
 from amf_lightning.evaluation.scores import check_scorable, normalised_scores
 from amf_lightning.experts.scripted import IntegratorExpert
 from amf_lightning.experts.uniform import UniformActor
-from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.policies.capabilities import embedded
+from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.policies.weights import build_policy
 from amf_lightning.simulation.rollout import rollout
 from amf_lightning.suites.designed import OverlappingGoals, PreciseGoals
