@@ -51,6 +51,12 @@ def follow(page: str, folder: Path, *options: str) -> list[str]:
     return printed
 
 
+def python(*arguments: str, cwd: Path) -> None:
+    environment = {"PYTHONPATH": str(DOCS.parent), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def picks(folder: RunFolder) -> list[str]:
     return [json.loads(line)["task"] for line in folder.selections.read_text().splitlines()]
 
@@ -126,7 +132,7 @@ def test_what_a_person_reports_becomes_the_curve(tmp_path: Path) -> None:
     report = json.loads(example)
     lines = [{**report, "task": task, "success": success} for task, success in (("left", 7), ("right", 10), ("up", 4))]
     (told.path / "outcomes.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    assert amf(*again, "--data.steps_per_round=5", cwd=tmp_path).code == 0
+    assert amf(*again, cwd=tmp_path).code == 0
     scores = {row.task: row.score for row in told.read_curve()}
     assert scores == {"left": 0.7, "right": 1.0, "up": 0.4, MEAN: pytest.approx(0.7)}
     assert "shares of successful trials" in told.report.read_text()
@@ -154,7 +160,5 @@ def test_a_part_that_needs_a_simulator_is_named_before_anything_is_written(tmp_p
 def test_the_readme_drives_a_campaign_by_hand(tmp_path: Path) -> None:
     (code,) = [text for name, text in BLOCK.findall((DOCS.parent / "README.md").read_text()) if name == "python"]
     assert len([line for line in code.splitlines() if line.strip()]) <= 10
-    environment = {"PYTHONPATH": str(DOCS.parent), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    python("-c", code, cwd=tmp_path)
     assert len(list((tmp_path / "runs" / "by-hand" / "demonstrations").glob("*.safetensors"))) == 3

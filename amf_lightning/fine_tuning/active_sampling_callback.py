@@ -67,7 +67,6 @@ class ActiveSampling(Callback):
         rounds_of(budget, batch_size)
         selector.check(suite, budget)
         expert.remaining(suite, [0] * len(suite.tasks))
-        evaluation.check(suite)
         self.suite = suite
         self.expert = expert
         self.selector = selector
@@ -96,6 +95,7 @@ class ActiveSampling(Callback):
         if stage == "fit":
             parts |= {"expert": self.expert, "selector": self.selector, "retention": module.retention}
         check_needs(parts, what_is_missing(module, self.suite, self.evaluation))
+        self.evaluation.check(self.suite)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         folder = RunFolder(Path(trainer.default_root_dir))
