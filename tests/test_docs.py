@@ -118,14 +118,9 @@ def test_a_stranger_brings_recordings_and_no_simulator(tmp_path: Path) -> None:
 def test_what_a_person_reports_becomes_the_curve(tmp_path: Path) -> None:
     follow("no-simulator.md", tmp_path, "--data.steps_per_round=5")
     run = RunFolder(tmp_path / "runs" / "robot")
-    again = (
-        "fit",
-        "--config=robot.yaml",
-        "--evaluation=ReportedEpisodes",
-        "--trainer.default_root_dir=runs/told",
-        *SMALL,
-    )
-    assert amf(*again, "--data.steps_per_round=5", cwd=tmp_path).code == 0
+    options = ("--evaluation=ReportedEpisodes", "--data.steps_per_round=5", "--trainer.default_root_dir=runs/told")
+    again = ("fit", "--config=robot.yaml", *options, *SMALL)
+    assert amf(*again, cwd=tmp_path).code == 0
     told = RunFolder(tmp_path / "runs" / "told")
     assert told.read_curve() == [], "nobody has reported anything yet"
     (example,) = re.findall(r"`(\{.*?\})`", (DOCS / "no-simulator.md").read_text())
