@@ -80,6 +80,8 @@ def main() -> None:
     for name, text in NAMES.items():
         limit = f"{LIMIT_OF_FIT} ×" if name.startswith("fit") else "" if name == BARE else f"{LIMIT_OF_READERS} s"
         print(f"| {text} | {cpu[name]:.2f} | {clock[name]:.2f} | {cpu[name] / cpu[BARE]:.2f} | {limit} |")
+    met = ratio <= LIMIT_OF_FIT and max(cpu[name] for name in ("help", "status", "completion")) < LIMIT_OF_READERS
+    print(f"\nThe limit is {LIMIT_OF_FIT}, and {LIMIT_OF_READERS} s for what only reads: {'met' if met else 'MISSED'}.")
     if options.json:
         numbers = {**cpu, **{f"{name}_clock": seconds for name, seconds in clock.items()}, "ratio": ratio}
         options.json.write_text(json.dumps(numbers, indent=1) + "\n")

@@ -12,8 +12,8 @@ import yaml
 from amf_process import amf
 
 from amf_lightning.campaign.run_folder import MEAN, RunFolder
+from amf_lightning.catalogue import resolve
 from amf_lightning.configuration import read_configuration
-from amf_lightning.experts.expert import Expert
 from amf_lightning.policies.weights import load_policy
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -94,10 +94,7 @@ def test_a_stranger_brings_a_policy(tmp_path: Path) -> None:
 def test_every_expert_on_the_page_exists(block: str, tmp_path: Path) -> None:
     """The classes and their options are real; the files that they name are the reader's."""
     expert = yaml.safe_load(block)["expert"]
-    kinds: list[type] = [Expert]
-    for kind in kinds:
-        kinds += kind.__subclasses__()
-    (kind,) = [kind for kind in kinds if kind.__name__ == expert["class_path"]]
+    kind = resolve("expert", expert["class_path"])
     (tmp_path / "run.yaml").write_text(block)
     outcome = amf("fit", "--config=configs/halfcheetah.yaml", "--config=run.yaml", cwd=tmp_path)
     assert outcome.code == 2, outcome.said
