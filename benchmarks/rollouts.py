@@ -60,7 +60,7 @@ class BareLoop:
             for action in trajectory.actions:
                 observation, _, _, _, _ = self.env.step(action)
             spent += time.process_time() - start
-            assert np.array_equal(observation.astype(np.float32), trajectory.observations[-1]), "not the same physics"
+            assert np.array_equal(observation.astype(np.float32), trajectory.state[-1]), "not the same physics"
         return spent
 
 

@@ -25,6 +25,7 @@ def shown(suite: Metaworld, episodes: list[Episode]) -> list[Trajectory]:
 
 
 def bits(trajectory: Trajectory) -> tuple[Any, ...]:
+    assert trajectory.rewards is not None
     arrays = (trajectory.state, trajectory.actions, trajectory.rewards)
     return trajectory.task, trajectory.success, *(array.tobytes() for array in arrays)
 
@@ -71,6 +72,7 @@ def test_an_episode_is_metaworlds_own_until_it_is_solved() -> None:
     env.seed(1000)
     observation, _ = env.reset()
     flags = []
+    assert ours.rewards is not None
     for step, action in enumerate(ours.actions):
         assert ours.state[step].tobytes() == observation.astype(np.float32).tobytes()
         observation, reward, _, _, info = env.step(action)
