@@ -14,7 +14,13 @@ from amf_process import amf
 from amf_lightning.campaign.run_folder import MEAN, RunFolder
 from amf_lightning.catalogue import resolve
 from amf_lightning.configuration import read_configuration
+from amf_lightning.experts.expert import Expert
+from amf_lightning.experts.own import ActorExpert
 from amf_lightning.policies.weights import load_policy
+from amf_lightning.suites.integrator import Integrator
+from amf_lightning.suites.static import StaticSuite
+from amf_lightning.tasks.spec import Spec
+from amf_lightning.tasks.task import Episode
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 SMALL = ("--data.evaluation_episodes=1", "--reports.animation=false", "--trainer.enable_progress_bar=false")
@@ -154,3 +160,22 @@ def test_the_readme_drives_a_campaign_by_hand(tmp_path: Path) -> None:
     assert len([line for line in code.splitlines() if line.strip()]) <= 10
     python("-c", code, cwd=tmp_path)
     assert len(list((tmp_path / "runs" / "by-hand" / "demonstrations").glob("*.safetensors"))) == 3
+
+
+def test_the_expert_with_a_memory_goes_back_to_where_it_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (text,) = blocks("your-own-expert.md", "python")
+    (tmp_path / "remembering.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    expert, suite = ActorExpert("remembering.BackToTheStart", noise=0.1, successes_only=False), Integrator()
+    (shown,) = expert.demonstrate(suite, [Episode(suite.tasks[0], 3)])
+    assert not shown.actions[0].any()
+    back = 10 * (shown.state[0] - shown.state[:-1])
+    assert abs(shown.actions - back.clip(-1, 1)).max() < 1e-5 and abs(shown.actions).max() > 0.05
+
+
+def test_the_suite_without_an_environment_is_one() -> None:
+    (text,) = [text for text in blocks("your-own-environment.md", "yaml") if "StaticSuite" in text]
+    options = yaml.safe_load(text)["suite"]["init_args"]
+    entries = {name: Spec(**entry) for name, entry in options.pop("observation").items()}
+    suite = StaticSuite(observation=entries, **options)
+    assert suite.simulator is None and [entry.is_image for entry in suite.observation.values()] == [False, True]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from amf_lightning.errors import InputError
 from amf_lightning.import_path import told
-from amf_lightning.tasks.spec import STATE, Spec
+from amf_lightning.tasks.spec import STATE
 from amf_lightning.tasks.task import Episode, Task, TaskSuite
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class GymnasiumSimulation:
 
     def __init__(self, suite: TaskSuite, episodes: Sequence[Episode], envs: Sequence[Env]) -> None:
         self._simulator, self._episodes, self._envs = simulator_of(suite), episodes, envs
-        self._entries = suite.observation
+        self._entries = [(name, spec.shape, np.dtype(spec.dtype)) for name, spec in suite.observation.items()]
         self._rewards: list[list[float]] = [[] for _ in episodes]
         self._flags: list[list[bool]] = [[] for _ in episodes]
         self._infos: list[dict[str, Any]] = [{} for _ in episodes]
@@ -164,33 +164,30 @@ class GymnasiumSimulation:
         return Outcome(np.array(self._rewards[number]), success, dict(self._infos[number].get("metrics", {})))
 
     def _empty(self, count: int) -> dict[str, NDArray[Any]]:
-        return {name: np.empty((count, *spec.shape), dtype=spec.dtype) for name, spec in self._entries.items()}
+        return {name: np.empty((count, *shape), dtype) for name, shape, dtype in self._entries}
 
     def _take(self, given: Any, number: int, observations: Observations, row: int) -> None:
         """Copies what an environment gave into a row: environments may reuse their buffers."""
-        if not isinstance(given, Mapping):
+        if isinstance(given, np.ndarray) or not isinstance(given, Mapping):
             if len(self._entries) > 1:
                 raise InputError(
                     f"{self._where(number)}: the observation is a {type(given).__name__}, the suite says a dictionary "
-                    f"of {', '.join(self._entries)}."
+                    f"of {', '.join(name for name, _, _ in self._entries)}."
                 )
-            given = dict.fromkeys(self._entries, given)
-        elif missing := [name for name in self._entries if name not in given]:
-            raise InputError(
-                f"{self._where(number)}: the observation has no entry '{missing[0]}', which the suite says it has."
-            )
-        for name, spec in self._entries.items():
-            observations[name][row] = self._checked(number, name, spec, given[name])
-
-    def _checked(self, number: int, name: str, spec: Spec, given: Any) -> NDArray[Any]:
-        what = "observation" if name == STATE else f"observation '{name}'"
-        # Floats of any precision will do, as ever; a picture of numbers between 0 and 1 would be black if it were cast.
-        entry = np.asarray(given, dtype=spec.dtype if np.dtype(spec.dtype).kind == "f" else None)
-        if entry.dtype != spec.dtype:
-            raise InputError(f"{self._where(number)}: the {what} is of {entry.dtype}, the suite says {spec.dtype}.")
-        if entry.shape != spec.shape:
-            raise InputError(f"{self._where(number)}: the {what} has shape {entry.shape}, the suite says {spec.shape}.")
-        return entry
+            given = {self._entries[0][0]: given}
+        for name, shape, dtype in self._entries:
+            if name not in given:
+                raise InputError(
+                    f"{self._where(number)}: the observation has no entry '{name}', which the suite says it has."
+                )
+            entry = given[name]
+            # Floats of any precision will do, as ever; a picture of numbers between 0 and 1 would be black if it were
+            # cast.
+            if not isinstance(entry, np.ndarray) or entry.dtype != dtype:
+                entry = np.asarray(entry, dtype if dtype.kind == "f" else None)
+            if entry.dtype != dtype or entry.shape != shape:
+                raise InputError(f"{self._where(number)}: {_difference(name, entry, shape, dtype)}.")
+            observations[name][row] = entry
 
     @contextmanager
     def _named(self, number: int) -> Iterator[None]:
@@ -208,6 +205,13 @@ class GymnasiumSimulation:
 
     def _where(self, number: int) -> str:
         return self._episodes[number].where(len(self._rewards[number]))
+
+
+def _difference(name: str, entry: NDArray[Any], shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
+    what = "observation" if name == STATE else f"observation '{name}'"
+    if entry.dtype != dtype:
+        return f"the {what} is of {entry.dtype}, the suite says {dtype}"
+    return f"the {what} has shape {entry.shape}, the suite says {shape}"
 
 
 def environments(simulator: Simulator, episodes: Sequence[Episode]) -> list[Env]:

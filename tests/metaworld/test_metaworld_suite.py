@@ -72,6 +72,7 @@ def test_an_episode_is_metaworlds_own_until_it_is_solved() -> None:
     env.seed(1000)
     observation, _ = env.reset()
     flags = []
+    assert ours.rewards is not None
     for step, action in enumerate(ours.actions):
         assert ours.state[step].tobytes() == observation.astype(np.float32).tobytes()
         observation, reward, _, _, info = env.step(action)

@@ -67,11 +67,10 @@ class Swinging(Controller):
     def begin(self, episodes: Sequence[Episode], width: int) -> None:
         self.seeds = torch.tensor([episode.seed for episode in episodes] + [0] * (width - len(episodes)))
         self.taken = 0
-        self.first: torch.Tensor | None = None
 
     def act(self, steps: Steps) -> Tensor:
         position = steps.observations["state"][:, 0]
-        if self.first is None:
+        if self.taken == 0:
             self.first = position
         self.taken += 1
         phase = self.taken + self.seeds + steps.tasks + self.first
