@@ -78,7 +78,8 @@ class Clock(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
         rows = demonstration_rows(data.demonstrations, data.suite)
-        self.bare = BareLoop(torch.cat([rows.observations, rows.contexts], dim=1), rows.actions, data.batch_size)
+        steps = rows.everything()
+        self.bare = BareLoop(torch.cat([steps.state, steps.contexts], dim=1), steps.shown_actions, data.batch_size)
         self.bare.steps(WINDOW)  # to warm up
         if trainer.current_epoch == 0:
             self.times["step"] = times_of_step(pl_module, rows, data.batch_size)  # type: ignore[arg-type]

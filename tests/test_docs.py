@@ -3,8 +3,6 @@
 import json
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -27,7 +25,7 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 def follow(page: str, folder: Path, *options: str) -> list[str]:
-    """Writes the files of a page and runs its commands, `amf fit` with further options; what the others printed."""
+    """Writes the files of a page and runs its commands, `amf fit` with further options; what `amf measure` printed."""
     for text in [*blocks(page, "python"), *blocks(page, "yaml")]:
         named = NAMED.match(text)
         assert named is not None, f"a block of {page} does not say which file it is"
@@ -35,16 +33,12 @@ def follow(page: str, folder: Path, *options: str) -> list[str]:
     printed = []
     for line in [line for text in blocks(page, "bash") for line in text.splitlines()]:
         program, *arguments = shlex.split(line)
-        if program == "amf":
-            outcome = amf(*arguments, *SMALL, *options, cwd=folder)
-            assert outcome.code == 0, outcome.said
-        else:
-            assert program == "python", line
-            environment = {"PYTHONPATH": str(DOCS.parent), "OMP_NUM_THREADS": "1"}
-            command = [sys.executable, *arguments]
-            done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, done.stderr
-            printed.append(done.stdout)
+        assert program == "amf", line
+        small = (*SMALL, *options) if arguments[0] == "fit" else ()
+        outcome = amf(*arguments, *small, cwd=folder)
+        assert outcome.code == 0, outcome.said
+        if arguments[0] == "measure":
+            printed.append(outcome.stdout)
     return printed
 
 

@@ -49,7 +49,7 @@ def test_the_policy_is_fitted_to_what_pi_zero_knows_and_all_demonstrations(
     before, found = load_policy(str(pretrained)).make(), load_policy(str(uninterrupted.folder.policy)).make()
     assert isinstance(before, GaussianProcessPolicy) and isinstance(found, GaussianProcessPolicy)
     expected = GaussianProcessPolicy(2, 2, 2)
-    expected.refit(before, rows.observations, rows.contexts, rows.actions)
+    expected.refit(before, rows.everything())
     assert (int(before.used), int(found.used)) == (3 * 20, 8 * 20)
     assert torch.equal(found.rows, expected.rows)
 

@@ -11,6 +11,7 @@ from torch.optim import SGD
 
 from amf_lightning.demonstrations.batches import MicroBatch
 from amf_lightning.fine_tuning.round import take_steps, weighted_sum
+from amf_lightning.tasks.steps import Steps
 
 SMALLEST = torch.finfo(torch.float32).tiny
 
@@ -18,12 +19,12 @@ SMALLEST = torch.finfo(torch.float32).tiny
 def rows(count: int, seed: int) -> MicroBatch:
     generator = torch.Generator().manual_seed(seed)
     observations, contexts, actions = (torch.randn(count, width, generator=generator) for width in (3, 1, 2))
-    return {"demonstrations": (observations, contexts, actions)}
+    return {"demonstrations": Steps.of_state(observations, contexts, actions)}
 
 
 def losses_of(layer: nn.Module, microbatch: MicroBatch) -> dict[str, Tensor]:
-    observations, contexts, actions = microbatch["demonstrations"]
-    error = layer(torch.cat([observations, contexts], 1)) - actions
+    steps = microbatch["demonstrations"]
+    error = layer(torch.cat([steps.state, steps.contexts], 1)) - steps.shown_actions
     return {"demonstrations": error.square().mean(), "penalty": sum(p.square().sum() for p in layer.parameters())}
 
 

@@ -66,7 +66,8 @@ class Swinging(Controller):
 
     def begin(self, episodes: Sequence[Episode], width: int) -> None:
         self.seeds = torch.tensor([episode.seed for episode in episodes] + [0] * (width - len(episodes)))
-        self.taken, self.first = 0, None
+        self.taken = 0
+        self.first: torch.Tensor | None = None
 
     def act(self, steps: Steps) -> Tensor:
         position = steps.observations["state"][:, 0]
