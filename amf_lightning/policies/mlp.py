@@ -1,5 +1,6 @@
 """A multi-layer perceptron on the normalised observation and the context."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -66,6 +67,10 @@ class Perceptron(LinearHead, Policy):
         # An entry that never moved in the data must not explode when it first does.
         self.std.copy_(steps.state.std(dim=0).clamp(min=self.smallest_std))
         self.normalised.fill_(True)
+
+    @abstractmethod
+    def act(self, steps: Steps) -> Tensor:
+        """An action [N, A] out of z."""
 
     def outputs(self, steps: Steps) -> Tensor:
         """z, [N, outputs]."""
