@@ -1,4 +1,4 @@
-"""Policies as people bring them from the field, and a world with a camera: chunks drawn, pictures read.
+"""Policies as people bring them from the field, of chunks that are drawn and of pictures, and a world with a camera.
 
 Each is what a stranger would write: it knows of this package what docs/your-own-policy.md says.
 """
@@ -99,8 +99,8 @@ class CameraEnv(PointEnv):
         return self.look(observation), info
 
     def step(self, action: NDArray[Any]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        observation, *rest = super().step(action)
-        return self.look(observation), *rest
+        observation, reward, terminated, truncated, info = super().step(action)
+        return self.look(observation), reward, terminated, truncated, info
 
 
 class CameraSuite(TinySuite):

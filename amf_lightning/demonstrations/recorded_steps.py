@@ -87,7 +87,7 @@ class RecordedSteps:
         return Steps(observations, tasks, contexts, actions, mask)
 
     def _taken(self, seen: Tensor, done: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Observations of the steps `seen`, by name of the entry, and actions of the steps `done`; of any shape."""
+        """Observations of the steps `seen`, by name of the entry, and actions of the steps `done`, of any shape."""
         if self._memory is not None:
             observations = {name: entry[seen] for name, entry in self._memory.observations.items()}
             return observations, self._memory.shown_actions[done]

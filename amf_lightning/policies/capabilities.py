@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from amf_lightning.policies.protocol import Policy
 
 
-class Density(ABC):
+# Capabilities extend Module as policies do: were they plain classes, a policy that names one first would be laid out in
+# memory as they are, and FSDP2, which exchanges the class of a module, would refuse it.
+
+
+class Density(nn.Module, ABC):
     """A distribution of actions whose density is known: for importance weights and Fisher information."""
 
     @abstractmethod
@@ -45,7 +49,7 @@ class GaussianDensity(Density):
         return mean + self.action_std * torch.randn(mean.shape, generator=generator).to(mean)
 
 
-class Embeds(ABC):
+class Embeds(nn.Module, ABC):
     """Says what makes two states alike."""
 
     @abstractmethod

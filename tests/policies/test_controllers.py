@@ -75,11 +75,15 @@ def test_the_first_observation_stands_where_there_was_none_before_it_and_begin_f
 
 
 def test_every_entry_of_an_observation_gets_its_history() -> None:
-    policy = Counting()
-    controller = EveryStep(policy)
-    controller.begin([Episode(SUITE.tasks[0], 0)], 1)
     seen: list[Steps] = []
-    policy.predict = lambda steps, generator=None: seen.append(steps) or torch.zeros(1, 3, 1)  # type: ignore[method-assign, assignment, func-returns-value]
+
+    class Watched(Counting):
+        def predict(self, steps: Steps, generator: RowGenerators | None = None) -> Tensor:
+            seen.append(steps)
+            return torch.zeros(1, 3, 1)
+
+    controller = EveryStep(Watched())
+    controller.begin([Episode(SUITE.tasks[0], 0)], 1)
     for step in range(2):
         entries = {"state": torch.full((1, 2), float(step)), "image": torch.full((1, 4, 4, 3), step, dtype=torch.uint8)}
         controller.act(Steps(entries, torch.tensor([2]), torch.ones(1, 1)))

@@ -145,7 +145,7 @@ def test_an_episode_does_not_depend_on_those_beside_it(made: ComposedPolicy) -> 
 
 
 @pytest.mark.parametrize("made", [mixture(), isolated(), made_of_both()], ids=["mixture", "isolated", "both"])
-def test_gradients_of_each_row_can_be_traced(made: Policy) -> None:
+def test_gradients_of_each_row_can_be_traced(made: ComposedPolicy) -> None:
     class LogProb(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -184,7 +184,7 @@ def test_a_file_holds_all_parts_and_makes_the_same_policy(tmp_path: Path, made: 
 
 
 def test_statistics_of_isolated_copies_are_sums_of_each_ones_own_states() -> None:
-    made, steps = frozen_copy(isolated()), rows()
+    made, steps = isolated().requires_grad_(False), rows()
     statistics = feature_statistics(made, steps, {})
     assert statistics.second_moment.shape == (3, 33, 33)
     groups = made.part_of(steps.contexts)

@@ -80,6 +80,7 @@ def test_an_entry_that_hardly_moved_is_blown_up_no_further_than_allowed() -> Non
 def test_a_frozen_copy_neither_trains_nor_follows() -> None:
     policy = MLPPolicy(3, 2, 4, hidden=(8,))
     copy = frozen_copy(policy)
+    assert isinstance(copy, MLPPolicy)
     before = copy.output_layer.weight.clone()
     torch.nn.init.zeros_(policy.head.weight)
     assert torch.equal(copy.output_layer.weight, before)

@@ -79,7 +79,7 @@ def test_features_are_those_of_the_last_layer(rows: Steps) -> None:
 
 
 @pytest.mark.parametrize(("kind", "reason"), [(Critic, "'value'.*applied to nothing"), (Tokens, r"'top'.*\(5, 2, 4\)")])
-def test_a_last_layer_that_is_none_is_refused(kind: type[Policy], reason: str, rows: Steps) -> None:
+def test_a_last_layer_that_is_none_is_refused(kind: type[Least], reason: str, rows: Steps) -> None:
     policy = kind(3, 2, 1)
     with pytest.raises(InputError, match=reason):
         policy.features(rows)

@@ -21,14 +21,14 @@ def normalised() -> MLPPolicy:
     return policy
 
 
-def train(retention: AdaptivePrior, tasks: tuple[int, ...], expert: bool, steps: int = 600) -> PriorMixture:
+def train(retention: AdaptivePrior, tasks: tuple[int, ...], expert: bool, updates: int = 600) -> PriorMixture:
     """A mixture trained on some tasks, towards the expert or towards π0 itself."""
     pretrained = normalised()
     policy = retention.wrap(normalised(), SUITE)
     assert isinstance(policy, PriorMixture)
     optimizer = torch.optim.Adam([p for p in policy.parameters() if p.requires_grad], lr=3e-3)
     generator = torch.Generator().manual_seed(1)
-    for _ in range(steps):
+    for _ in range(updates):
         state = torch.randn(32, 2, generator=generator)
         contexts = SUITE.contexts[torch.tensor(tasks)[torch.randint(len(tasks), (32,), generator=generator)]]
         steps = Steps.of_state(state, contexts)
@@ -51,11 +51,11 @@ def test_it_rises_on_tasks_that_the_prior_fails_and_the_others_are_the_prior_to_
 
 
 def test_it_stays_at_zero_where_the_prior_is_already_right() -> None:
-    assert train(AdaptivePrior(), tasks=(2, 3), expert=False, steps=200).alphas.tolist() == [0] * 4
+    assert train(AdaptivePrior(), tasks=(2, 3), expert=False, updates=200).alphas.tolist() == [0] * 4
 
 
 def test_more_caution_asks_for_more_to_gain() -> None:
-    gains = [float(train(AdaptivePrior(caution), (2,), True, steps=300).alphas[2]) for caution in (0.01, 0.5, 5.0)]
+    gains = [float(train(AdaptivePrior(caution), (2,), True, updates=300).alphas[2]) for caution in (0.01, 0.5, 5.0)]
     assert gains[0] > gains[1] > gains[2] == 0
 
 

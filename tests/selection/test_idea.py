@@ -26,7 +26,7 @@ SUITE = OppositeGoals()
 
 def mean_success(policy: Policy, task: int) -> float:
     runs = rollout(policy, SUITE, [Episode(SUITE.tasks[task], seed) for seed in range(20)])
-    return sum(run.success for run in runs) / len(runs)
+    return sum(bool(run.success) for run in runs) / len(runs)
 
 
 def perfect_on(task: int) -> SeparatedPolicy:

@@ -70,7 +70,7 @@ def every_trajectory(task: int) -> list[tuple[tuple[int, ...], float]]:
 
 def trajectory(path: tuple[int, ...], task: int) -> Trajectory:
     states = np.array(path, dtype=np.float32)[:, None]
-    return Trajectory(states, states[1:] * 2 - 1, np.zeros(HORIZON), f"task {task}", 0, True)
+    return Trajectory({"state": states}, states[1:] * 2 - 1, np.zeros(HORIZON), f"task {task}", 0, True)
 
 
 def test_weights_turn_demonstrations_of_one_task_into_the_occupancy_of_another() -> None:
@@ -90,7 +90,8 @@ def test_log_ratios_of_a_fixed_deviation_are_differences_of_squared_errors() -> 
     generator = np.random.default_rng(0)
     observations = generator.standard_normal((6, 2)).astype(np.float32)
     actions = np.tanh(generator.standard_normal((5, 1))).astype(np.float32)
-    ratios = log_ratios(policy, suite, [Trajectory(observations, actions, np.zeros(5), suite.tasks[1].name, 0, True)])
+    shown = Trajectory({"state": observations}, actions, np.zeros(5), suite.tasks[1].name, 0, True)
+    ratios = log_ratios(policy, suite, [shown])
     states = torch.from_numpy(observations[:-1])
     with torch.no_grad():
         errors = [

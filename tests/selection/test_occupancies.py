@@ -183,7 +183,7 @@ def test_tasks_without_a_demonstration_are_asked_first_in_the_order_of_round_rob
 
 def test_a_demonstration_that_ended_early_stands_for_its_whole_horizon() -> None:
     [known] = demonstrate(SUITE, [1])
-    short = replace(known, observations=known.state[:6], actions=known.actions[:5], rewards=known.rewards[:5])
+    short = replace(known, observations={"state": known.state[:6]}, actions=known.actions[:5], rewards=None)
     context = context_of(SUITE, POLICY, demonstrations=[short])
     for occupancy in (PolicyRollout(), Demonstrated(), ImportanceWeighted()):
         expected = occupancy.expected(context)

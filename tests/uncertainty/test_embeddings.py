@@ -155,7 +155,7 @@ def test_gradient_factors_are_the_per_sample_gradients_of_torch_func() -> None:
         return error
 
     weights = {name: parameter.detach() for name, parameter in policy.named_parameters()}
-    exact = vmap(grad(loss), in_dims=(None, 0, 0, 0))(weights, rows.state, rows.contexts, rows.actions)
+    exact = vmap(grad(loss), in_dims=(None, 0, 0, 0))(weights, rows.state, rows.contexts, rows.shown_actions)
     factors = gradient_factors(policy, rows)
     gradients = factors[:, :3, None] * factors[:, None, 3:]
     assert torch.allclose(gradients[..., :-1], exact["head.weight"].double(), atol=1e-7)

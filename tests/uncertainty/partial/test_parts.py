@@ -152,7 +152,7 @@ def test_masked_loss_gradients_have_the_kernel_of_their_trained_entries() -> Non
         return error
 
     weights = {name: parameter.detach() for name, parameter in current.named_parameters()}
-    found = vmap(grad(loss), in_dims=(None, 0, 0, 0))(weights, rows.state, rows.contexts, rows.actions)
+    found = vmap(grad(loss), in_dims=(None, 0, 0, 0))(weights, rows.state, rows.contexts, rows.shown_actions)
     flattened = torch.cat([(found[n] * masks[n]).flatten(1) for n in ("head.weight", "head.bias")], 1).double()
     both = last_layer_weights(current, masks)
     assert both is not None
