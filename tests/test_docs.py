@@ -14,7 +14,6 @@ from amf_process import amf
 from amf_lightning.campaign.run_folder import MEAN, RunFolder
 from amf_lightning.catalogue import resolve
 from amf_lightning.configuration import read_configuration
-from amf_lightning.experts.expert import Expert
 from amf_lightning.experts.own import ActorExpert
 from amf_lightning.policies.weights import load_policy
 from amf_lightning.suites.integrator import Integrator

@@ -62,7 +62,7 @@ def test_its_loss_is_a_number_for_each_row_that_does_not_depend_on_the_others(na
     assert loss.shape == (ROWS,) and bool(torch.isfinite(loss).all())
     torch.testing.assert_close(policy.loss(rows[2:4]), loss[2:4])
     if not isinstance(policy, RefittedPolicy):
-        loss.sum().backward()
+        loss.sum().backward()  # type: ignore[no-untyped-call]
         assert any(parameter.grad is not None and parameter.grad.any() for parameter in policy.parameters())
 
 

@@ -78,7 +78,7 @@ def test_an_episode_is_metaworlds_own_until_it_is_solved() -> None:
         observation, reward, _, _, info = env.step(action)
         flags.append(bool(info["success"]))
         if not flags[-1]:
-            assert ours.rewards is not None and ours.rewards[step] == reward
+            assert ours.rewards[step] == reward
     assert flags == [False] * (ours.length - 1) + [True]
     assert ours.success and ours.episode_return == pytest.approx(10 * 200)
 
