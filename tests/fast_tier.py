@@ -2,7 +2,16 @@
 
 import pytest
 
-_STARTERS = {"amf_process", "tiny_runs", "ready_runs", "stub_amf", "subprocess", "kill_points"}
+_STARTERS = {
+    "torch.distributed",
+    "sharded",
+    "amf_process",
+    "tiny_runs",
+    "ready_runs",
+    "stub_amf",
+    "subprocess",
+    "kill_points",
+}
 """Modules of whoever starts processes; importing one makes a test module part of the slow majority."""
 
 

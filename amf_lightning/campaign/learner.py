@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from amf_lightning.evaluation.scores import Evaluation
     from amf_lightning.policies.protocol import Policy
     from amf_lightning.policies.statistics import FeatureStatistics
-    from amf_lightning.tasks.actor import Acting
+    from amf_lightning.tasks.controller import Acting
     from amf_lightning.tasks.task import Episode, TaskSuite
     from amf_lightning.tasks.trajectory import Trajectory
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 
 from amf_lightning.campaign.campaign import Campaign
@@ -24,7 +25,7 @@ from amf_lightning.evaluation.scores import Evaluation
 from amf_lightning.experts.expert import Expert
 from amf_lightning.fine_tuning.lookahead import Lookahead
 from amf_lightning.fine_tuning.module import BehaviouralCloning
-from amf_lightning.fine_tuning.provisions import check_origin, check_strategy, warn_of_forgetting, what_is_missing
+from amf_lightning.fine_tuning.provisions import check_origin, warn_of_forgetting, what_is_missing
 from amf_lightning.needs import Part, check_needs
 from amf_lightning.policies.statistics import weights_hash
 from amf_lightning.selection.context import Selector
@@ -89,7 +90,11 @@ class ActiveSampling(Callback):
     # -- Lightning's hooks, in the order in which they are called ---------------------------------------------------
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        check_strategy(trainer.strategy)
+        if not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
+            raise InputError(
+                f"trainer.strategy is {type(trainer.strategy).__name__}, which shards the policy between processes: "
+                "every process rolls out, exports and protects whole weights. Use auto or ddp."
+            )
         module = _module(pl_module)
         parts: dict[str, Part] = {"evaluation": self.evaluation}
         if stage == "fit":

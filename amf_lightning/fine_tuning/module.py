@@ -75,8 +75,8 @@ class BehaviouralCloning(LightningModule):
         log_every_n_steps: int | None = None,
     ) -> None:
         super().__init__()
-        if (given := gradient_clip_algorithm) not in (None, "norm", "value"):
-            raise InputError(f"trainer.gradient_clip_algorithm is '{given}'; it must be 'norm' or 'value'.")
+        if (clip := gradient_clip_algorithm) not in (None, "norm", "value"):
+            raise InputError(f"trainer.gradient_clip_algorithm is '{clip}'; it must be 'norm' or 'value'.")
         # Lightning's own loop costs an eighth of a step of a small network; ours takes many steps for one of its.
         self.automatic_optimization = False
         self.suite = suite
@@ -257,8 +257,8 @@ class BehaviouralCloning(LightningModule):
     # -- evaluation ----------------------------------------------------------------------------------------------
 
     def on_validation_epoch_start(self) -> None:
-        episodes = self.trainer.datamodule.evaluation_episodes  # type: ignore[attr-defined]
-        self.metric = EpisodeMetric(len(self.suite.tasks), episodes)
+        data = cast(DemonstrationDataModule, self.trainer.datamodule)  # type: ignore[attr-defined]
+        self.metric = EpisodeMetric(len(self.suite.tasks), data.evaluation_episodes)
         self._acting = self.acting_policy().controller()
 
     def validation_step(self, batch: list[EvaluationJob], batch_idx: int) -> None:
@@ -285,8 +285,8 @@ class BehaviouralCloning(LightningModule):
         covers = {name: count for name, count in counts.items() if count}
         statistics = feature_statistics(policy, steps, covers) if self._featured else None
         total = {name: count + self.origin.counts.get(name, 0) for name, count in counts.items()}
-        trained = not isinstance(policy, RefittedPolicy)  # else it keeps its rows instead
-        importance = stored_importance(policy, steps, self.seed) if self.store_importance and trained else None
+        asked = self.store_importance and not isinstance(policy, RefittedPolicy)  # which keeps its rows instead
+        importance = stored_importance(policy, steps, self.seed) if asked else None
         save_policy(path, policy, self.suite.signature(), statistics, total, importance)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -1,9 +1,6 @@
 """What a run has of what its parts may need, and whether it can go on at all."""
 
 import warnings
-from typing import Any
-
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.evaluators import Evaluator, NoEvaluation, SimulatedEpisodes
@@ -38,15 +35,6 @@ def what_is_missing(module: BehaviouralCloning, suite: TaskSuite, evaluation: Ev
         if not module.policy.can(capability):
             missing[need] = f"{type(module.policy).__name__} has none"
     return missing
-
-
-def check_strategy(strategy: Any) -> None:
-    """Raises InputError if a strategy of Lightning cuts the policy up between processes."""
-    if not isinstance(strategy, SingleDeviceStrategy | DDPStrategy):
-        raise InputError(
-            f"trainer.strategy is {type(strategy).__name__}, which shards the policy between processes: every process "
-            "rolls out, exports and protects whole weights. Use auto or ddp."
-        )
 
 
 def check_origin(begun: str | None, module: BehaviouralCloning, folder: str) -> None:

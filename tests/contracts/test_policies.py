@@ -1,5 +1,6 @@
 """What every policy and every controller keeps to."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,21 +21,25 @@ SUITE = TinySuite()
 ROWS = 6
 
 
-def policy_of(name: str) -> Policy:
-    """Of the class, for the tiny suite, normalised or fitted to some rows."""
-    policy = build_policy(resolve("policy", name), SUITE.dimensions, torch.Generator().manual_seed(3))
+ACTIONS = 3
+
+
+def policy_of(name: str, actions: int = ACTIONS) -> Policy:
+    """Of the class, for the tiny suite with actions of that length, normalised or fitted to some rows."""
+    dimensions = replace(SUITE.dimensions, action=actions)
+    policy = build_policy(resolve("policy", name), dimensions, torch.Generator().manual_seed(3))
     if isinstance(policy, RefittedPolicy):
-        policy.refit(frozen_copy(policy), steps(20))
+        policy.refit(frozen_copy(policy), steps(20, actions))
     elif not policy.is_normalised:
         policy.fit_normaliser(steps(20))
     return policy.eval()
 
 
-def steps(count: int, seed: int = 0) -> Steps:
-    generator = torch.Generator().manual_seed(seed)
+def steps(count: int, actions: int = ACTIONS) -> Steps:
+    generator = torch.Generator().manual_seed(0)
     tasks = torch.randint(len(SUITE.tasks), (count,), generator=generator)
-    actions = torch.rand(count, SUITE.action_dim, generator=generator) * 2 - 1
-    return Steps({"state": torch.randn(count, 2, generator=generator)}, tasks, SUITE.contexts[tasks], actions)
+    action = torch.rand(count, actions, generator=generator) * 2 - 1
+    return Steps({"state": torch.randn(count, 2, generator=generator)}, tasks, SUITE.contexts[tasks], action)
 
 
 @pytest.mark.parametrize("name", every("policy"))
@@ -42,7 +47,7 @@ def test_it_predicts_actions_in_their_range_the_same_each_time(name: str) -> Non
     policy, rows = policy_of(name), steps(ROWS)
     horizon = policy.window.horizon
     predicted = policy.predict(rows)
-    assert predicted.shape == (ROWS, horizon, SUITE.action_dim) and float(predicted.detach().abs().max()) <= 1
+    assert predicted.shape == (ROWS, horizon, ACTIONS) and float(predicted.detach().abs().max()) <= 1
     assert torch.equal(policy.act(rows), predicted[:, 0]) and torch.equal(policy.predict(rows), predicted)
 
 
@@ -51,7 +56,7 @@ def test_its_samples_depend_on_the_streams_of_their_own_rows(name: str) -> None:
     policy, rows = policy_of(name), steps(ROWS)
     whole = policy.predict(rows, RowGenerators(list(range(ROWS)), 4))
     other = policy.predict(rows, RowGenerators([0, *range(50, 49 + ROWS)], 4))
-    assert whole.shape == (ROWS, policy.window.horizon, SUITE.action_dim) and float(whole.detach().abs().max()) <= 1
+    assert whole.shape == (ROWS, policy.window.horizon, ACTIONS) and float(whole.detach().abs().max()) <= 1
     assert torch.equal(whole[0], other[0])
 
 
@@ -72,7 +77,7 @@ def test_what_it_says_that_it_can_it_can(name: str) -> None:
     if policy.can(Density):
         assert isinstance(policy, Density)
         drawn = policy.sample(rows, torch.Generator().manual_seed(0))
-        assert drawn.shape == (ROWS, SUITE.action_dim) and policy.log_prob(rows.with_actions(drawn)).shape == (ROWS,)
+        assert drawn.shape == (ROWS, ACTIONS) and policy.log_prob(rows.with_actions(drawn)).shape == (ROWS,)
     if policy.can(Embeds):
         assert isinstance(policy, Embeds)
         phi = policy.embed(rows)
@@ -86,7 +91,8 @@ def test_what_it_says_that_it_can_it_can(name: str) -> None:
 @pytest.mark.parametrize("name", every("policy"))
 def test_its_file_makes_it_again(name: str, tmp_path: Path) -> None:
     policy, rows = policy_of(name), steps(ROWS)
-    save_policy(tmp_path / "policy.safetensors", policy, SUITE.signature(), None, {})
+    signature = {**SUITE.signature(), "action_dim": ACTIONS}
+    save_policy(tmp_path / "policy.safetensors", policy, signature, None, {})
     file = load_policy(str(tmp_path / "policy.safetensors"))
     again = file.make().eval()
     assert type(again) is type(policy) and again.options == policy.options
@@ -97,7 +103,7 @@ def test_its_file_makes_it_again(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("sample", [False, True])
 @pytest.mark.parametrize("name", every("policy"))
 def test_an_episode_is_a_function_of_weights_task_and_seed(name: str, controller: str, sample: bool) -> None:
-    policy = policy_of(name)
+    policy = policy_of(name, SUITE.action_dim)
     if policy.discrete != SUITE.discrete:
         pytest.skip("its actions are choices, those of the tiny suite are not")
     acting = resolve("controller", controller)(policy, sample=sample)

@@ -127,11 +127,11 @@ def test_an_embedding_and_an_occupancy_serve_information_gain_or_say_why_not(emb
     selector = resolve("selector", "InformationGain")(*parts)
     if embedding == "PolicyBelief":
         with pytest.raises(InputError, match="GaussianProcessPolicy"):
-            selector.select(context(), 2)
+            selector.select(context(), 3)
         return
-    selection = selector.select(context(), 2)
+    selection = selector.select(context(), 3)
     scored = [score for row in selection.scores for score in row if score == score]
-    assert len(selection.picks) == 2 and all(score >= -1e-9 for score in scored), "information is never negative"
+    assert len(selection.picks) == 3 and all(score >= -1e-9 for score in scored), "information is never negative"
 
 
 @pytest.mark.parametrize("aggregate", every("aggregate"))
