@@ -116,7 +116,7 @@ class Campaign:
                 not fit the suite or the task. Nothing is kept then.
         """
         number = request.demonstration if isinstance(request, Request) else request
-        self._check(self._request(number).episode(self.suite), trajectory)
+        trajectory = self._checked(self._request(number).episode(self.suite), trajectory)
         store = self._store
         sha256 = store.digest(number, trajectory)
         self.ledger.record(number, sha256, write=lambda: store.write(number, trajectory))
@@ -133,7 +133,7 @@ class Campaign:
         suite, store = self.suite, self._store
         task = suite.task(trajectory.task)
         seed = 0 if trajectory.seed is None else trajectory.seed  # nothing reads the seed of what is there
-        self._check(Episode(task, seed), trajectory)
+        trajectory = self._checked(Episode(task, seed), trajectory)
         number = self.ledger.record_unasked(
             task.name, task.index, len(suite.tasks), seed, lambda number: store.write(number, trajectory)
         )
@@ -237,14 +237,16 @@ class Campaign:
                 return request
         raise InputError(f"{self.folder} has no request {number}. See Campaign.pending for those that are open.")
 
-    def _check(self, episode: "Episode", trajectory: "Trajectory") -> None:
-        from amf_lightning.experts.checked import objection
+    def _checked(self, episode: "Episode", trajectory: "Trajectory") -> "Trajectory":
+        """The trajectory in the suite's types; InputError if it does not show the episode in the suite's terms."""
+        from amf_lightning.experts.checked import in_types_of, objection
 
         if reason := objection(self.suite, episode, trajectory):
             raise InputError(
                 f"The demonstration of task '{episode.task.name}' of suite '{self.suite.name}' cannot be used: "
                 f"{reason}. It was not kept."
             )
+        return in_types_of(self.suite, trajectory)
 
     def _choose(
         self, n: int, pending: Sequence[Request], learner: Learner | None

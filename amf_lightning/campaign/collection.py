@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from amf_lightning.campaign.request import Request
 from amf_lightning.errors import InputError
-from amf_lightning.experts.checked import check_number, check_shown
+from amf_lightning.experts.checked import check_number, check_shown, in_types_of
 from amf_lightning.experts.expert import Expert
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
@@ -133,7 +133,7 @@ def demonstrations_of(
     there = {position: trajectory for position, trajectory in enumerate(shown) if trajectory is not None}
     for position, trajectory in there.items():
         check_shown(expert, suite, episodes[position], trajectory)
-    return there
+    return {position: in_types_of(suite, trajectory) for position, trajectory in there.items()}
 
 
 def _retold(failure: Exception | None, share: Share) -> InputError | None:

@@ -3,6 +3,8 @@
 import json
 import math
 from abc import ABC
+from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +97,22 @@ class ReportedEpisodes(Evaluator):
     @property
     def method(self) -> str:
         return "scores are shares of successful trials that somebody reported"
+
+
+def reported_evaluations(
+    evaluator: Evaluator, folder: Path, rounds: Sequence[int], suite: TaskSuite
+) -> list[Evaluation]:
+    """What is known without simulation of π0 and of the policy after each round of a run.
+
+    Args:
+        evaluator: knows it.
+        folder: of the run.
+        rounds: the round of each demonstration so far, [N].
+        suite: of the run.
+    """
+    counts = accumulate(rounds.count(number) for number in sorted(set(rounds)))
+    reports = [evaluator.reported(folder, count, suite) for count in (0, *counts)]
+    return [evaluation for evaluation in reports if evaluation is not None]
 
 
 def read_reports(path: Path, suite: TaskSuite) -> list[dict[str, Any]]:

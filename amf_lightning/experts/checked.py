@@ -1,5 +1,7 @@
 """What an expert shows is checked before it is kept: it may be a class of the user's own."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from amf_lightning.errors import InputError
@@ -62,9 +64,23 @@ def misfit(suite: TaskSuite, trajectory: Trajectory) -> str | None:
             f"{described(suite.observation)}"
         )
     for name, expected in suite.observation.items():
-        if (own := trajectory.specs[name]) != expected:
+        own = trajectory.specs[name]
+        if own.shape != expected.shape or not (own == expected or (own.is_floating and expected.is_floating)):
             cure = f"; convert it by astype('{expected.dtype}')" if own.shape == expected.shape else ""
             return f"its observations '{name}' are {own}, those of suite '{suite.name}' {expected}{cure}"
     if (length := trajectory.actions.shape[1]) != suite.action_dim:
         return f"its actions are {length} long, those of suite '{suite.name}' {suite.action_dim}"
     return None
+
+
+def in_types_of(suite: TaskSuite, trajectory: Trajectory) -> Trajectory:
+    """The trajectory with entries of floating point in the suite's precision, e.g. float64 as float32.
+
+    Many simulators and robots compute in float64; what fits the suite otherwise need not be converted by hand.
+    """
+    converted = {
+        name: entry.astype(suite.observation[name].dtype)
+        for name, entry in trajectory.observations.items()
+        if name in suite.observation and trajectory.specs[name] != suite.observation[name] and entry.dtype.kind == "f"
+    }
+    return replace(trajectory, observations={**trajectory.observations, **converted}) if converted else trajectory

@@ -1,8 +1,6 @@
 """Active fine-tuning, round by round: AMF (arXiv 2410.05026), algorithm 1."""
 
-from collections import Counter
 from collections.abc import Sequence
-from itertools import accumulate
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,7 +18,7 @@ from amf_lightning.campaign.stopping import StopRule, rounds_of
 from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
 from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.errors import InputError
-from amf_lightning.evaluation.evaluators import Evaluator
+from amf_lightning.evaluation.evaluators import Evaluator, reported_evaluations
 from amf_lightning.evaluation.scores import Evaluation
 from amf_lightning.experts.expert import Expert
 from amf_lightning.fine_tuning.lookahead import Lookahead
@@ -91,10 +89,8 @@ class ActiveSampling(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
-            raise InputError(
-                f"trainer.strategy is {type(trainer.strategy).__name__}, which shards the policy between processes: "
-                "every process rolls out, exports and protects whole weights. Use auto or ddp."
-            )
+            name = type(trainer.strategy).__name__
+            raise InputError(f"trainer.strategy is {name}, which shards the policy between processes. Use auto or ddp.")
         module = _module(pl_module)
         parts: dict[str, Part] = {"evaluation": self.evaluation}
         if stage == "fit":
@@ -165,10 +161,8 @@ class ActiveSampling(Callback):
 
     def _take_reports(self, trainer: Trainer) -> None:
         """Reads what is known without simulation about the policies after the rounds so far."""
-        folder, rounds = Path(trainer.default_root_dir), Counter(job.round for job in self.jobs)
-        counts = accumulate(rounds[number] for number in sorted(rounds))
-        known = [self.evaluation.reported(folder, count, self.suite) for count in (0, *counts)]
-        self.evaluations = [evaluation for evaluation in known if evaluation is not None]
+        folder, rounds = Path(trainer.default_root_dir), [job.round for job in self.jobs]
+        self.evaluations = reported_evaluations(self.evaluation, folder, rounds, self.suite)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not len(_data(trainer).val_dataloader()):
@@ -179,9 +173,8 @@ class ActiveSampling(Callback):
         if not len(_data(trainer).val_dataloader()):
             self._take_reports(trainer)
         if trainer.is_global_zero and not self.waiting:
-            demonstrations = _data(trainer).demonstrations
             folder = RunFolder(Path(trainer.default_root_dir))
-            _module(pl_module).export(folder.policy, demonstrations)
+            _module(pl_module).export(folder.policy, _data(trainer).demonstrations)
 
     def state_dict(self) -> dict[str, Any]:
         return {"evaluations": [evaluation.to_dict() for evaluation in self.evaluations]}

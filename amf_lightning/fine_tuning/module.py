@@ -156,13 +156,8 @@ class BehaviouralCloning(LightningModule):
         """Measures what is to be protected, before the optimiser and the strategy look at the parameters."""
         if stage != "fit":
             return
-        context = RetentionContext(
-            suite=self.suite,
-            pretrained=self.pretrained,
-            seed=self.seed,
-            pretraining_counts=self.pretraining_counts,
-            importance=self.origin.importance,
-        )
+        counts, importance = self.pretraining_counts, self.origin.importance
+        context = RetentionContext(self.suite, self.pretrained, self.seed, counts, importance)
         self.retention.prepare(context, self.policy)
         self.masks = self.retention.masks()
         for name, parameter in self.policy.named_parameters():
@@ -280,8 +275,8 @@ class BehaviouralCloning(LightningModule):
         """Writes the policy with the statistics of its own final features over the demonstrations of this run."""
         policy = self.acting_policy()
         shown = [trajectory.task for trajectory in demonstrations]
-        counts = {task.name: shown.count(task.name) for task in self.suite.tasks}
         steps = demonstration_rows(demonstrations, self.suite, window=policy.window).everything()
+        counts = {task.name: shown.count(task.name) for task in self.suite.tasks}
         covers = {name: count for name, count in counts.items() if count}
         statistics = feature_statistics(policy, steps, covers) if self._featured else None
         total = {name: count + self.origin.counts.get(name, 0) for name, count in counts.items()}

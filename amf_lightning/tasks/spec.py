@@ -45,9 +45,14 @@ class Spec:
         return self.dtype == "uint8" and len(self.shape) > 1
 
     @property
+    def is_floating(self) -> bool:
+        """Whether its numbers are of floating point."""
+        return np.dtype(self.dtype).kind == "f"
+
+    @property
     def is_vector(self) -> bool:
         """Whether it is a list of floating-point numbers."""
-        return len(self.shape) == 1 and np.dtype(self.dtype).kind == "f"
+        return len(self.shape) == 1 and self.is_floating
 
     @property
     def nbytes(self) -> int:

@@ -62,7 +62,7 @@ def test_a_writer_in_mid_transaction_is_waited_for_and_not_disturbed(folder: Run
     with sole_writer(folder.path):
         writer = sqlite3.connect(folder.ledger, isolation_level=None)
         writer.execute("BEGIN IMMEDIATE")
-        writer.execute("INSERT INTO recorded VALUES (2, 'abc')")
+        writer.execute("INSERT INTO recorded (demonstration, sha256) VALUES (2, 'abc')")
         assert read_status(folder.path).pending == 1, "what is not committed is not there"
         writer.execute("COMMIT")
         writer.close()

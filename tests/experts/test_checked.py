@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from amf_lightning.errors import InputError
-from amf_lightning.experts.checked import check_number, check_shown
+from amf_lightning.experts.checked import check_number, check_shown, in_types_of, objection
 from amf_lightning.tasks.task import Episode
 from amf_lightning.tasks.trajectory import Trajectory
 from tiny import TinyExpert, TinySuite
@@ -30,8 +30,8 @@ def shown() -> Trajectory:
             r"observations 'state' are \[1\] float32, those of suite 'tiny' \[2\] float32\.",
         ),
         (
-            lambda t: replace(t, observations={"state": t.state.astype(np.float64)}),
-            r"'state' are \[2\] float64, those of suite 'tiny' \[2\] float32; convert it by astype\('float32'\)",
+            lambda t: replace(t, observations={"state": t.state.astype(np.int64)}),
+            r"'state' are \[2\] int64, those of suite 'tiny' \[2\] float32; convert it by astype\('float32'\)",
         ),
         (
             lambda t: replace(t, observations={"state": t.state, "image": np.zeros((len(t.state), 8, 8), np.uint8)}),
@@ -73,3 +73,11 @@ def test_choices_are_one_hot(shown: Trajectory, choice: list[float], fits: bool)
 def test_too_few_are_named() -> None:
     with pytest.raises(InputError, match="TinyExpert gave 1 demonstrations when asked for 2"):
         check_number(TinyExpert(), 1, 2)
+
+
+def test_observations_of_another_precision_are_taken_in_that_of_the_suite(shown: Trajectory) -> None:
+    double = replace(shown, observations={"state": shown.state.astype(np.float64)})
+    assert objection(SUITE, EPISODE, double) is None
+    taken = in_types_of(SUITE, double)
+    assert taken.state.dtype == np.float32 and np.array_equal(taken.state, shown.state)
+    assert in_types_of(SUITE, shown) is shown
