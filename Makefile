@@ -8,7 +8,7 @@ JOBS ?= 2
 METAWORLD := .venv-metaworld
 METAWORLD_STAMP := $(METAWORLD)/.installed
 
-.PHONY: help install demo test test-metaworld slow check format clean
+.PHONY: help install demo test test-fast test-metaworld slow check format clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -34,6 +34,9 @@ demo: $(STAMP) ## One active fine-tuning run on HalfCheetah; prints where its re
 
 test: $(STAMP) ## The test suite.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+
+test-fast: $(STAMP) ## The tests that start no process, in less than a minute.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m "fast and not slow" -q
 
 test-metaworld: $(METAWORLD_STAMP) ## The tests that need Metaworld, in an environment of their own.
 	OMP_NUM_THREADS=1 $(METAWORLD)/bin/python -m pytest -n $(JOBS) -m metaworld tests

@@ -22,7 +22,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 @dataclass(frozen=True)
-class Part:
+class Kind:
     """What may stand under one key."""
 
     base: str
@@ -31,34 +31,36 @@ class Part:
     """Folders of the package whose files are searched for classes below it; none for a base that is not ours."""
 
 
-PARTS: Mapping[str, Part] = {
-    "suite": Part("amf_lightning.tasks.task:TaskSuite", ("suites",)),
-    "expert": Part("amf_lightning.experts.expert:Expert", ("experts",)),
-    "policy": Part("amf_lightning.policies.protocol:Policy", ("policies",)),
-    "optimizer": Part("torch.optim:Optimizer", ()),
-    "selector": Part("amf_lightning.selection.context:Selector", ("selection",)),
-    "embedding": Part("amf_lightning.uncertainty.embeddings:Embedding", ("uncertainty",)),
-    "kernel": Part("amf_lightning.uncertainty.kernels:Stationary", ("uncertainty",)),
-    "occupancy": Part("amf_lightning.selection.occupancies:Occupancy", ("selection",)),
-    "aggregate": Part("amf_lightning.selection.information_gain:Aggregate", ("selection",)),
-    "retention": Part("amf_lightning.retention.retention:Retention", ("retention",)),
-    "importance": Part("amf_lightning.retention.importance:Importance", ("retention",)),
+KINDS: Mapping[str, Kind] = {
+    "suite": Kind("amf_lightning.tasks.task:TaskSuite", ("suites",)),
+    "expert": Kind("amf_lightning.experts.expert:Expert", ("experts",)),
+    "policy": Kind("amf_lightning.policies.protocol:Policy", ("policies",)),
+    "optimizer": Kind("torch.optim:Optimizer", ()),
+    "selector": Kind("amf_lightning.selection.context:Selector", ("selection",)),
+    "embedding": Kind("amf_lightning.uncertainty.embeddings:Embedding", ("uncertainty",)),
+    "kernel": Kind("amf_lightning.uncertainty.kernels:Stationary", ("uncertainty",)),
+    "occupancy": Kind("amf_lightning.selection.occupancies:Occupancy", ("selection",)),
+    "aggregate": Kind("amf_lightning.selection.information_gain:Aggregate", ("selection",)),
+    "retention": Kind("amf_lightning.retention.retention:Retention", ("retention",)),
+    "evaluation": Kind("amf_lightning.evaluation.evaluators:Evaluator", ("evaluation",)),
+    "controller": Kind("amf_lightning.policies.controllers:PolicyController", ("policies",)),
+    "importance": Kind("amf_lightning.retention.importance:Importance", ("retention",)),
 }
-"""By key. A new kind of part is one line here; a new class of a kind is a file in its room, and nothing else."""
+"""By key. A new kind is one line here; a new class of a kind is a file in its room, and nothing else."""
 
 ALIASES: Mapping[str, str] = {"parts": "retention"}
 """Keys under which the parts of another key stand."""
 
 
 def part_of(key: str) -> str | None:
-    """The key of `PARTS` that a dotted key of a configuration holds a part of; None if it holds none.
+    """The key of `KINDS` that a dotted key of a configuration holds a part of; None if it holds none.
 
     >>> part_of("selector.init_args.occupancy"), part_of("retention.init_args.parts"), part_of("data.batch_size")
     ('occupancy', 'retention', None)
     """
     last = key.rpartition(".")[2]
     last = ALIASES.get(last, last)
-    return last if last in PARTS else None
+    return last if last in KINDS else None
 
 
 @cache
@@ -68,7 +70,7 @@ def classes(key: str) -> dict[str, str]:
     Raises:
         KeyError: there is no such key.
     """
-    part = PARTS[key]
+    part = KINDS[key]
     below = {
         cls.name: cls.module
         for room in part.rooms
@@ -99,7 +101,7 @@ def load_all(key: str) -> dict[str, type]:
 
 def base_class(key: str) -> type:
     """The base class of `key`, imported."""
-    module, _, name = PARTS[key].base.partition(":")
+    module, _, name = KINDS[key].base.partition(":")
     cls: type = getattr(import_module(module), name)
     return cls
 
@@ -121,7 +123,7 @@ def import_named(content: Any) -> None:
         content: text, or mappings and sequences of it, as YAML or a command line gives them.
     """
     words = {word for text in _texts(content) for word in re.findall(r"[A-Za-z_]\w*", text)}
-    for key in PARTS:
+    for key in KINDS:
         for name, module in classes(key).items():
             if name in words and module not in sys.modules:
                 import_module(module)

@@ -1,5 +1,6 @@
 """Keyed randomness: every draw is a function of (seed, purpose, key), never of what was drawn before."""
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 import numpy as np
@@ -22,6 +23,7 @@ class Purpose(IntEnum):
     REPORT = 11
     PROJECT = 12
     ENSEMBLE = 13
+    ACT = 14
 
 
 def keyed_seed(seed: int, purpose: Purpose, *key: int) -> int:
@@ -40,3 +42,36 @@ def keyed_seed(seed: int, purpose: Purpose, *key: int) -> int:
 def keyed_generator(seed: int, purpose: Purpose, *key: int) -> torch.Generator:
     """A CPU torch generator for `keyed_seed` of the same arguments."""
     return torch.Generator().manual_seed(keyed_seed(seed, purpose, *key))
+
+
+class RowGenerators:
+    """Random numbers for rows that do not know of each other: row i draws from a stream of its own.
+
+    Args:
+        seeds: of the episode in each row, [N].
+        step: of the episodes; the streams are keyed by (seed, step).
+    """
+
+    def __init__(self, seeds: Sequence[int], step: int) -> None:
+        self._seeds, self._step = seeds, step
+        self._generators: list[torch.Generator] | None = None
+
+    def normal(self, *shape: int) -> torch.Tensor:
+        """Standard normal numbers, [N, *shape] float32 on the CPU; the next ones at every call."""
+        return torch.stack([torch.randn(shape, generator=generator) for generator in self._streams()])
+
+    def uniform(self, *shape: int) -> torch.Tensor:
+        """Numbers in [0, 1), [N, *shape] float32 on the CPU; the next ones at every call."""
+        return torch.stack([torch.rand(shape, generator=generator) for generator in self._streams()])
+
+    def copy(self) -> "RowGenerators":
+        """Streams that go on from here on their own: both draw the same numbers from now on."""
+        copy = RowGenerators(self._seeds, self._step)
+        for here, there in zip(self._streams(), copy._streams(), strict=True):
+            there.set_state(here.get_state())
+        return copy
+
+    def _streams(self) -> list[torch.Generator]:
+        if self._generators is None:  # most policies never draw
+            self._generators = [keyed_generator(seed, Purpose.ACT, self._step) for seed in self._seeds]
+        return self._generators

@@ -17,7 +17,6 @@ from typing import TypeVar
 
 import torch
 
-from amf_lightning.demonstrations.batches import demonstration_rows
 from amf_lightning.experts.metaworld import MetaworldExpert
 from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.policies.statistics import feature_statistics
@@ -29,7 +28,8 @@ from amf_lightning.selection.occupancies import PolicyRollout
 from amf_lightning.simulation.rollout import rollout
 from amf_lightning.simulation.simulation import environments
 from amf_lightning.suites.metaworld import Metaworld
-from amf_lightning.tasks.actor import Actor
+from amf_lightning.tasks.controller import Acting
+from amf_lightning.tasks.steps import steps_of
 from amf_lightning.tasks.task import Episode
 from amf_lightning.tasks.trajectory import Trajectory
 from amf_lightning.uncertainty.embeddings import LastLayerFeatures
@@ -64,14 +64,14 @@ def collected(suite: Metaworld) -> tuple[list[Trajectory], float]:
 
 def context_of(suite: Metaworld, demonstrations: list[Trajectory], simulator: Clock) -> SelectionContext:
     """The second round of a run whose π0 knows the first half of the tasks, each shown once."""
-    policy = build_policy(MLPPolicy, suite.signature(), keyed_generator(1000, Purpose.INITIALISE)).eval()
+    policy = build_policy(MLPPolicy, suite.dimensions, keyed_generator(1000, Purpose.INITIALISE)).eval()
     half = demonstrations[: len(demonstrations) // 2]
-    rows = demonstration_rows(half, suite)
-    policy.fit_normaliser(rows.observations, rows.contexts)
-    statistics = feature_statistics(policy, rows.observations, rows.contexts, {shown.task: 1 for shown in half})
+    steps = steps_of(half, suite)
+    policy.fit_normaliser(steps)
+    statistics = feature_statistics(policy, steps, {shown.task: 1 for shown in half})
 
-    def run(actor: Actor, episodes: Sequence[Episode]) -> list[Trajectory]:
-        return simulator.run(lambda: rollout(actor, suite, episodes))
+    def run(acting: Acting, episodes: Sequence[Episode]) -> list[Trajectory]:
+        return simulator.run(lambda: rollout(acting, suite, episodes))
 
     return SelectionContext(suite, policy, policy, statistics, demonstrations[-1:], round=1, seed=1000, rollout=run)
 

@@ -36,7 +36,7 @@ class ThroughGymnasium(HalfCheetahVelocity):
 
 def policy_of(suite: HalfCheetahVelocity) -> MLPPolicy:
     """The shipped π0 of the mismatched start."""
-    policy = build_policy(MLPPolicy, suite.signature(), keyed_generator(0, Purpose.INITIALISE))
+    policy = build_policy(MLPPolicy, suite.dimensions, keyed_generator(0, Purpose.INITIALISE))
     load_policy("halfcheetah/mismatched").load_into(policy)
     assert isinstance(policy, MLPPolicy)
     return policy
@@ -60,7 +60,7 @@ class BareLoop:
             for action in trajectory.actions:
                 observation, _, _, _, _ = self.env.step(action)
             spent += time.process_time() - start
-            assert np.array_equal(observation.astype(np.float32), trajectory.observations[-1]), "not the same physics"
+            assert np.array_equal(observation.astype(np.float32), trajectory.state[-1]), "not the same physics"
         return spent
 
 

@@ -2,11 +2,11 @@
 
     OMP_NUM_THREADS=1 python benchmarks/training.py
 
-Runs `amf fit` in this process as a user would, with checkpoints, TensorBoard, reports and progress bar. After every 50
-of its steps a bare loop takes 50 too: the same network, rows, batch size and optimiser (fused AdamW). Times are of the
-processor, of which all is one thread's here, and the
-best of all such windows, so that what else runs on the machine counts for neither. Options that are not known here,
-e.g. `--trainer.enable_progress_bar false`, are given to `amf fit`.
+Runs `amf fit` in this process as a user would, with checkpoints, TensorBoard, reports and progress bar. After every
+block of 50 of its steps a bare loop takes 50 too: the same network, rows, batch size and optimiser (fused AdamW). Times
+are of the processor, of which all is one thread's here, and the best of all such windows, so that what else runs on the
+machine counts for neither. Options that are not known here, e.g. `--trainer.enable_progress_bar false`, are given to
+`amf fit`.
 
 Two more rows say where the difference comes from. "Our step" is the module's own minibatches, loss and optimiser in a
 bare loop, without Lightning. "Lightning" is the bare loop's step as a LightningModule of ten lines in a Trainer with
@@ -27,13 +27,14 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
 from amf_lightning.command_line.main import main as amf
-from amf_lightning.demonstrations.batches import RoundBatches, Rows, Shards, demonstration_rows
-from amf_lightning.fine_tuning.module import BehaviouralCloning, weighted_sum
+from amf_lightning.demonstrations.batches import BLOCK, RoundBatches, Rows, Shards, demonstration_rows
+from amf_lightning.fine_tuning.module import BehaviouralCloning
+from amf_lightning.fine_tuning.round import take_steps
 
 LIMIT = 1.45
 """How many times as long a step may take."""
-WINDOW = 50
-"""Steps between two looks at the clock. The log and the progress bar are written once in each."""
+WINDOW = BLOCK
+"""Steps between two looks at the clock: a batch to Lightning. The log and the progress bar are written once in each."""
 
 
 class BareLoop:
@@ -61,22 +62,24 @@ class Clock(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.started: float | None = None
+        self.steps = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        if (batch_idx + 1) % WINDOW == 0:
-            if self.started is not None and trainer.current_epoch > 0:
-                self.times["amf"].append((time.process_time() - self.started) / WINDOW * 1e6)
-                start = time.process_time()
-                self.bare.steps(WINDOW)
-                self.times["bare"].append((time.process_time() - start) / WINDOW * 1e6)
-            self.started = time.process_time()
+        whole = trainer.global_step - self.steps == WINDOW  # the last block of a round may be shorter
+        if whole and self.started is not None and trainer.current_epoch > 0:
+            self.times["amf"].append((time.process_time() - self.started) / WINDOW * 1e6)
+            start = time.process_time()
+            self.bare.steps(WINDOW)
+            self.times["bare"].append((time.process_time() - start) / WINDOW * 1e6)
+        self.steps, self.started = trainer.global_step, time.process_time()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
         rows = demonstration_rows(data.demonstrations, data.suite)
-        self.bare = BareLoop(torch.cat([rows.observations, rows.contexts], dim=1), rows.actions, data.batch_size)
+        steps = rows.everything()
+        self.bare = BareLoop(torch.cat([steps.state, steps.contexts], dim=1), steps.shown_actions, data.batch_size)
         self.bare.steps(WINDOW)  # to warm up
         if trainer.current_epoch == 0:
             self.times["step"] = times_of_step(pl_module, rows, data.batch_size)  # type: ignore[arg-type]
@@ -89,14 +92,10 @@ def times_of_step(module: BehaviouralCloning, rows: Rows, batch_size: int) -> li
     optimizer = module.optimizer_for(policy)
     times = []
     for window in range(21):
-        batches = RoundBatches(lambda: {"new": rows}, lambda: window, batch_size, WINDOW, Shards(1, (0,)), seed=0)  # noqa: B023
+        blocks = RoundBatches(lambda: {"new": rows}, lambda: window, batch_size, WINDOW, Shards(1, (0,)), seed=0)  # noqa: B023
         start = time.process_time()
-        for batch in batches:
-            total = weighted_sum(module.losses(policy, batch), {})
-            optimizer.zero_grad()
-            total.backward()  # type: ignore[no-untyped-call]
-            module.prepare_step(policy)
-            optimizer.step()
+        for block in blocks:
+            take_steps(block, lambda part: module.losses(policy, part), block.factors, optimizer)
         times.append((time.process_time() - start) / WINDOW * 1e6)
     return times[1:]
 

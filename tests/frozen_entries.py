@@ -27,7 +27,8 @@ def weights(path: Path) -> Tensor:
 
 def trainable_entries(pretrained: Path, retention: Retention, seed: int = 0) -> dict[str, Tensor]:
     """Which entries of each parameter a retention leaves free: measured here once more, not read from the run."""
-    model = BehaviouralCloning(TinySuite(), partial(MLPPolicy, hidden=[16, 16]), str(pretrained), retention, seed=seed)
+    policy = partial(MLPPolicy, hidden=[16, 16])
+    model = BehaviouralCloning(TinySuite(), policy, pretrained=str(pretrained), retention=retention, seed=seed)
     model.setup("fit")
     return {
         name: model.masks.get(name, torch.ones_like(value)).bool() for name, value in model.policy.named_parameters()

@@ -13,9 +13,11 @@ from typing import Any
 from torch import Tensor
 
 from amf_lightning.campaign.ledger import Ledger
-from amf_lightning.demonstrations.batches import Batch, RoundBatches
+from amf_lightning.demonstrations.batches import Block, MicroBatch, RoundBatches
+from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.experts.expert import ActingExpert
 from amf_lightning.fine_tuning.module import BehaviouralCloning
+from amf_lightning.policies.protocol import Policy
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 
@@ -45,20 +47,23 @@ def with_an_episode_half_collected(round: int) -> None:
 
 
 def between_rename_and_ledger(round: int) -> None:
-    record = Ledger.record
+    write = DemonstrationStore.write
 
-    def dying(self: Ledger, demonstration: int, sha256: str) -> None:
-        if demonstration in [job.demonstration for job in self.round(round) or []]:
-            die(f"before demonstration {demonstration} was recorded")
-        record(self, demonstration, sha256)
+    def dying(self: DemonstrationStore, index: int, trajectory: Trajectory) -> str:
+        sha256 = write(self, index, trajectory)
+        ledger = Ledger(self.folder.parent / "ledger.sqlite", read_only=True)
+        if index in [request.demonstration for request in ledger.round(round) or []]:
+            die(f"before demonstration {index} was recorded")
+        ledger.close()
+        return sha256
 
-    Ledger.record = dying  # type: ignore[method-assign]
+    DemonstrationStore.write = dying  # type: ignore[method-assign]
 
 
 def between_ledger_and_training(round: int) -> None:
     iterate = RoundBatches.__iter__
 
-    def dying(self: RoundBatches) -> Iterator[dict[str, Batch]]:
+    def dying(self: RoundBatches) -> Iterator[Block]:
         if self.current_round() == round:
             die("before the first batch")
         yield from iterate(self)  # Lightning asks for the iterator before the round, for its first batch in it
@@ -67,14 +72,16 @@ def between_ledger_and_training(round: int) -> None:
 
 
 def in_mid_epoch(round: int) -> None:
-    training_step = BehaviouralCloning.training_step
+    losses = BehaviouralCloning.losses
 
-    def dying(self: BehaviouralCloning, batch: dict[str, Batch], batch_idx: int) -> Tensor:
-        if self.current_epoch == round and 2 * batch_idx >= self.trainer.num_training_batches:
-            die(f"in training step {batch_idx}")
-        return training_step(self, batch, batch_idx)
+    def dying(self: BehaviouralCloning, policy: Policy, microbatch: MicroBatch) -> dict[str, Tensor]:
+        steps: int = self.trainer.datamodule.steps_per_round  # type: ignore[attr-defined]
+        done = self.global_step - round * steps
+        if self.current_epoch == round and 2 * done >= steps:
+            die(f"in training step {done}")  # within a block: Lightning's batch is not over
+        return losses(self, policy, microbatch)
 
-    BehaviouralCloning.training_step = dying  # type: ignore[method-assign]
+    BehaviouralCloning.losses = dying  # type: ignore[method-assign]
 
 
 def while_the_checkpoint_is_written(round: int) -> None:
@@ -93,7 +100,7 @@ def report_progress(tell: Callable[[], object]) -> None:
     """Calls `tell` at every step of an environment, every training step, and before every wait for the disk."""
     from tiny import PointEnv
 
-    for owner, name in ((PointEnv, "step"), (BehaviouralCloning, "training_step"), (os, "fsync")):
+    for owner, name in ((PointEnv, "step"), (BehaviouralCloning, "losses"), (os, "fsync")):
         setattr(owner, name, _telling(getattr(owner, name), tell))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from amf_lightning.policies.mlp import MLPPolicy
+from amf_lightning.tasks.steps import Steps
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 from tiny import TinyExpert
@@ -36,6 +37,6 @@ class MortalExpert(TinyExpert):
 class MortalPolicy(MLPPolicy):
     """Dies in a training step."""
 
-    def loss(self, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
+    def loss(self, steps: Steps) -> Tensor:
         _live("policy")
-        return super().loss(observations, contexts, actions)
+        return super().loss(steps)

@@ -7,12 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from amf_lightning.policies.capabilities import GaussianDensity, LinearHead
 from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.policies.protocol import Policy, frozen_copy
 from amf_lightning.policies.statistics import FeatureStatistics, feature_statistics
 from amf_lightning.selection.context import SelectionContext
 from amf_lightning.simulation.rollout import rollout
-from amf_lightning.tasks.actor import Actor
+from amf_lightning.tasks.controller import Acting
+from amf_lightning.tasks.steps import Steps
 from amf_lightning.tasks.task import Episode, Task, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 from tiny import Steer, TinySuite
@@ -33,7 +35,7 @@ class OppositeGoals(TinySuite):
 
 def mlp(suite: TaskSuite, seed: int = 0, width: int = 32) -> MLPPolicy:
     """An untrained policy; the same for the same seed."""
-    policy = MLPPolicy(suite.observation_dim, suite.context_dim, suite.action_dim, hidden=(width, width))
+    policy = MLPPolicy(suite.observation, suite.context_dim, suite.action_dim, hidden=(width, width))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in policy.parameters():
@@ -41,7 +43,7 @@ def mlp(suite: TaskSuite, seed: int = 0, width: int = 32) -> MLPPolicy:
     return policy
 
 
-class SeparatedPolicy(Policy):
+class SeparatedPolicy(GaussianDensity, LinearHead, Policy):
     """tanh of a linear map of features that are zero outside the entries of the goal's task: no task helps another."""
 
     def __init__(self, suite: TaskSuite, width: int = 20) -> None:
@@ -54,34 +56,14 @@ class SeparatedPolicy(Policy):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    @property
-    def output_layer(self) -> nn.Linear:
-        return self.head
-
-    @property
-    def is_normalised(self) -> bool:
-        return True
-
-    def fit_normaliser(self, observations: Tensor, contexts: Tensor) -> None:
-        pass
-
-    def hidden(self, observations: Tensor, contexts: Tensor) -> Tensor:
-        rows = torch.cat([observations, torch.ones_like(observations[:, :1])], 1)
+    def hidden(self, steps: Steps) -> Tensor:
+        rows = torch.cat([steps.state, torch.ones_like(steps.state[:, :1])], 1)
         features = torch.cat([rows, torch.cos(rows @ self.get_buffer("basis"))], 1)
-        mine = contexts == self.get_buffer("goals")
+        mine = steps.contexts == self.get_buffer("goals")
         return (mine[:, :, None] * features[:, None, :]).flatten(1)
 
-    def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
-        return torch.tanh(self.head(self.hidden(observations, contexts)))
-
-    def sample(self, observations: Tensor, contexts: Tensor, generator: torch.Generator) -> Tensor:
-        raise NotImplementedError
-
-    def loss(self, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
-        return (self.act(observations, contexts) - actions).square().mean(1)
-
-    def log_prob(self, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
-        return -0.5 * ((self.act(observations, contexts) - actions) / 0.1).square().sum(1)
+    def act(self, steps: Steps) -> Tensor:
+        return torch.tanh(self.head(self.hidden(steps)))
 
     @torch.no_grad()
     def master(self, task: Task) -> None:
@@ -97,17 +79,18 @@ class SmoothSteer:
         return torch.tanh(5 * (contexts - observations[:, :1]))
 
 
-def rows_of(suite: TaskSuite, demonstrations: Sequence[Trajectory]) -> tuple[Tensor, Tensor, Tensor]:
+def rows_of(suite: TaskSuite, demonstrations: Sequence[Trajectory]) -> Steps:
+    """Every state in which an action was taken, put together without `steps_of`."""
     contexts = [torch.tensor([suite.task(d.task).context]).expand(d.length, -1) for d in demonstrations]
-    return (
-        torch.cat([torch.from_numpy(d.observations[:-1]) for d in demonstrations]),
+    return Steps.of_state(
+        torch.cat([torch.from_numpy(d.state[:-1]) for d in demonstrations]),
         torch.cat(contexts),
         torch.cat([torch.from_numpy(d.actions) for d in demonstrations]),
     )
 
 
 def demonstrate(
-    suite: TaskSuite, tasks: Sequence[int], seed: int = 100, expert: Actor | None = None
+    suite: TaskSuite, tasks: Sequence[int], seed: int = 100, expert: Acting | None = None
 ) -> list[Trajectory]:
     """A demonstration of each of the tasks, from different initial states."""
     return rollout(expert or Steer(), suite, [Episode(suite.tasks[task], seed + i) for i, task in enumerate(tasks)])
@@ -115,8 +98,7 @@ def demonstrate(
 
 def statistics_of(policy: Policy, suite: TaskSuite, demonstrations: Sequence[Trajectory]) -> FeatureStatistics:
     names = [demonstration.task for demonstration in demonstrations]
-    observations, contexts, _ = rows_of(suite, demonstrations)
-    return feature_statistics(policy, observations, contexts, {name: names.count(name) for name in names})
+    return feature_statistics(policy, rows_of(suite, demonstrations), {name: names.count(name) for name in names})
 
 
 def context_of(suite: TaskSuite, policy: Policy, **known: Any) -> SelectionContext:

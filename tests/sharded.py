@@ -11,6 +11,7 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.retention.frozen import mask_gradients, placed, restore_frozen, trainable_masks
+from amf_lightning.tasks.steps import Steps
 
 
 def initial() -> MLPPolicy:
@@ -38,9 +39,9 @@ def train(rank: int, folder: Path, optimizer_name: str, steps: int) -> None:
     optimizer.register_step_post_hook(lambda *_: restore_frozen(policy, masks, start))
     generator = torch.Generator().manual_seed(rank)
     for _ in range(steps):
-        rows = (torch.randn(8, width, generator=generator) for width in (2, 1, 1))
+        rows = Steps.of_state(*(torch.randn(8, width, generator=generator) for width in (2, 1, 1)))
         optimizer.zero_grad()
-        policy.loss(*rows).mean().backward()  # type: ignore[no-untyped-call]
+        policy.loss(rows).mean().backward()  # type: ignore[no-untyped-call]
         mask_gradients(policy, masks)
         torch.nn.utils.clip_grad_norm_(policy.parameters(), 0.1)
         optimizer.step()

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from amf_lightning import catalogue
-from amf_lightning.catalogue import PARTS, base_class, classes, load_all, parameters, part_of, resolve
+from amf_lightning.catalogue import KINDS, base_class, classes, load_all, parameters, part_of, resolve
 from amf_lightning.errors import InputError
 from amf_lightning.suites.integrator import Integrator
 
-OURS = [key for key, part in PARTS.items() if part.rooms]
+OURS = [key for key, part in KINDS.items() if part.rooms]
 
 
 def concrete(base: type) -> Iterator[type]:
@@ -83,8 +83,8 @@ def test_a_part_may_stand_deep_in_a_configuration() -> None:
 
 def test_only_the_modules_of_named_classes_are_imported() -> None:
     code = (
-        "import sys; from amf_lightning.catalogue import classes, import_named, PARTS\n"
-        "[classes(key) for key in PARTS]\n"
+        "import sys; from amf_lightning.catalogue import classes, import_named, KINDS\n"
+        "[classes(key) for key in KINDS]\n"
         "assert not {'torch', 'lightning', 'gymnasium'} & set(sys.modules)\n"
         "import_named({'suite': {'class_path': 'Integrator'}, 'text': 'nothing: here', 'n': [1, None]})\n"
         "assert 'amf_lightning.suites.integrator' in sys.modules\n"

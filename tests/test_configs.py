@@ -22,7 +22,7 @@ from amf_lightning.configuration import read_configuration
 from amf_lightning.policies.weights import load_policy
 from amf_lightning.shipped import shipped_folder
 from amf_lightning.simulation.render import RenderingUnavailable, render_frames
-from amf_lightning.studies.specification import Comparison, read_comparison
+from amf_lightning.studies.specification import Specification, read_specification
 from amf_lightning.suites.halfcheetah import HalfCheetahVelocity
 from amf_lightning.tasks.task import Episode, TaskSuite
 
@@ -41,9 +41,13 @@ def shipped(*patterns: str) -> list[str]:
     return sorted(path.relative_to(CONFIGS).as_posix() for pattern in patterns for path in CONFIGS.glob(pattern))
 
 
-BASES = ["base.yaml", "integrator/base.yaml"]
-RUNS = [name for name in shipped("*.yaml", "integrator/start-*.yaml") if name not in BASES]
-PRETRAINING = shipped("pretrain/*.yaml", "integrator/pretrain-*.yaml")
+BASE = "base.yaml"
+"""What all runs share; not a run."""
+FIRST_RUNS = [name for name in shipped("*.yaml") if name != BASE]
+"""What a newcomer sees at the top: one run of each suite."""
+STUDY_BASES = shipped("compare/bases/*.yaml")
+RUNS = [*FIRST_RUNS, *STUDY_BASES]
+PRETRAINING = shipped("pretrain/*.yaml")
 ANIMATED = "halfcheetah.yaml"
 """The one run of which the animation is drawn, which takes longer than all else in a small run."""
 COMPARISONS = shipped("compare/*.yaml")
@@ -60,8 +64,25 @@ SMALL = ("--data.steps_per_round=5", "--data.evaluation_episodes=1", "--trainer.
 
 
 def test_nothing_that_is_shipped_is_left_untested() -> None:
-    assert {*BASES, *RUNS, *PRETRAINING, *COMPARISONS, *PART_FILES} == set(shipped("**/*.yaml"))
-    assert len(RUNS) >= 3 and len(PRETRAINING) >= 2 and len(COMPARISONS) >= 2 and len(PART_FILES) >= 4
+    assert {BASE, *RUNS, *PRETRAINING, *COMPARISONS, *PART_FILES} == set(shipped("**/*.yaml"))
+    assert all([FIRST_RUNS, STUDY_BASES, PRETRAINING, COMPARISONS, PART_FILES])
+
+
+def test_at_the_top_there_is_one_run_of_each_suite() -> None:
+    suites = [read_configuration(CONFIGS / name)["suite"]["class_path"] for name in FIRST_RUNS]
+    assert len(set(suites)) == len(suites)
+
+
+@pytest.mark.parametrize("name", [*RUNS, *PRETRAINING])
+def test_a_run_is_read_from_at_most_three_files_that_build_on_each_other(name: str) -> None:
+    assert len(chain(CONFIGS / name)) <= 3
+
+
+def chain(path: Path) -> list[Path]:
+    """The longest way from a file over the files that its `config:` names."""
+    bases = yaml.safe_load(path.read_text()).get("config", [])
+    before = [chain(path.parent / base) for base in ([bases] if isinstance(bases, str) else bases)]
+    return [path, *max(before, key=len, default=[])]
 
 
 # -- runs ------------------------------------------------------------------------------------------------------------
@@ -218,7 +239,7 @@ def values(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def planned(name: str, cwd: Path) -> tuple[Comparison, list[list[str]]]:
+def planned(name: str, cwd: Path) -> tuple[Specification, list[list[str]]]:
     """A comparison, and the arguments of the commands that `amf compare --dry-run` lists for seeds 0 and 1."""
     arguments = (f"--config=configs/compare/{Path(name).name}", "--seeds=0:2", "--output=out", "--dry-run")
     outcome = amf("compare", *arguments, cwd=cwd)
@@ -227,7 +248,7 @@ def planned(name: str, cwd: Path) -> tuple[Comparison, list[list[str]]]:
     commands = [shlex.split(line) for line in outcome.stdout.splitlines()]
     assert all(command[0] == "OMP_NUM_THREADS=1" for command in commands)
     assert all(command[2:5] == ["-m", "amf_lightning", "fit"] for command in commands)
-    return read_comparison(CONFIGS / name), [command[5:] for command in commands]
+    return read_specification(CONFIGS / name), [command[5:] for command in commands]
 
 
 def under(key: str, names: set[str]) -> bool:
@@ -269,7 +290,7 @@ def test_strategies_differ_in_nothing_but_what_the_comparison_names(tmp_path: Pa
 
 @pytest.mark.parametrize("name", COMPARISONS)
 def test_pre_training_is_the_same_for_all_strategies_and_fits_what_follows(name: str) -> None:
-    comparison = read_comparison(CONFIGS / name)
+    comparison = read_specification(CONFIGS / name)
     assert comparison.baseline in comparison.strategies
     base = read_configuration(comparison.base)
     if comparison.pretrain is not None:

@@ -3,6 +3,8 @@
 import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,12 @@ from amf_process import amf
 from amf_lightning.campaign.run_folder import MEAN, RunFolder
 from amf_lightning.catalogue import resolve
 from amf_lightning.configuration import read_configuration
+from amf_lightning.experts.own import ActorExpert
 from amf_lightning.policies.weights import load_policy
+from amf_lightning.suites.integrator import Integrator
+from amf_lightning.suites.static import StaticSuite
+from amf_lightning.tasks.spec import Spec
+from amf_lightning.tasks.task import Episode
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 SMALL = ("--data.evaluation_episodes=1", "--reports.animation=false", "--trainer.enable_progress_bar=false")
@@ -33,13 +40,26 @@ def follow(page: str, folder: Path, *options: str) -> list[str]:
     printed = []
     for line in [line for text in blocks(page, "bash") for line in text.splitlines()]:
         program, *arguments = shlex.split(line)
+        if program == "python":
+            environment = {"PYTHONPATH": str(DOCS.parent), "OMP_NUM_THREADS": "1"}
+            done = subprocess.run(
+                [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True
+            )
+            assert done.returncode == 0, done.stderr
+            continue
         assert program == "amf", line
         small = (*SMALL, *options) if arguments[0] == "fit" else ()
         outcome = amf(*arguments, *small, cwd=folder)
         assert outcome.code == 0, outcome.said
-        if arguments[0] == "measure":
+        if arguments[0] in ("measure", "status"):
             printed.append(outcome.stdout)
     return printed
+
+
+def python(*arguments: str, cwd: Path) -> None:
+    environment = {"PYTHONPATH": str(DOCS.parent), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def picks(folder: RunFolder) -> list[str]:
@@ -68,6 +88,11 @@ def test_a_stranger_brings_a_policy(tmp_path: Path) -> None:
     before = load_policy(str(first.policy)).tensors
     kept = [(file.tensors[name] == before[name]).float().mean() for name in before]
     assert any(0.1 < share < 0.9 for share in kept), "some entries of a tensor are frozen, others trained"
+    for name, width in (("chunks-held", 65), ("pooled-second", 33)):
+        run = RunFolder(tmp_path / "runs" / name)
+        statistics = load_policy(str(run.policy)).statistics
+        assert statistics is not None and statistics.second_moment.shape == (width, width)
+        assert len(picks(run)) == 4
 
 
 @pytest.mark.parametrize("block", blocks("your-own-expert.md", "yaml"))
@@ -80,3 +105,76 @@ def test_every_expert_on_the_page_exists(block: str, tmp_path: Path) -> None:
     assert outcome.code == 2, outcome.said
     missing = {"ActorExpert": "no module 'my_module'", "StableBaselines3Expert": "no file experts/east.zip"}
     assert missing.get(kind.__name__, "no file actor.safetensors") in outcome.stderr, outcome.said
+
+
+def test_a_stranger_brings_recordings_and_no_simulator(tmp_path: Path) -> None:
+    (status,) = follow("no-simulator.md", tmp_path, "--data.steps_per_round=30")
+    run = RunFolder(tmp_path / "runs" / "robot")
+    assert len(picks(run)) == 8 and set(picks(run)) == {"left", "right", "up"}
+    assert "8" in status and run.read_curve() == [] and run.finished(8) and not run.curve_picture.exists()
+    report = run.report.read_text()
+    assert "What the demonstrations gained is unknown" in report and "0.8" not in report
+    load_policy(str(run.policy)).make()
+
+
+def test_what_a_person_reports_becomes_the_curve(tmp_path: Path) -> None:
+    follow("no-simulator.md", tmp_path, "--data.steps_per_round=5")
+    run = RunFolder(tmp_path / "runs" / "robot")
+    options = ("--evaluation=ReportedEpisodes", "--data.steps_per_round=5", "--trainer.default_root_dir=runs/told")
+    again = ("fit", "--config=robot.yaml", *options, *SMALL)
+    assert amf(*again, cwd=tmp_path).code == 0
+    told = RunFolder(tmp_path / "runs" / "told")
+    assert told.read_curve() == [], "nobody has reported anything yet"
+    (example,) = re.findall(r"`(\{.*?\})`", (DOCS / "no-simulator.md").read_text())
+    report = json.loads(example)
+    lines = [{**report, "task": task, "success": success} for task, success in (("left", 7), ("right", 10), ("up", 4))]
+    (told.path / "outcomes.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert amf(*again, cwd=tmp_path).code == 0
+    scores = {row.task: row.score for row in told.read_curve()}
+    assert scores == {"left": 0.7, "right": 1.0, "up": 0.4, MEAN: pytest.approx(0.7)}
+    assert "shares of successful trials" in told.report.read_text()
+    assert run.selections.read_bytes() == told.selections.read_bytes(), "the evaluation does not change the choice"
+
+
+def test_a_part_that_needs_a_simulator_is_named_before_anything_is_written(tmp_path: Path) -> None:
+    follow("no-simulator.md", tmp_path, "--data.steps_per_round=5")
+    page = (DOCS / "no-simulator.md").read_text()
+    promised = " ".join(re.findall(r"^> (.*)$", page, re.MULTILINE))
+    refused = {
+        "--retention=SelfDistillation": promised,
+        "--evaluation=SimulatedEpisodes": "evaluation: SimulatedEpisodes needs simulator rollouts",
+        "--selector.init_args.occupancy=PolicyRollout": "selector.init_args.occupancy: PolicyRollout needs",
+        "--selector=Rebalancing": "selector: Rebalancing needs pre-training counts",
+        "--selector=LearningProgress": "selector: LearningProgress needs evaluation returns",
+        "--expert=IntegratorExpert": "expert: IntegratorExpert needs simulator rollouts",
+    }
+    for option, message in refused.items():
+        outcome = amf("fit", "--config=robot.yaml", option, "--trainer.default_root_dir=runs/no", cwd=tmp_path)
+        assert outcome.code == 2 and message in outcome.stderr, outcome.said
+        assert not (tmp_path / "runs" / "no").exists()
+
+
+def test_the_readme_drives_a_campaign_by_hand(tmp_path: Path) -> None:
+    (code,) = [text for name, text in BLOCK.findall((DOCS.parent / "README.md").read_text()) if name == "python"]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10
+    python("-c", code, cwd=tmp_path)
+    assert len(list((tmp_path / "runs" / "by-hand" / "demonstrations").glob("*.safetensors"))) == 3
+
+
+def test_the_expert_with_a_memory_goes_back_to_where_it_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (text,) = blocks("your-own-expert.md", "python")
+    (tmp_path / "remembering.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    expert, suite = ActorExpert("remembering.BackToTheStart", noise=0.1, successes_only=False), Integrator()
+    (shown,) = expert.demonstrate(suite, [Episode(suite.tasks[0], 3)])
+    assert not shown.actions[0].any()
+    back = 10 * (shown.state[0] - shown.state[:-1])
+    assert abs(shown.actions - back.clip(-1, 1)).max() < 1e-5 and abs(shown.actions).max() > 0.05
+
+
+def test_the_suite_without_an_environment_is_one() -> None:
+    (text,) = [text for text in blocks("your-own-environment.md", "yaml") if "StaticSuite" in text]
+    options = yaml.safe_load(text)["suite"]["init_args"]
+    entries = {name: Spec(**entry) for name, entry in options.pop("observation").items()}
+    suite = StaticSuite(observation=entries, **options)
+    assert suite.simulator is None and [entry.is_image for entry in suite.observation.values()] == [False, True]

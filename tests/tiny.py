@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from amf_lightning.experts.expert import ActingExpert
-from amf_lightning.tasks.actor import Actor
+from amf_lightning.tasks.controller import Actor, Controlled, Controller
 from amf_lightning.tasks.task import ReferenceReturns, Task, TaskSuite
 
 GOALS = (-1.0, -0.5, 0.5, 1.0)
@@ -101,3 +101,10 @@ class BrokenExpert(ActingExpert):
 class _Broken:
     def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
         return torch.full_like(contexts, torch.nan)
+
+
+def actor_of(expert: ActingExpert, suite: TaskSuite) -> Actor:
+    """What acts for the expert, if it is a plain actor."""
+    acting = expert.actor(suite)
+    assert not isinstance(acting, Controller | Controlled)
+    return acting

@@ -1,18 +1,17 @@
-"""Having demonstrations given, on one process or several, each durable before it is counted."""
+"""Asking an expert for demonstrations, on one process or several. Each is durable before it is counted."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NoReturn
 
 import torch
 from tqdm import tqdm
 
-from amf_lightning.campaign.ledger import Job
-from amf_lightning.demonstrations.store import DemonstrationStore
+from amf_lightning.campaign.request import Request
 from amf_lightning.errors import InputError
-from amf_lightning.experts.checked import check_number, check_shown
-from amf_lightning.experts.expert import Expert, IncompleteError
+from amf_lightning.experts.checked import check_number, check_shown, in_types_of
+from amf_lightning.experts.expert import Expert
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 
@@ -25,105 +24,119 @@ class Share:
     count: int
 
 
-def remaining_of(jobs: Sequence[Job], expert: Expert, suite: TaskSuite) -> tuple[float, ...]:
-    """Demonstrations of each task that the expert can still give after these jobs, [K]."""
-    asked = [job.task_index for job in jobs]
-    return tuple(expert.remaining(suite, [asked.count(task.index) for task in suite.tasks]))
+@dataclass(frozen=True)
+class Outcome:
+    """What came of asking, on all processes together."""
 
-
-def episodes_of(jobs: Sequence[Job], suite: TaskSuite) -> list[Episode]:
-    """What to ask the expert for, for all jobs of a run from its first: each numbered among those of its task."""
-    counts = [0] * len(suite.tasks)
-    episodes = []
-    for job in jobs:
-        episodes.append(Episode(suite.tasks[job.task_index], job.seed, counts[job.task_index]))
-        counts[job.task_index] += 1
-    return episodes
-
-
-def collect(
-    jobs: Sequence[tuple[Job, Episode]],
-    expert: Expert,
-    suite: TaskSuite,
-    store: DemonstrationStore,
-    share: Share,
-    recorded: dict[int, str],
-    record: Callable[[int, str], None],
-    quiet: bool,
-) -> None:
-    """Has jobs demonstrated, split between the processes, and adds the hashes of the files of all to `recorded`.
-
-    What was written before a failure is added all the same. On the first process, which keeps the ledger, `record` is
-    told of its own files as soon as they are there.
-
-    Raises:
-        InputError: on every process, if the expert failed on one of them or showed what cannot be used.
-    """
-    written: dict[int, str] = {}
+    answers: dict[int, str] = field(default_factory=dict)
+    """SHA-256 of the file of every demonstration that was given, by number."""
     failure: Exception | None = None
-    try:
-        for numbers in _demonstrated(jobs[share.rank :: share.count], expert, suite, store, written, quiet):
-            for number in numbers if share.rank == 0 else ():
-                record(number, written[number])
-    except Exception as error:
-        failure = error
-    outcomes = _gathered((written, _told(failure, share)), share)
-    for part, _ in outcomes:
-        recorded.update(part)
-    if failure is not None:
-        raise failure
-    for _, failed in outcomes:
-        if failed is not None:
-            raise failed
+    """Why others were not given, if the expert failed; the same on every process, or in the words of another one."""
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Has requests demonstrated by an expert."""
+
+    expert: Expert
+    suite: TaskSuite
+    keep: Callable[[int, Trajectory], str]
+    """Puts a demonstration of that number on the disk and returns the SHA-256 of its file."""
+    share: Share
+    quiet: bool = False
+    """Whether to show no progress bar."""
+
+    def run(self, requests: Sequence[tuple[Request, Episode]]) -> Outcome:
+        """Asks for each request once, split between the processes. What comes before a failure is kept.
+
+        Returns:
+            The answers of all processes. A request without an answer is one that the expert has none for yet, or
+            that it failed at.
+        """
+        answers: dict[int, str] = {}
+        failure: Exception | None = None
+        try:
+            for number, trajectory in self._answers(requests[self.share.rank :: self.share.count]):
+                answers[number] = self.keep(number, trajectory)
+        except Exception as error:
+            failure = error
+        parts = _gathered((answers, _retold(failure, self.share)), self.share)
+        failures = [failure, *(told for _, told in parts)]
+        together = {number: sha256 for part, _ in parts for number, sha256 in part.items()}
+        return Outcome(together, next((each for each in failures if each is not None), None))
+
+    def _answers(self, requests: Sequence[tuple[Request, Episode]]) -> Iterator[tuple[int, Trajectory]]:
+        """Number and demonstration of each request that is answered on this process.
+
+        An expert that does not answer side by side is asked for the next one only once the last one is kept.
+        """
+        steps = sum(episode.task.horizon for _, episode in requests)
+        with tqdm(total=steps, desc="Collecting", unit="step", leave=False, disable=self.quiet or not requests) as bar:
+            on_step = partial(_advance, bar)
+            if not self.expert.side_by_side:
+                for request, episode in requests:
+                    yield from self._shown([(request, episode)], on_step)
+                return
+            try:
+                yield from self._shown(requests, on_step)
+            except InputError:
+                if len(requests) == 1:
+                    raise
+                bar.reset()
+                yield from self._each_alone(requests, on_step)
+
+    def _each_alone(
+        self, requests: Sequence[tuple[Request, Episode]], on_step: Callable[[int], None]
+    ) -> Iterator[tuple[int, Trajectory]]:
+        """The answers to those requests that the expert can answer; raises the first failure after the last answer."""
+        failure: InputError | None = None
+        for pair in requests:
+            try:
+                yield from self._shown([pair], on_step)
+            except InputError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+
+    def _shown(
+        self, requests: Sequence[tuple[Request, Episode]], on_step: Callable[[int], None]
+    ) -> list[tuple[int, Trajectory]]:
+        shown = demonstrations_of(self.expert, self.suite, [episode for _, episode in requests], on_step)
+        return [(requests[position][0].demonstration, trajectory) for position, trajectory in shown.items()]
+
+
+def episodes_of(requests: Sequence[Request], suite: TaskSuite) -> dict[int, Episode]:
+    """What an expert is asked for, by number of demonstration, for all requests of a run from its first.
+
+    Each episode is numbered among those of its task.
+    """
+    counts = [0] * len(suite.tasks)
+    episodes = {}
+    for request in requests:
+        episodes[request.demonstration] = request.episode(suite, counts[request.task_index])
+        counts[request.task_index] += 1
+    return episodes
 
 
 def demonstrations_of(
     expert: Expert, suite: TaskSuite, episodes: Sequence[Episode], on_step: Callable[[int], None]
-) -> tuple[dict[int, Trajectory], InputError | None]:
-    """What an expert shows of some episodes, by position, checked; and why the others are missing, if some are.
+) -> dict[int, Trajectory]:
+    """What an expert shows of some episodes, by position, checked. Those that it has no answer for yet are missing.
 
     Raises:
-        InputError: the expert showed nothing, or what cannot be used.
+        InputError: the expert cannot show one of them, or shows what cannot be used.
     """
-    failure: InputError | None = None
-    try:
-        given = list(expert.demonstrate(suite, episodes, on_step=on_step))
-        check_number(expert, len(given), len(episodes))
-        shown = dict(enumerate(given))
-    except IncompleteError as error:
-        shown, failure = dict(error.shown), InputError(str(error))
-    for position, trajectory in shown.items():
+    if not episodes:
+        return {}
+    shown = list(expert.demonstrate(suite, episodes, on_step=on_step))
+    check_number(expert, len(shown), len(episodes))
+    there = {position: trajectory for position, trajectory in enumerate(shown) if trajectory is not None}
+    for position, trajectory in there.items():
         check_shown(expert, suite, episodes[position], trajectory)
-    return shown, failure
+    return {position: in_types_of(suite, trajectory) for position, trajectory in there.items()}
 
 
-def _demonstrated(
-    jobs: Sequence[tuple[Job, Episode]],
-    expert: Expert,
-    suite: TaskSuite,
-    store: DemonstrationStore,
-    written: dict[int, str],
-    quiet: bool,
-) -> Iterator[list[int]]:
-    """Has some jobs demonstrated on this process; puts the hash of each file into `written` once it is there.
-
-    Yields:
-        the numbers of the demonstrations that are there now, before the expert is asked again.
-    """
-    steps = sum(episode.task.horizon for _, episode in jobs)
-    with tqdm(total=steps, desc="Collecting", unit="step", leave=False, disable=quiet or not jobs) as bar:
-        for group in [jobs] if expert.side_by_side and jobs else [[job] for job in jobs]:
-            episodes = [episode for _, episode in group]
-            shown, failure = demonstrations_of(expert, suite, episodes, partial(_advance, bar))
-            numbers = {group[position][0].demonstration: shown[position] for position in sorted(shown)}
-            for number, trajectory in numbers.items():
-                written[number] = store.write(number, trajectory)
-            yield list(numbers)
-            if failure is not None:
-                raise failure
-
-
-def _told(failure: Exception | None, share: Share) -> InputError | None:
+def _retold(failure: Exception | None, share: Share) -> InputError | None:
     """A failure in the words for the other processes, to which not every exception can be sent."""
     if failure is None:
         return None

@@ -3,274 +3,279 @@
 import json
 import math
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from amf_lightning.durable import write_durably
+from amf_lightning.campaign.ledger_file import LedgerFile
+from amf_lightning.campaign.request import NOBODY, Request, scores_from_json, scores_to_json
 from amf_lightning.errors import InputError
 
-_APPLICATION_ID = int.from_bytes(b"AMFL", "big")
-_VERSION = 1
-_SCHEMA = f"""
-PRAGMA application_id = {_APPLICATION_ID};
-PRAGMA user_version = {_VERSION};
-CREATE TABLE jobs (
-    demonstration INTEGER PRIMARY KEY,
-    round INTEGER NOT NULL,
-    task TEXT NOT NULL,
-    task_index INTEGER NOT NULL,
-    selector TEXT NOT NULL,
-    scores TEXT NOT NULL,
-    seed INTEGER NOT NULL
-) STRICT;
-CREATE TABLE diagnostics (
-    round INTEGER NOT NULL,
-    name TEXT NOT NULL,
-    value REAL,  -- NULL is NaN
-    PRIMARY KEY (round, name)
-) STRICT;
-CREATE TABLE recorded (
-    demonstration INTEGER PRIMARY KEY REFERENCES jobs,
-    sha256 TEXT NOT NULL
-) STRICT;
-CREATE TABLE facts (
-    key TEXT PRIMARY KEY,
-    value TEXT NOT NULL
-) STRICT;
-"""
+_ADDED_UP = "environment_steps"
+"""The diagnostic that is a cost: several choices of one round add up. Of the others the last choice's stay."""
+_OPEN_ROUND = "SELECT coalesce(max(round) + 1, 0) FROM closed"
+_ARRIVALS_1 = "SELECT demonstration, jobs.round AS arrived FROM recorded JOIN jobs USING (demonstration)"
+_ARRIVALS = _ARRIVALS_1.replace("jobs.round", "coalesce(recorded.round, jobs.round)")
 
 
 @dataclass(frozen=True)
-class Job:
-    """One demonstration to be collected, decided before its first step is taken."""
+class Skip:
+    """Why a request will not be answered."""
 
-    demonstration: int
-    """Its number in the run, from 0."""
-    round: int
-    task: str
-    task_index: int
-    selector: str
-    """Class name of what chose it."""
-    scores: tuple[float, ...]
-    """Score of every task at the moment of the choice, [K]; NaN where a task had none."""
-    seed: int
-    """Seed of the episode."""
+    reason: str
+    time: str
+    """ISO 8601, UTC."""
 
 
 class Ledger:
-    """Rounds, their jobs, and which demonstrations are on the disk. Every write is one transaction, durable on return.
+    """Requests by round, and what became of each. Every write is one transaction, durable on return.
 
-    No write-ahead log, which network file systems do not support; `synchronous=EXTRA` because with FULL the last
-    transaction can be undone by a power cut that follows it closely.
+    Several processes may read and write at the same time.
 
     Args:
         path: the file. It is created, whole, by the first write; until then every read finds nothing.
         read_only: refuse writes, e.g. for a report of a run that is still going on.
 
     Raises:
-        InputError: the file is there but is damaged, not a ledger, or of another version; or two processes write.
+        InputError: the file is there but is damaged, not a ledger, or of a later version; or it is locked for long.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
-        self._read_only = read_only
-        self._connection: sqlite3.Connection | None = None
-        if path.exists():
-            self._connect()
+        self._file = LedgerFile(path, read_only=read_only)
 
-    def open_round(self, jobs: Sequence[Job], diagnostics: Mapping[str, float]) -> None:
-        """Fixes what one round will collect, all of it or nothing.
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    def ask(self, requests: Sequence[Request], diagnostics: Mapping[str, float]) -> bool:
+        """Fixes what is asked for, all of it or nothing.
 
         Args:
-            jobs: of one round, later than every round so far, their demonstrations numbered on from the last one.
-            diagnostics: numbers of the selector that go with the round.
+            requests: of one round, their demonstrations numbered on from the last one.
+            diagnostics: numbers of the selector that go with the choice.
+
+        Returns:
+            Whether it was written. It was not if another process has taken these numbers or closed the round, so that
+            the choice has to be made again.
 
         Raises:
-            InputError: the round is open already (it is to be completed, not chosen again).
-            ValueError: no jobs, jobs of several rounds, or a gap in the numbering of rounds or demonstrations.
+            ValueError: no requests, requests of several rounds, or a gap in the numbering of demonstrations.
         """
-        if len({job.round for job in jobs}) != 1:
-            raise ValueError(f"open_round takes the jobs of exactly one round, got {jobs}")
-        number = jobs[0].round
-        with self._transaction() as connection:
-            [(last_round, last)] = connection.execute("SELECT max(round), max(demonstration) FROM jobs").fetchall()
-            if last_round is not None and number <= last_round:
-                raise InputError(
-                    f"Round {number} is open already in {self.path}. Complete it instead of choosing again."
-                )
-            start = 0 if last is None else last + 1
-            expected = list(range(start, start + len(jobs)))
-            if (got := [job.demonstration for job in jobs]) != expected:
-                raise ValueError(f"round {number} must number its demonstrations {expected}, got {got}")
-            connection.executemany("INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?)", map(_job_to_row, jobs))
+        if len({request.round for request in requests}) != 1:
+            raise ValueError(f"ask takes the requests of exactly one round, got {requests}")
+        number, first = requests[0].round, requests[0].demonstration
+        if [request.demonstration for request in requests] != list(range(first, first + len(requests))):
+            raise ValueError(f"round {number} must number its demonstrations without gaps, got {requests}")
+        with self._file.transaction() as connection:
+            start = _next_number(connection)
+            if first > start:
+                raise ValueError(f"round {number} must number its demonstrations from {start}, got {first}")
+            [(last_round,)] = connection.execute("SELECT max(round) FROM jobs")
+            if first < start or number < max(_open_round(connection), last_round or 0):
+                return False
+            connection.executemany("INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?)", map(_request_to_row, requests))
             connection.executemany(
-                "INSERT INTO diagnostics VALUES (?, ?, ?)",
+                "INSERT INTO diagnostics VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = "
+                f"CASE name WHEN '{_ADDED_UP}' THEN value + excluded.value ELSE excluded.value END",
                 ((number, name, float(value)) for name, value in diagnostics.items()),
             )
+        return True
 
-    def round(self, round: int) -> list[Job] | None:
-        """The jobs of a round in order, or None if it was never opened."""
-        rows = self._query("SELECT * FROM jobs WHERE round = ? ORDER BY demonstration", round)
-        return [_job_from_row(row) for row in rows] or None
+    def record(self, demonstration: int, sha256: str, write: Callable[[], object] | None = None) -> None:
+        """Counts the answer to a request. Doing it twice is the same as once.
 
-    def jobs(self, before_round: int | None = None) -> list[Job]:
-        """All jobs, or those of earlier rounds than `before_round`, ordered by demonstration."""
-        bound = 2**63 - 1 if before_round is None else before_round
-        rows = self._query("SELECT * FROM jobs WHERE round < ? ORDER BY demonstration", bound)
-        return [_job_from_row(row) for row in rows]
-
-    def diagnostics(self, round: int) -> dict[str, float]:
-        """The numbers given with a round, by name; empty if it was never opened."""
-        rows = self._query("SELECT name, value FROM diagnostics WHERE round = ? ORDER BY name", round)
-        return {name: math.nan if value is None else value for name, value in rows}
-
-    def record(self, demonstration: int, sha256: str) -> None:
-        """Counts a demonstration whose file is on the disk. Doing it twice is the same as once.
+        Args:
+            demonstration: number of the request.
+            sha256: of the file of the answer.
+            write: puts the file on the disk; called only if the answer is new, and while no other process can
+                record one. None if the file is there.
 
         Raises:
-            InputError: it is recorded with another hash.
-            ValueError: no round has asked for it.
+            InputError: an answer is recorded with another hash, or the request is skipped.
+            ValueError: there is no such request.
         """
-        with self._transaction() as connection:
-            if not connection.execute("SELECT 1 FROM jobs WHERE demonstration = ?", (demonstration,)).fetchone():
-                raise ValueError(f"no round has asked for demonstration {demonstration}")
-            connection.execute("INSERT OR IGNORE INTO recorded VALUES (?, ?)", (demonstration, sha256))
-            [(known,)] = connection.execute("SELECT sha256 FROM recorded WHERE demonstration = ?", (demonstration,))
-            if known != sha256:
+        with self._file.transaction() as connection:
+            asked_in = _round_of(connection, demonstration)
+            [(before,)] = connection.execute(
+                "SELECT (SELECT sha256 FROM recorded WHERE demonstration = ?)", (demonstration,)
+            )
+            if before not in (None, sha256):
                 raise InputError(
-                    f"Demonstration {demonstration} is recorded in {self.path} with SHA-256 {known}, not {sha256}: "
+                    f"Demonstration {demonstration} is recorded in {self.path} with SHA-256 {before}, not {sha256}: "
                     "it was collected twice with different outcomes. Restore its file, or start a new run folder."
                 )
+            if connection.execute("SELECT 1 FROM skipped WHERE demonstration = ?", (demonstration,)).fetchone():
+                raise InputError(f"Demonstration {demonstration} is skipped in {self.path}. Undo that to answer it.")
+            if before is not None:
+                return
+            if write is not None:
+                write()
+            arrived = _open_round(connection)
+            values = (demonstration, sha256, arrived if arrived > asked_in else None)
+            connection.execute("INSERT INTO recorded VALUES (?, ?, ?)", values)
 
-    def recorded(self) -> dict[int, str]:
-        """SHA-256 of the file of every demonstration that counts, in order."""
-        return dict(self._query("SELECT demonstration, sha256 FROM recorded ORDER BY demonstration"))
+    def record_unasked(self, task: str, task_index: int, tasks: int, seed: int, write: Callable[[int], str]) -> int:
+        """Gives the next number to a demonstration that nobody asked for, has it written, and counts it.
+
+        Args:
+            task: its name.
+            task_index: its index.
+            tasks: K, tasks of the suite.
+            seed: of the episode.
+            write: puts the file of a demonstration of that number on the disk and returns its SHA-256.
+
+        Returns:
+            The number.
+        """
+        with self._file.transaction() as connection:
+            number, arrived = _next_number(connection), _open_round(connection)
+            request = Request(number, arrived, task, task_index, NOBODY, (math.nan,) * tasks, seed)
+            sha256 = write(number)
+            connection.execute("INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?)", _request_to_row(request))
+            connection.execute("INSERT INTO recorded VALUES (?, ?, NULL)", (number, sha256))
+        return number
+
+    def skip(self, demonstration: int, reason: str) -> None:
+        """Notes that a request will not be answered. The first reason stays.
+
+        Raises:
+            InputError: it is answered.
+            ValueError: there is no such request.
+        """
+        with self._file.transaction() as connection:
+            _round_of(connection, demonstration)
+            if connection.execute("SELECT 1 FROM recorded WHERE demonstration = ?", (demonstration,)).fetchone():
+                raise InputError(f"Demonstration {demonstration} is there already. Undo that to skip it.")
+            _skip(connection, demonstration, reason)
+
+    def undo(self, demonstration: int) -> None:
+        """Takes back an answer or a skip; the request is then open again. An answer nobody asked for is skipped.
+
+        Raises:
+            InputError: there is nothing to take back, or the answer was handed to training.
+            ValueError: there is no such request.
+        """
+        with self._file.transaction() as connection:
+            asked_in = _round_of(connection, demonstration)
+            [(selector,)] = connection.execute("SELECT selector FROM jobs WHERE demonstration = ?", (demonstration,))
+            rows = connection.execute("SELECT round FROM recorded WHERE demonstration = ?", (demonstration,)).fetchall()
+            if rows and (asked_in if rows[0][0] is None else rows[0][0]) < _open_round(connection):
+                raise InputError(f"Demonstration {demonstration} was trained on and cannot be taken back.")
+            if rows:
+                connection.execute("DELETE FROM recorded WHERE demonstration = ?", (demonstration,))
+                if selector == NOBODY:  # its number stays taken, as numbers have no gaps
+                    _skip(connection, demonstration, "taken back")
+                return
+            cursor = None
+            if selector != NOBODY:
+                cursor = connection.execute("DELETE FROM skipped WHERE demonstration = ?", (demonstration,))
+            if cursor is None or cursor.rowcount == 0:
+                raise InputError(f"Demonstration {demonstration} has no answer and is not skipped: nothing to undo.")
+
+    def close_round(self, round: int) -> None:
+        """Notes that the answers of a round are handed to training. Doing it twice is the same as once.
+
+        Raises:
+            InputError: nothing was received in the round.
+            ValueError: an earlier round is open.
+        """
+        with self._file.transaction() as connection:
+            if round > (opened := _open_round(connection)):
+                raise ValueError(f"round {round} cannot be closed before round {opened}")
+            if round == opened:
+                if not connection.execute(f"SELECT 1 FROM ({_ARRIVALS}) WHERE arrived >= ?", (round,)).fetchone():
+                    raise InputError(f"Round {round} of {self.path} has no demonstration to train on yet.")
+                connection.execute("INSERT INTO closed VALUES (?)", (round,))
 
     def set_fact(self, key: str, value: str) -> None:
         """Notes something about the whole run, replacing what was noted under that key."""
-        with self._transaction() as connection:
+        with self._file.transaction() as connection:
             connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (key, value))
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    def round(self, round: int) -> list[Request] | None:
+        """The requests of a round in order, or None if there is none."""
+        rows = self._file.query("SELECT * FROM jobs WHERE round = ? ORDER BY demonstration", round)
+        return [_request_from_row(row) for row in rows] or None
+
+    def jobs(self, before_round: int | None = None) -> list[Request]:
+        """All requests, or those of earlier rounds than `before_round`, ordered by demonstration."""
+        bound = 2**63 - 1 if before_round is None else before_round
+        rows = self._file.query("SELECT * FROM jobs WHERE round < ? ORDER BY demonstration", bound)
+        return [_request_from_row(row) for row in rows]
+
+    def diagnostics(self, round: int) -> dict[str, float]:
+        """The numbers given with a round, by name; empty if nothing was asked in it."""
+        rows = self._file.query("SELECT name, value FROM diagnostics WHERE round = ? ORDER BY name", round)
+        return {name: math.nan if value is None else value for name, value in rows}
+
+    def recorded(self) -> dict[int, str]:
+        """SHA-256 of the file of every demonstration that counts, in order of number."""
+        return dict(self._file.query("SELECT demonstration, sha256 FROM recorded ORDER BY demonstration"))
+
+    def arrivals(self) -> dict[int, int]:
+        """The round in which each demonstration that counts came, in the order in which they are trained on."""
+        order = " ORDER BY arrived, demonstration"
+        return dict(self._file.query((_ARRIVALS_1 if self._file.version == 1 else _ARRIVALS) + order))
+
+    def skipped(self) -> dict[int, Skip]:
+        """The requests that will not be answered, by number."""
+        if self._file.version == 1:
+            return {}
+        rows = self._file.query("SELECT demonstration, reason, time FROM skipped ORDER BY demonstration")
+        return {number: Skip(reason, time) for number, reason, time in rows}
+
+    def pending(self) -> list[Request]:
+        """The requests that are neither answered nor skipped, in order of number."""
+        settled = self.recorded().keys() | self.skipped().keys()
+        return [request for request in self.jobs() if request.demonstration not in settled]
+
+    def open_round(self) -> int:
+        """The round that takes what comes now: as many as are closed."""
+        if self._file.version == 1:  # it trained on a round as soon as all of it was recorded
+            return len({request.round for request in self.jobs()} - {request.round for request in self.pending()})
+        rows = self._file.query(_OPEN_ROUND)
+        return int(rows[0][0]) if rows else 0
 
     def fact(self, key: str) -> str | None:
         """What was noted under that key, if anything."""
-        rows = self._query("SELECT value FROM facts WHERE key = ?", key)
+        rows = self._file.query("SELECT value FROM facts WHERE key = ?", key)
         return str(rows[0][0]) if rows else None
 
     def close(self) -> None:
         """Closes the file; a later call opens it again."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def _query(self, statement: str, *values: Any) -> list[Any]:
-        if self._connection is None and not self.path.exists():
-            return []
-        with self._reported():
-            return self._connect().execute(statement, values).fetchall()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        if self._read_only:
-            raise ValueError(f"{self.path} was opened for reading only")
-        if not self.path.exists():
-            write_durably(self.path, _empty_database())
-        with self._reported():
-            connection = self._connect()
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-
-    def _connect(self) -> sqlite3.Connection:
-        if self._connection is None:
-            # Readers open it for writing too, if they may: whoever comes first after a kill has to roll back.
-            uri = f"{self.path.resolve().as_uri()}?mode=rw"
-            with self._reported():
-                connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
-                try:
-                    self._check(connection)
-                except BaseException:
-                    connection.close()
-                    raise
-            self._connection = connection
-        return self._connection
-
-    def _check(self, connection: sqlite3.Connection) -> None:
-        if (
-            size := self.path.stat().st_size
-        ) < 100:  # shorter than SQLite's header, which SQLite may take for a new file
-            raise sqlite3.DatabaseError(f"it has only {size} bytes")
-        [(identity,)] = connection.execute("PRAGMA application_id")
-        if identity != _APPLICATION_ID:
-            raise InputError(f"{self.path} is a database of another program. Choose another run folder.")
-        [(version,)] = connection.execute("PRAGMA user_version")
-        if version != _VERSION:
-            raise InputError(
-                f"{self.path} is a ledger of version {version}; this amf-lightning reads version {_VERSION}. "
-                "Continue the run with the amf-lightning that began it, or start a new run folder."
-            )
-        if (found := connection.execute("PRAGMA integrity_check(1)").fetchall()) != [("ok",)]:
-            raise sqlite3.DatabaseError(str(found[0][0]))
-        [(whole,)] = connection.execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
-        if (size := self.path.stat().st_size) < whole:  # SQLite reads a page that was cut off as if zeros followed
-            raise sqlite3.DatabaseError(f"it has {size} of {whole} bytes")
-        connection.execute("PRAGMA synchronous = EXTRA")
-        connection.execute(f"PRAGMA query_only = {int(self._read_only)}")
-
-    @contextmanager
-    def _reported(self) -> Iterator[None]:
-        """Turns what SQLite says about the file into what the user can do about it."""
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            raise InputError(
-                f"The ledger {self.path} cannot be used ({error}). Is another process running in this folder, "
-                "is the disk full, may the file be written?"
-            ) from error
-        except sqlite3.DatabaseError as error:
-            raise InputError(
-                f"The ledger {self.path} is damaged or not a ledger ({error}). "
-                "Restore it from a copy, or start a new run folder."
-            ) from error
+        self._file.close()
 
 
-def scores_to_json(scores: Sequence[float]) -> list[float | str | None]:
-    """Scores in the words of JSON: NaN is null, infinities are strings.
-
-    >>> scores_to_json([0.5, math.nan, -math.inf])
-    [0.5, None, '-inf']
-    """
-    return [None if math.isnan(score) else float(score) if math.isfinite(score) else str(score) for score in scores]
+def _next_number(connection: sqlite3.Connection) -> int:
+    [(number,)] = connection.execute("SELECT coalesce(max(demonstration) + 1, 0) FROM jobs")
+    return int(number)
 
 
-def scores_from_json(values: Sequence[float | str | None]) -> tuple[float, ...]:
-    """Inverse of `scores_to_json`, exact.
-
-    >>> scores_from_json([0.5, None, '-inf'])
-    (0.5, nan, -inf)
-    """
-    return tuple(math.nan if value is None else float(value) for value in values)
+def _open_round(connection: sqlite3.Connection) -> int:
+    [(number,)] = connection.execute(_OPEN_ROUND)
+    return int(number)
 
 
-def _job_to_row(job: Job) -> tuple[int, int, str, int, str, str, int]:
-    scores = json.dumps(scores_to_json(job.scores))
-    return job.demonstration, job.round, job.task, job.task_index, job.selector, scores, job.seed
+def _round_of(connection: sqlite3.Connection, demonstration: int) -> int:
+    row = connection.execute("SELECT round FROM jobs WHERE demonstration = ?", (demonstration,)).fetchone()
+    if row is None:
+        raise ValueError(f"no round has asked for demonstration {demonstration}")
+    return int(row[0])
 
 
-def _job_from_row(row: tuple[int, int, str, int, str, str, int]) -> Job:
+def _skip(connection: sqlite3.Connection, demonstration: int, reason: str) -> None:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    connection.execute("INSERT OR IGNORE INTO skipped VALUES (?, ?, ?)", (demonstration, reason, now))
+
+
+def _request_to_row(request: Request) -> tuple[Any, ...]:
+    names = ("demonstration", "round", "task", "task_index", "selector")
+    return (*(getattr(request, name) for name in names), json.dumps(scores_to_json(request.scores)), request.seed)
+
+
+def _request_from_row(row: tuple[int, int, str, int, str, str, int]) -> Request:
     demonstration, number, task, task_index, selector, scores, seed = row
-    return Job(demonstration, number, task, task_index, selector, scores_from_json(json.loads(scores)), seed)
-
-
-def _empty_database() -> bytes:
-    """A ledger without entries, made in memory: a file killed while SQLite creates it could not be told from damage."""
-    with closing(sqlite3.connect(":memory:")) as connection:
-        connection.executescript(_SCHEMA)
-        return connection.serialize()
+    return Request(demonstration, number, task, task_index, selector, scores_from_json(json.loads(scores)), seed)

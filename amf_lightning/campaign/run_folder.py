@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from amf_lightning.campaign.ledger import Job, scores_from_json, scores_to_json
+from amf_lightning.campaign.request import Request, scores_from_json, scores_to_json
 from amf_lightning.configuration import differences, identity, plain
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
@@ -64,12 +64,12 @@ class RunFolder:
         """Writes the resolved configuration, as YAML. It is the first file of a run: see `check_identity`."""
         write_durably(self.config, text)
 
-    def write_selections(self, jobs: Sequence[Job]) -> None:
+    def write_selections(self, jobs: Sequence[Request]) -> None:
         """Writes `selections.jsonl`, a line a job with the names of its fields; a score of NaN is null."""
         lines = [json.dumps(asdict(job) | {"scores": scores_to_json(job.scores)}, allow_nan=False) for job in jobs]
         write_durably(self.selections, "".join(f"{line}\n" for line in lines))
 
-    def read_selections(self) -> list[Job]:
+    def read_selections(self) -> list[Request]:
         """The jobs in `selections.jsonl`; none if it does not exist.
 
         Raises:
@@ -78,7 +78,7 @@ class RunFolder:
         return [self._job(line, number) for number, line in enumerate(_text(self.selections).splitlines(), start=1)]
 
     def write_curve(
-        self, evaluations: "Sequence[Evaluation]", task_names: Sequence[str], weights: Sequence[float] | None = None
+        self, evaluations: Sequence["Evaluation"], task_names: Sequence[str], weights: Sequence[float] | None = None
     ) -> None:
         """Writes `curve.csv`: for each evaluation a row a task, then the row `mean`.
 
@@ -121,7 +121,7 @@ class RunFolder:
 
     def write_evaluation(
         self,
-        evaluation: "Evaluation",
+        evaluation: "Evaluation | None",
         task_names: Sequence[str],
         weights: Sequence[float] | None = None,
         **facts: Any,
@@ -129,17 +129,19 @@ class RunFolder:
         """Writes `evaluation.json`: `{demonstrations, tasks: {NAME: {return, success, score}}, mean: {…}, FACT: …}`.
 
         Args:
-            evaluation: of one policy.
+            evaluation: of one policy; None if nobody has evaluated it: then there are no tasks and no mean.
             task_names: in the order of the suite, [K].
             weights: as in `write_curve`.
             facts: further entries of plain types, e.g. the seed. They come after ours and cannot replace them.
         """
+        rows = [] if evaluation is None else list(_rows(evaluation, task_names, weights))
         tasks = {
-            row.task: {"return": row.episode_return, "success": row.success, "score": row.score}
-            for row in _rows(evaluation, task_names, weights)
+            row.task: plain({"return": row.episode_return, "success": row.success, "score": row.score}, strict=True)
+            for row in rows
         }
-        mean = tasks.pop(MEAN)
-        ours = {"demonstrations": evaluation.demonstrations, "tasks": tasks, "mean": mean}
+        mean = tasks.pop(MEAN, None)
+        number = facts.get("trained_on", 0) if evaluation is None else evaluation.demonstrations
+        ours = {"demonstrations": number, "tasks": tasks, "mean": mean}
         content = {**ours, **plain(facts, strict=True), **ours}
         write_durably(self.evaluation, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
@@ -187,17 +189,28 @@ class RunFolder:
         """Whether the run has written what it writes at its end, after `budget` demonstrations or stopped before."""
         if not self.policy.exists() or not self.report.exists():
             return False
-        return any(row.demonstrations == budget for row in self.read_curve()) or self.stopped is not None
+        if any(row.demonstrations == budget for row in self.read_curve()) or self.stopped is not None:
+            return True
+        facts = self.read_facts()
+        return facts.get("trained_on") == budget and facts.get("mean") is None  # nobody evaluates such a run
 
     @property
     def stopped(self) -> str | None:
         """Why the run ended before its budget was spent, as `evaluation.json` says; None if it did not."""
+        reason = self.read_facts().get("stopped")
+        return None if reason is None else str(reason)
+
+    def read_facts(self) -> dict[str, Any]:
+        """The contents of `evaluation.json`; empty if there is none.
+
+        Raises:
+            InputError: it is not JSON.
+        """
         try:
             facts = json.loads(_text(self.evaluation) or "{}")
         except ValueError as error:
             raise InputError(f"{self.evaluation} is not valid JSON ({error}). Remove it and run again.") from error
-        reason = facts.get("stopped") if isinstance(facts, dict) else None
-        return None if reason is None else str(reason)
+        return facts if isinstance(facts, dict) else {}
 
     def _taken(self) -> list[Path]:
         """Files and folders that are there under a name of ours."""
@@ -215,11 +228,11 @@ class RunFolder:
             raise InputError(f"{self.config} is not the configuration of a run. Choose another folder.")
         return identity(config)
 
-    def _job(self, line: str, number: int) -> Job:
+    def _job(self, line: str, number: int) -> Request:
         try:
             values = json.loads(line)
             values["scores"] = scores_from_json(values["scores"])
-            return Job(**{field.name: values[field.name] for field in fields(Job)})
+            return Request(**{field.name: values[field.name] for field in fields(Request)})
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{self.selections}, line {number} is not a selection ({error!r}). Remove it.") from error
 
@@ -239,7 +252,7 @@ def _text(path: Path) -> str:
 
 
 def _rows(evaluation: "Evaluation", task_names: Sequence[str], weights: Sequence[float] | None) -> Iterator[CurveRow]:
-    from amf_lightning.evaluation.scores import weighted_mean
+    from amf_lightning.evaluation.scores import weighted_mean  # imports torch, which who only reads does without
 
     if MEAN in task_names:
         raise InputError(f"A task cannot be called '{MEAN}': tables keep that name for the mean over tasks.")

@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from amf_lightning.campaign.ledger import Job, Ledger
+from amf_lightning.campaign.ledger import Ledger
+from amf_lightning.campaign.request import Request
 from amf_lightning.campaign.run_folder import MEAN, RunFolder
 from amf_lightning.campaign.run_lock import held
 from amf_lightning.errors import InputError
@@ -118,7 +119,7 @@ def _read_config(folder: RunFolder) -> dict[str, Any]:
     return config
 
 
-def _read_ledger(folder: RunFolder, running: bool) -> tuple[list[Job], dict[int, str]]:
+def _read_ledger(folder: RunFolder, running: bool) -> tuple[list[Request], dict[int, str]]:
     """All jobs, and the demonstrations that are recorded."""
     journal = folder.ledger.with_name(f"{folder.ledger.name}-journal")
     if running or not journal.exists():
@@ -130,7 +131,7 @@ def _read_ledger(folder: RunFolder, running: bool) -> tuple[list[Job], dict[int,
         return _contents(Path(temporary, folder.ledger.name))
 
 
-def _contents(path: Path) -> tuple[list[Job], dict[int, str]]:
+def _contents(path: Path) -> tuple[list[Request], dict[int, str]]:
     ledger = Ledger(path, read_only=True)
     try:
         recorded = ledger.recorded()  # before the jobs: every demonstration that is recorded has a job then

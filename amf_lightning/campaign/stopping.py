@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from amf_lightning.campaign.ledger import Job
+from amf_lightning.campaign.request import Request
 from amf_lightning.errors import InputError
 
 
@@ -32,7 +32,7 @@ class StopRule:
         if math.isnan(self.below):
             raise InputError("active.stop.below is not a number.")
 
-    def reached(self, jobs: Sequence[Job]) -> bool:
+    def reached(self, jobs: Sequence[Request]) -> bool:
         """Whether the last m rounds of these jobs, in order of demonstration, were all below the threshold."""
         largest: dict[int, float] = {}
         for job in jobs:  # the first choice of a round was made with nothing conditioned on

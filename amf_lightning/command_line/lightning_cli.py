@@ -23,20 +23,23 @@ from amf_lightning.command_line.parser_errors import ArgumentParser
 from amf_lightning.command_line.parsing import PARSER, with_configurations
 from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
 from amf_lightning.errors import InputError, cause
+from amf_lightning.evaluation.evaluators import SimulatedEpisodes
 from amf_lightning.fine_tuning.active_sampling_callback import ActiveSampling
 from amf_lightning.fine_tuning.checkpoint_io import DurableCheckpointIO
 from amf_lightning.fine_tuning.module import BehaviouralCloning
-from amf_lightning.fine_tuning.quiet_hooks_callback import QuietHooks
 from amf_lightning.reports.report_callback import RunReports
-from amf_lightning.reports.run_report import read_facts
 from amf_lightning.reports.tables import evaluation_table
 
-PARTS = ("suite", "expert", "selector", "retention")
+PARTS = ("suite", "expert", "selector", "retention", "evaluation")
 """Keys of the catalogue that stand at the top of a configuration. A run needs each of them."""
 
 
 class Parser(ArgumentParser, LightningArgumentParser):
     """Lightning's parser with our errors and help."""
+
+
+WAITING = 75
+"""Exit code of a run that waits for demonstrations: EX_TEMPFAIL, try again later."""
 
 
 class CommandLine(LightningCLI):
@@ -64,16 +67,25 @@ class CommandLine(LightningCLI):
         parser.add_argument("--threads", type=int, default=1, help="Threads of torch. Results depend on it.")
         for key in PARTS:
             parser.add_subclass_arguments(base_class(key), key)
+        parser.set_defaults(
+            {"evaluation": {"class_path": f"{SimulatedEpisodes.__module__}.{SimulatedEpisodes.__name__}"}}
+        )
         parser.add_lightning_class_args(ActiveSampling, "active")
         parser.add_lightning_class_args(RunReports, "reports")
         for target in ("model.suite", "data.suite", "active.suite", "reports.suite"):
             parser.link_arguments("suite", target, apply_on="instantiate")
+        for target in ("data.evaluation", "active.evaluation"):
+            parser.link_arguments("evaluation", target, apply_on="instantiate")
         parser.link_arguments("expert", "active.expert", apply_on="instantiate")
         parser.link_arguments("selector", "active.selector", apply_on="instantiate")
         parser.link_arguments("retention", "model.retention", apply_on="instantiate")
         parser.link_arguments("active", "reports.active", apply_on="instantiate")
         for target in ("model.seed", "data.seed", "active.seed"):
             parser.link_arguments("seed_everything", target, compute_fn=_seed)
+        # The module takes several optimiser steps for one of Lightning's, and so clips, accumulates and logs by itself.
+        parser.link_arguments("trainer.accumulate_grad_batches", "data.accumulate_grad_batches")
+        for name in ("gradient_clip_val", "gradient_clip_algorithm", "log_every_n_steps"):
+            parser.link_arguments(f"trainer.{name}", f"model.{name}")
         parser.link_arguments(("active.budget", "active.batch_size"), "trainer.max_epochs", compute_fn=rounds_of)
 
     def _parse_ckpt_path(self) -> None:
@@ -101,7 +113,7 @@ class CommandLine(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         given = self.config_init[self.subcommand].trainer
         folder = given.default_root_dir
-        callbacks = [*(given.callbacks or []), QuietHooks()]
+        callbacks = list(given.callbacks or [])
         if given.enable_checkpointing is not False:
             # One file, replaced in one step: the state at the end of the last finished round.
             path = self.folder.checkpoint
@@ -111,13 +123,16 @@ class CommandLine(LightningCLI):
                 )
             )
         if given.enable_progress_bar is not False:
-            callbacks.append(TQDMProgressBar(refresh_rate=50))
+            callbacks.append(TQDMProgressBar())
         if given.logger in (None, True):  # a validation has nothing to log that evaluation.json does not say
             kwargs["logger"] = self.subcommand == "fit" and TensorBoardLogger(folder, name="", version="")
         kwargs["plugins"] = [*(given.plugins or []), DurableCheckpointIO()]
         if SLURMEnvironment.detect():
             # Lightning would requeue in mid-round and then not start the round anew; the same command does.
             kwargs["plugins"].append(SLURMEnvironment(auto_requeue=False))
+        # Linked to the module and the data; Lightning refuses the first three for a module that steps by itself.
+        kwargs.update(gradient_clip_val=None, gradient_clip_algorithm=None, accumulate_grad_batches=1)
+        kwargs.update(log_every_n_steps=1)  # every block
         return super().instantiate_trainer(callbacks=callbacks, **kwargs)
 
     def fit(self, model: BehaviouralCloning, ckpt_path: str | None = None, **kwargs: Any) -> None:
@@ -131,6 +146,11 @@ class CommandLine(LightningCLI):
             if self.trainer.is_global_zero:
                 self.folder.write_config(yaml.safe_dump(self.resolved, sort_keys=False))
             self.trainer.fit(model, ckpt_path=ckpt_path, **kwargs)
+        if waiting := self._get(self.config_init, "active").waiting:
+            if self.trainer.is_global_zero:
+                print(f"\nThe run in {self.folder.path} waits for demonstrations; then the same command goes on.")
+                print(*(f"  {each.why([task.name for task in model.suite.tasks])}" for each in waiting), sep="\n")
+            raise SystemExit(WAITING)
         if self.trainer.is_global_zero:
             print(f"\nThe run is in {self.folder.path}; its report is {self.folder.report}")
 
@@ -143,14 +163,20 @@ class CommandLine(LightningCLI):
             model.trained_on = sum(model.statistics.covers.values()) if model.statistics else 0
         else:
             model.check_checkpoint(Path(path))
+        evaluation = self._get(self.config_init, "evaluation")
+        if not isinstance(evaluation, SimulatedEpisodes):
+            raise InputError(
+                f"amf validate runs episodes, and evaluation is {type(evaluation).__name__}. Set evaluation: "
+                "SimulatedEpisodes; what a person reported is in the run's evaluation.json."
+            )
         with clean_start(self.folder) if self.trainer.is_global_zero else nullcontext():
             self.trainer.validate(model, ckpt_path=checkpoint, verbose=False, **kwargs)
-        evaluation, suite = model.evaluation, model.suite
-        if self.trainer.is_global_zero and evaluation is not None:
+        measured, suite = model.evaluation, model.suite
+        if self.trainer.is_global_zero and measured is not None:
             names = [task.name for task in suite.tasks]
-            facts = read_facts(self.folder)
-            self.folder.write_evaluation(evaluation, names, suite.weights, **{**facts, "evaluated": path})
-            print(f"\n{path}\n\n{evaluation_table(evaluation, suite)}\n\nWritten: {self.folder.evaluation}")
+            facts = self.folder.read_facts()
+            self.folder.write_evaluation(measured, names, suite.weights, **{**facts, "evaluated": path})
+            print(f"\n{path}\n\n{evaluation_table(measured, suite)}\n\nWritten: {self.folder.evaluation}")
 
 
 class Fit(CommandLine):
@@ -207,6 +233,8 @@ def main(arguments: list[str]) -> None:
     warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*")  # lightning 2.6 with torch 2.13
     warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")  # a run that is continued
     warnings.filterwarnings("ignore", "The dirpath has changed")  # a run folder that was moved
+    # A run is resumed at the start of a round; Lightning compares optimiser steps with blocks of them.
+    warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the epoch ended")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)  # devices, advertisements
     logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
     command = {"fit": Fit, "validate": Validate}[arguments[0]]

@@ -16,7 +16,7 @@ _GROUPS = {
     "reports": "amf_lightning.reports.report_callback:RunReports",
 }
 """Classes whose parameters are keys of a run."""
-_LINKED = {"suite", "expert", "selector", "retention", "seed", "active"}
+_LINKED = {"suite", "expert", "selector", "retention", "evaluation", "seed", "active"}
 """Parameters of these classes that follow from other keys."""
 _FILES = {"compare": "studies/command.py"}
 """Where a command adds its options, if not in its own module."""
@@ -28,7 +28,7 @@ def options_of(command: str) -> list[str]:
         grouped = [f"{group}.{name}" for group, place in _GROUPS.items() for name in parameters(place)]
         own = [key for key in grouped if key.partition(".")[2] not in _LINKED]
         trainer = [f"trainer.{name}" for name in _parameters_of_trainer() if name != "max_epochs"]
-        parts = ("suite", "expert", "selector", "retention")
+        parts = ("suite", "expert", "selector", "retention", "evaluation")
         keys = ["help", "config", "print_config", "seed_everything", "threads", "ckpt_path", *parts, *own, *trainer]
         return sorted(f"--{key}" for key in keys)
     path = _PACKAGE / _FILES.get(command, f"command_line/{command.replace('-', '_')}.py")

@@ -12,7 +12,7 @@ from typing import Any, NoReturn, get_args
 import jsonargparse
 
 import amf_lightning
-from amf_lightning.catalogue import PARTS, base_class, classes, load_all, part_of
+from amf_lightning.catalogue import KINDS, base_class, classes, load_all, part_of
 
 _LINK = re.compile(r"Call to compute_fn of link .*? failed: ")
 _LINKED = re.compile(r"argument (?:\w+\()?([\w., ]+?)\)? --> ([\w., ]+): invalid")
@@ -108,8 +108,8 @@ def _explain_class(flat: str, key: str) -> str | None:
     name, part = found[1], part_of(key)
     short = name.rpartition(".")[2]
     wrong = f"There is no class '{name}'"
-    if part and (other or any(short in choices(other_part) for other_part in PARTS)):
-        wrong = f"'{name}' is no {PARTS[part].base.partition(':')[2]}"
+    if part and (other or any(short in choices(other_part) for other_part in KINDS)):
+        wrong = f"'{name}' is no {KINDS[part].base.partition(':')[2]}"
     return f"{wrong} (key '{key}'). {_nearest(short, choices(part) if part else []) or 'Give an import path.'}"
 
 
@@ -152,7 +152,7 @@ def _options(keys: Sequence[str]) -> Iterator[str]:
     """Names of the options of every class that can be chosen; none if nothing can be chosen."""
     if not any(map(part_of, keys)):
         return
-    for part in PARTS:
+    for part in KINDS:
         imported = {cls.__name__: cls for cls in _subclasses(base_class(part))}
         for cls in {**imported, **load_all(part)}.values():
             for name, parameter in inspect.signature(cls).parameters.items():
@@ -170,7 +170,7 @@ def _fields(annotation: Any) -> Iterator[str]:
 
 def choices(key: str) -> list[str]:
     """Short names of the classes that may stand under `key`: those of the catalogue, and what else is imported."""
-    module, _, name = PARTS[key].base.partition(":")
+    module, _, name = KINDS[key].base.partition(":")
     base = getattr(sys.modules.get(module), name, None)
     others = [] if base is None else [cls.__name__ for cls in _subclasses(base)]
     return sorted({*classes(key), *others})

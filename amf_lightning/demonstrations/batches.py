@@ -1,70 +1,92 @@
 """Minibatches of a training round, drawn by key, cut into shards."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from amf_lightning.demonstrations.recorded_steps import RecordedSteps
 from amf_lightning.errors import InputError
 from amf_lightning.seeding import Purpose, keyed_generator
+from amf_lightning.tasks.steps import Steps, Window
 from amf_lightning.tasks.task import TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 
 
+class StepSource(Protocol):
+    """What steps can be drawn from by number: `Steps` [N] themselves, `RecordedSteps`, or a class of one's own."""
+
+    def __len__(self) -> int:
+        """N."""
+        ...
+
+    def __getitem__(self, index: Tensor | slice, /) -> Steps:
+        """The steps of these numbers, [M] int64 from 0 on, or of a slice."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """State-action pairs to learn from."""
+    """Steps to learn from, with how often each is drawn and how much it counts."""
 
-    observations: Tensor
-    """[N, O] float32."""
-    contexts: Tensor
-    """[N, C] float32."""
-    actions: Tensor
-    """[N, A] float32."""
+    steps: StepSource
+    """[N], with the expert's actions."""
     weights: Tensor | None = None
     """Probability of each row to be drawn, up to a factor, [N]; uniform if None."""
     loss_weight: float = 1.0
     """Factor of the mean loss of these rows in the objective."""
 
+    def __len__(self) -> int:
+        return len(self.steps)
+
     def draw(self, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
         """Row indices with replacement, of that shape."""
         if self.weights is None:
-            return torch.randint(len(self.observations), shape, generator=generator)
+            return torch.randint(len(self.steps), shape, generator=generator)
         flat = torch.multinomial(self.weights, shape[0] * shape[1], replacement=True, generator=generator)
         return flat.view(shape)
 
-    def take(self, index: Tensor) -> "Batch":
-        """The rows of these indices."""
-        return self.observations[index], self.contexts[index], self.actions[index]
+    def take(self, index: Tensor) -> Steps:
+        """The rows of these indices, [M]."""
+        return self.steps.take(index) if isinstance(self.steps, Steps) else self.steps[index]
+
+    def everything(self) -> Steps:
+        """All N rows, in memory: for what is known to fit there."""
+        return self.steps[:]
+
+    def chunks(self, size: int = 1024) -> Iterator[Steps]:
+        """All rows in order, at most `size` at once in memory."""
+        for start in range(0, len(self.steps), size):
+            yield self.steps[start : start + size]
 
 
-Batch = tuple[Tensor, Tensor, Tensor]
+MicroBatch = dict[str, Steps]
+"""What one process computes one gradient on: rows of each source, by its name."""
 
 
-def demonstration_rows(demonstrations: list[Trajectory], suite: TaskSuite, balance_tasks: bool = False) -> Rows:
+def demonstration_rows(
+    demonstrations: Sequence[Trajectory], suite: TaskSuite, balance_tasks: bool = False, window: Window | None = None
+) -> Rows:
     """All state-action pairs of some demonstrations, each with the context of its task.
 
     Args:
         demonstrations: at least one.
         suite: whose tasks they are of.
         balance_tasks: draw every demonstrated task equally often, whatever its number of steps.
+        window: what a policy sees and predicts at each step; None: one observation and one action.
+
+    Raises:
+        InputError: there is no demonstration, or they differ in what they observe.
     """
     if not demonstrations:
         raise InputError("There is no demonstration to train on yet.")
-    lengths = torch.tensor([trajectory.length for trajectory in demonstrations])
-    tasks = torch.tensor([suite.task(trajectory.task).index for trajectory in demonstrations])
-    tasks = tasks.repeat_interleave(lengths)
+    steps = RecordedSteps(demonstrations, suite, window)
     weights = None
     if balance_tasks:
-        weights = 1.0 / torch.bincount(tasks, minlength=len(suite.tasks)).double()[tasks]
-    return Rows(
-        observations=torch.from_numpy(np.concatenate([trajectory.observations[:-1] for trajectory in demonstrations])),
-        contexts=suite.contexts[tasks],
-        actions=torch.from_numpy(np.concatenate([trajectory.actions for trajectory in demonstrations])),
-        weights=weights,
-    )
+        weights = 1.0 / torch.bincount(steps.tasks, minlength=len(suite.tasks)).double()[steps.tasks]
+    return Rows(steps, weights)
 
 
 @dataclass(frozen=True)
@@ -83,8 +105,38 @@ class Shards:
         return cls(world_size * accumulate, tuple(m * world_size + rank for m in range(accumulate)))
 
 
+BLOCK = 50
+"""Optimiser steps in a `Block`."""
+
+
+class Block:
+    """Consecutive optimiser steps of a round: what Lightning's loop takes for one batch.
+
+    A step of a small network takes a millisecond, and Lightning's bookkeeping of a batch a good part of one. It is
+    paid once a block. Iterating gives the micro-batches of each step; rows are taken when it is their step's turn.
+
+    Args:
+        sources: rows by name.
+        drawn: indices of the rows of each source, [steps, rows of a global minibatch] int64.
+        shards: how a global minibatch is cut.
+    """
+
+    def __init__(self, sources: Mapping[str, Rows], drawn: Mapping[str, Tensor], shards: Shards) -> None:
+        self.sources, self.drawn, self.shards = sources, drawn, shards
+        self.factors = {name: rows.loss_weight for name, rows in sources.items()}
+        """Of the mean losses of the sources in the objective."""
+
+    def __iter__(self) -> Iterator[list[MicroBatch]]:
+        for indices in zip(*self.drawn.values(), strict=True):
+            named = dict(zip(self.drawn, indices, strict=True))
+            yield [
+                {name: self.sources[name].take(index[shard :: self.shards.count]) for name, index in named.items()}
+                for shard in self.shards.mine
+            ]
+
+
 class RoundBatches:
-    """The micro-batches of one round: a loader of our own, which Lightning leaves alone.
+    """One round in blocks of at most `BLOCK` optimiser steps: a loader of our own, which Lightning leaves alone.
 
     What is drawn depends on (seed, round) and the rows alone. The rows are asked for at the first batch, so that a
     round trains on what was collected at its start.
@@ -100,7 +152,7 @@ class RoundBatches:
 
     def __init__(
         self,
-        sources: Callable[[], dict[str, Rows]],
+        sources: Callable[[], Mapping[str, Rows]],
         current_round: Callable[[], int],
         batch_size: int,
         steps: int,
@@ -120,16 +172,13 @@ class RoundBatches:
         self.seed = seed
 
     def __len__(self) -> int:
-        return self.steps * len(self.shards.mine)
+        return -(-self.steps // BLOCK)
 
-    def __iter__(self) -> Iterator[dict[str, Batch]]:
+    def __iter__(self) -> Iterator[Block]:
         sources = self.sources()
         drawn = {}
         for position, (name, rows) in enumerate(sources.items()):
             generator = keyed_generator(self.seed, Purpose.TRAIN, self.current_round(), position)
             drawn[name] = rows.draw((self.steps, self.batch_size), generator)
-        for step in range(self.steps):
-            for shard in self.shards.mine:
-                yield {
-                    name: sources[name].take(index[step, shard :: self.shards.count]) for name, index in drawn.items()
-                }
+        for start in range(0, self.steps, BLOCK):
+            yield Block(sources, {name: index[start : start + BLOCK] for name, index in drawn.items()}, self.shards)

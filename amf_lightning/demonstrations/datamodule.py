@@ -1,19 +1,23 @@
 """The data of a run: demonstrations as they come in, and the episodes of the evaluation."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 import torch
 from lightning import LightningDataModule
 
-from amf_lightning.demonstrations.batches import RoundBatches, Rows, Shards, demonstration_rows
+from amf_lightning.demonstrations.batches import RoundBatches, Rows, Shards
 from amf_lightning.errors import InputError
-from amf_lightning.seeding import Purpose, keyed_seed
-from amf_lightning.tasks.task import Episode, TaskSuite
+from amf_lightning.tasks.task import EvaluationJob, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 
-EvaluationJob = tuple[int, Episode]
-"""Number of the episode within its task, and the episode."""
+
+class EpisodeSource(Protocol):
+    """Says which episodes an evaluation consists of."""
+
+    def episodes(self, suite: TaskSuite, per_task: int, seed: int) -> list[EvaluationJob]:
+        """Of every task of the suite, `per_task` each; none if nothing is simulated."""
+        ...
 
 
 class DemonstrationDataModule(LightningDataModule):
@@ -21,22 +25,27 @@ class DemonstrationDataModule(LightningDataModule):
 
     Args:
         suite: given by the top-level key `suite`.
+        evaluation: given by the top-level key `evaluation`.
         batch_size: state-action pairs in a global minibatch, whatever the number of processes, and as many again of
             what the retention replays.
         steps_per_round: optimiser steps in each round, whatever the amount of data.
         balance_tasks: draw every demonstrated task equally often.
         evaluation_episodes: episodes of each task in every evaluation; the same ones each time.
         seed: given by `seed_everything`.
+        accumulate_grad_batches: given by `trainer.accumulate_grad_batches`: pieces of a minibatch, each with a
+            backward pass of its own.
     """
 
     def __init__(
         self,
         suite: TaskSuite,
+        evaluation: EpisodeSource,
         batch_size: int = 128,
         steps_per_round: int = 400,
         balance_tasks: bool = False,
         evaluation_episodes: int = 3,
         seed: int = 0,
+        accumulate_grad_batches: int = 1,
     ) -> None:
         super().__init__()
         for name, value in (
@@ -46,50 +55,45 @@ class DemonstrationDataModule(LightningDataModule):
         ):
             if value < 1:
                 raise InputError(f"data.{name} is {value}; it must be at least 1.")
+        if accumulate_grad_batches < 1:
+            raise InputError(f"trainer.accumulate_grad_batches is {accumulate_grad_batches}; it must be at least 1.")
         self.suite = suite
+        self.evaluation = evaluation
         self.batch_size = batch_size
         self.steps_per_round = steps_per_round
         self.balance_tasks = balance_tasks
         self.evaluation_episodes = evaluation_episodes
         self.seed = seed
+        self.accumulate_grad_batches = accumulate_grad_batches
         self.demonstrations: list[Trajectory] = []
         """Those of the rounds so far, this one's included, in order."""
-        self.replay: Callable[[], Rows | None] = lambda: None
-        """Further rows to train on, given by the retention."""
-
-    def _sources(self) -> dict[str, Rows]:
-        sources = {"demonstrations": demonstration_rows(self.demonstrations, self.suite, self.balance_tasks)}
-        if (replay := self.replay()) is not None:
-            sources["replay"] = replay
-        return sources
+        self.rows: Mapping[str, Rows] = {}
+        """What the current round trains on, by the name of its source; the LightningModule sets it at its start."""
 
     def train_dataloader(self) -> RoundBatches:
-        """Micro-batches of the current round."""
+        """The current round in blocks of optimiser steps."""
         assert self.trainer is not None
         trainer = self.trainer
         return RoundBatches(
-            sources=self._sources,
+            sources=lambda: self.rows,
             current_round=lambda: trainer.current_epoch,
             batch_size=self.batch_size,
             steps=self.steps_per_round,
-            shards=Shards.of(trainer.global_rank, trainer.world_size, trainer.accumulate_grad_batches),
+            shards=Shards.of(trainer.global_rank, trainer.world_size, self.accumulate_grad_batches),
             seed=self.seed,
         )
 
-    def val_dataloader(self) -> "EpisodeChunks":
-        """This rank's part of the evaluation."""
+    def val_dataloader(self) -> "EpisodeChunks | list[Any]":
+        """This rank's part of the evaluation; an empty list where nothing is simulated."""
         assert self.trainer is not None
-        jobs = [
-            (number, Episode(task, keyed_seed(self.seed, Purpose.EVALUATE, task.index, number)))
-            for task in self.suite.tasks
-            for number in range(self.evaluation_episodes)
-        ]
+        jobs = self.evaluation.episodes(self.suite, self.evaluation_episodes, self.seed)
+        if not jobs:
+            return []  # Lightning then validates nothing
         return EpisodeChunks(jobs[self.trainer.global_rank :: self.trainer.world_size])
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Episodes stay where they are: they are run on the CPU."""
-        there = isinstance(batch, list) or device.type == "cpu"  # not to ask each tensor is 2 % of a step
-        return batch if there else super().transfer_batch_to_device(batch, device, dataloader_idx)
+        """Episodes stay where they are: they are run on the CPU. Rows of a block are moved when they are used."""
+        return batch
 
 
 class EpisodeChunks:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from amf_lightning.evaluation.scores import Evaluation, forgetting
 
-FORGETTING_COLUMNS = ("demonstrations", "task", "pretrained", "score", "forgotten", "lost", "alpha", "frozen")
+_COLUMNS = ("demonstrations", "task", "pretrained", "score", "forgotten", "lost")
 ALL_TASKS = "mean"
 """What stands in the column `task` of the row about all tasks of the pre-training."""
 
@@ -71,30 +71,48 @@ def forgetting_table(
 ) -> str:
     """`forgetting.csv`: for each evaluation a row a task, and one of the means over the tasks of the pre-training.
 
-    `forgotten` is the score of π0 less the score now, `lost` its positive part, `alpha` how much of what was learned is
-    mixed in (empty unless the retention mixes), `frozen` the share of weights that cannot change.
+    `forgotten` is the score of π0 less the score now, `lost` its positive part; then follows a column for each number
+    that the retention measures of every task (`Retention.measure`), and `frozen`, the share of weights that cannot
+    change.
 
     Args:
-        evaluations: the first is that of π0.
+        evaluations: the first is that of π0; without any there are no rows.
         names: of the tasks, [K].
         pretrained: which of them π0 was trained on, [K].
         frozen: share of the policy's weights.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(FORGETTING_COLUMNS)
-    first = evaluations[0]
+    measures = list(dict.fromkeys(name for each in evaluations for name in measures_of(each, names)))
+    writer.writerow((*_COLUMNS, *measures, "frozen"))
     for now in evaluations:
+        first, measured = evaluations[0], measures_of(now, names)
         for name, known, old, new in zip(names, pretrained, first.scores, now.scores, strict=True):
             row = (now.demonstrations, name, int(known), repr(new), repr(old - new), repr(max(old - new, 0.0)))
-            writer.writerow((*row, _or_empty(now.retention.get(f"alpha/{name}")), repr(frozen)))
+            numbers = (_or_empty(measured.get(measure, {}).get(name)) for measure in measures)
+            writer.writerow((*row, *numbers, repr(frozen)))
         if any(pretrained):
             both = forgetting(first.scores, now.scores, pretrained)
             scores = [score for score, known in zip(now.scores, pretrained, strict=True) if known]
             mean = math.fsum(scores) / len(scores)
             row = (now.demonstrations, ALL_TASKS, 1, repr(mean), repr(both.signed), repr(both.positive))
-            writer.writerow((*row, "", repr(frozen)))
+            writer.writerow((*row, *("" for _ in measures), repr(frozen)))
     return text.getvalue()
+
+
+def measures_of(evaluation: Evaluation, names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """What the retention measured of tasks at an evaluation: for each measure the number of every task that has one.
+
+    >>> evaluation = Evaluation(3, (0.0,), (1.0,), (0.5,), 0.5, {"alpha/run": 0.25, "norm": 2.0})
+    >>> measures_of(evaluation, ["run"])
+    {'alpha': {'run': 0.25}}
+    """
+    measures: dict[str, dict[str, float]] = {}
+    for key, value in evaluation.retention.items():
+        measure, _, task = key.partition("/")
+        if task in names:
+            measures.setdefault(measure, {})[task] = value
+    return measures
 
 
 def _or_empty(value: float | None) -> str:

@@ -38,7 +38,7 @@ class EpisodeMetric(Metric):
         """Puts each trajectory into the slot (task, episode). A process without episodes gives empty sequences."""
         for trajectory, *slot in zip(trajectories, task_indices, episode_indices, strict=True):
             self.returns[tuple(slot)] += trajectory.episode_return
-            self.successes[tuple(slot)] += float(trajectory.success)
+            self.successes[tuple(slot)] += float(bool(trajectory.success))
             self.counted[tuple(slot)] += 1
 
     def compute(self) -> tuple[Tensor, Tensor]:

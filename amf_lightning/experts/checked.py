@@ -1,9 +1,12 @@
 """What an expert shows is checked before it is kept: it may be a class of the user's own."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from amf_lightning.errors import InputError
 from amf_lightning.experts.expert import Expert
+from amf_lightning.tasks.spec import described
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 
@@ -16,7 +19,7 @@ def check_number(expert: Expert, found: int, wanted: int) -> None:
     if found != wanted:
         raise InputError(
             f"{type(expert).__name__} gave {found} demonstrations when asked for {wanted}. Let `demonstrate` return "
-            "one for each episode, in the same order."
+            "one for each episode, in the same order, or None in its place."
         )
 
 
@@ -25,25 +28,21 @@ def check_shown(expert: Expert, suite: TaskSuite, episode: Episode, shown: Traje
 
     Its own lengths, and that it is finite, a `Trajectory` has checked itself.
     """
-    if reason := _objection(suite, episode, shown):
+    if reason := objection(suite, episode, shown):
         raise InputError(
             f"{type(expert).__name__}: the demonstration of task '{episode.task.name}' of suite '{suite.name}' cannot "
             f"be used: {reason}. It was not kept; correct what `demonstrate` returns and run again."
         )
 
 
-def _objection(suite: TaskSuite, episode: Episode, shown: Trajectory) -> str | None:
-    """What is wrong with a demonstration, if anything is."""
+def objection(suite: TaskSuite, episode: Episode, shown: Trajectory) -> str | None:
+    """Why a demonstration does not show the episode in the suite's terms; None if it does."""
     if not isinstance(shown, Trajectory):
         return f"it is a {type(shown).__name__}, not a Trajectory"
     if shown.task != episode.task.name:
         return f"it is one of task '{shown.task}'; they must come in the order of the episodes"
-    found = shown.observations.shape[1], shown.actions.shape[1]
-    if found != (suite.observation_dim, suite.action_dim):
-        return (
-            f"its observations and actions are {found[0]} and {found[1]} long, those of the suite "
-            f"{suite.observation_dim} and {suite.action_dim}"
-        )
+    if reason := misfit(suite, shown):
+        return reason
     if suite.discrete:
         chosen = np.sort(shown.actions, axis=1)
         if (chosen[:, -1] != 1).any() or chosen[:, :-1].any():
@@ -52,3 +51,36 @@ def _objection(suite: TaskSuite, episode: Episode, shown: Trajectory) -> str | N
         bounds = "" if suite.action_bounds is None else f", which stand for {suite.action_bounds}"
         return f"its actions reach {largest:g}, but each entry must lie in [-1, 1]{bounds}"
     return None
+
+
+def misfit(suite: TaskSuite, trajectory: Trajectory) -> str | None:
+    """In what the entries of a trajectory's observations, or its actions, differ from those of the suite; else None.
+
+    Whether there are rewards, a success and an observation after the last action is the trajectory's own business.
+    """
+    if set(trajectory.specs) != set(suite.observation):
+        return (
+            f"its observations consist of {described(trajectory.specs)}, those of suite '{suite.name}' of "
+            f"{described(suite.observation)}"
+        )
+    for name, expected in suite.observation.items():
+        own = trajectory.specs[name]
+        if own.shape != expected.shape or not (own == expected or (own.is_floating and expected.is_floating)):
+            cure = f"; convert it by astype('{expected.dtype}')" if own.shape == expected.shape else ""
+            return f"its observations '{name}' are {own}, those of suite '{suite.name}' {expected}{cure}"
+    if (length := trajectory.actions.shape[1]) != suite.action_dim:
+        return f"its actions are {length} long, those of suite '{suite.name}' {suite.action_dim}"
+    return None
+
+
+def in_types_of(suite: TaskSuite, trajectory: Trajectory) -> Trajectory:
+    """The trajectory with entries of floating point in the suite's precision, e.g. float64 as float32.
+
+    Many simulators and robots compute in float64; what fits the suite otherwise need not be converted by hand.
+    """
+    converted = {
+        name: entry.astype(suite.observation[name].dtype)
+        for name, entry in trajectory.observations.items()
+        if name in suite.observation and trajectory.specs[name] != suite.observation[name] and entry.dtype.kind == "f"
+    }
+    return replace(trajectory, observations={**trajectory.observations, **converted}) if converted else trajectory

@@ -2,33 +2,19 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from torch import Tensor, nn
-
 from amf_lightning.errors import InputError
+from amf_lightning.needs import Need, Part
 from amf_lightning.seeding import Purpose, keyed_seed
 from amf_lightning.simulation.rollout import rollout
-from amf_lightning.tasks.actor import Actor
+from amf_lightning.tasks.controller import Acting, Controlled, Controller, Memoryless
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 
 
-class IncompleteError(InputError):
-    """Some of the demonstrations that were asked for cannot be had, while others were given: they are not lost.
-
-    Args:
-        message: see `InputError`.
-        shown: what was given, by position among the requested episodes.
-    """
-
-    def __init__(self, message: str, shown: Mapping[int, Trajectory]) -> None:
-        super().__init__(message)
-        self.shown = shown
-
-
-class Expert(ABC):
+class Expert(Part, ABC):
     """Demonstrates tasks on request."""
 
     side_by_side: bool = False
@@ -43,8 +29,12 @@ class Expert(ABC):
     @abstractmethod
     def demonstrate(
         self, suite: TaskSuite, episodes: Sequence[Episode], on_step: Callable[[int], None] | None = None
-    ) -> list[Trajectory]:
-        """One demonstration for each requested episode, in the same order.
+    ) -> Sequence[Trajectory | None]:
+        """One entry for each requested episode, in the same order: the demonstration, or None if there is none yet.
+
+        None is the answer of an expert who needs time, e.g. a person: the run then ends in good order, and the same
+        command goes on with it. An expert that is asked for several episodes and cannot show one of them raises; it
+        is then asked for each alone, so that the others are not lost.
 
         Args:
             suite: where the tasks come from.
@@ -52,8 +42,7 @@ class Expert(ABC):
             on_step: called with the number of environment steps just taken, if there is an environment.
 
         Raises:
-            InputError: a demonstration cannot be had; the message says of which task, why, and what to do. An
-                `IncompleteError` hands over those that could be.
+            InputError: a demonstration cannot be had; the message says of which task, why, and what to do.
         """
 
     def remaining(self, suite: TaskSuite, given: Sequence[int]) -> list[float]:
@@ -85,6 +74,8 @@ class ActingExpert(Expert):
     """
 
     side_by_side = True
+    needs = (Need.SIMULATOR,)
+    instead = "Choose RecordedExpert, or an expert of yours that demonstrates without one."
 
     def __init__(self, noise: float = 0.0, successes_only: bool = True, max_attempts: int = 5) -> None:
         if noise < 0 or max_attempts < 1:
@@ -92,8 +83,9 @@ class ActingExpert(Expert):
         self.noise, self.successes_only, self.max_attempts = noise, successes_only, max_attempts
 
     @abstractmethod
-    def actor(self, suite: TaskSuite) -> Actor:
-        """What acts: it is given the suite's `goals` as contexts."""
+    def actor(self, suite: TaskSuite) -> Acting:
+        """What acts. An actor is given the suite's `goals` as contexts; a controller, or a policy, gets steps with the
+        contexts that policies get, and the tasks' numbers."""
 
     def demonstrate(
         self, suite: TaskSuite, episodes: Sequence[Episode], on_step: Callable[[int], None] | None = None
@@ -101,21 +93,18 @@ class ActingExpert(Expert):
         """Runs all episodes side by side; those that fail are tried again with seeds keyed by (seed, attempt).
 
         Raises:
-            IncompleteError: an episode never succeeded, or was tried again and cannot be run.
+            InputError: an episode never succeeded, or cannot be run.
         """
         if suite.discrete and self.noise:
             raise InputError(f"expert.noise is {self.noise}, but the actions of suite '{suite.name}' are discrete.")
-        actor = _OnGoals(self.actor(suite), suite)
+        controller = on_goals(self.actor(suite), suite)
         wanted = dict(enumerate(episodes))
         found: dict[int, Trajectory] = {}
         for attempt in range(self.max_attempts):
             if not wanted:
                 break
             tries = [_retry(episode, attempt) for episode in wanted.values()]
-            try:
-                ran = rollout(actor, suite, tries, noise=self.noise, on_step=on_step)
-            except InputError as error:
-                raise IncompleteError(str(error), found) from error
+            ran = rollout(controller, suite, tries, noise=self.noise, on_step=on_step)
             kept = {
                 index: trajectory
                 for index, trajectory in zip(wanted, ran, strict=True)
@@ -125,30 +114,17 @@ class ActingExpert(Expert):
             wanted = {index: episode for index, episode in wanted.items() if index not in kept}
         if wanted:
             episode = next(iter(wanted.values()))
-            raise IncompleteError(
+            raise InputError(
                 f"{type(self).__name__} did not succeed at task '{episode.task.name}' of suite '{suite.name}' in "
                 f"{self.max_attempts} attempts (first seed {episode.seed}). Raise expert.max_attempts, lower "
-                "expert.noise, set expert.successes_only to false, or leave the task out of the suite.",
-                found,
+                "expert.noise, set expert.successes_only to false, or leave the task out of the suite."
             )
         return [found[index] for index in range(len(episodes))]
 
 
-class _OnGoals(nn.Module):
-    """Translates the contexts that policies get, e.g. one-hot, into the goals that experts get.
-
-    A module, so that it has the parameters of its actor, and with them the device on which it is called.
-    """
-
-    def __init__(self, actor: Actor, suite: TaskSuite) -> None:
-        super().__init__()
-        self._actor, self._contexts, self._goals = actor, suite.contexts, suite.goals
-
-    def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
-        matches = (contexts[:, None] == self._contexts.to(contexts.device)).all(dim=2)
-        # Padding rows match no task and get the first one's goal; nobody looks at their actions.
-        goals = self._goals.to(contexts.device)[matches.int().argmax(dim=1)]
-        return self._actor.act(observations, goals)
+def on_goals(acting: Acting, suite: TaskSuite) -> Acting:
+    """An expert's actor that is told the suite's goals; what is more than an actor stays as it is."""
+    return acting if isinstance(acting, Controller | Controlled) else Memoryless(acting, suite.goals)
 
 
 def _retry(episode: Episode, attempt: int) -> Episode:

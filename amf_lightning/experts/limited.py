@@ -1,9 +1,10 @@
 """An expert that is asked for only so many demonstrations of some tasks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from amf_lightning.errors import InputError
 from amf_lightning.experts.expert import Expert
+from amf_lightning.needs import Part
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 
@@ -27,10 +28,15 @@ class LimitedExpert(Expert):
                 raise InputError(f"LimitedExpert: the limit of task '{name}' is {limit}; it cannot be negative.")
         self.expert, self.limits = expert, dict(limits)
         self.side_by_side = expert.side_by_side
+        self.needs = expert.needs
+
+    @property
+    def components(self) -> Mapping[str, Part]:
+        return {"expert": self.expert}
 
     def demonstrate(
         self, suite: TaskSuite, episodes: Sequence[Episode], on_step: Callable[[int], None] | None = None
-    ) -> list[Trajectory]:
+    ) -> Sequence[Trajectory | None]:
         """See `Expert.demonstrate`."""
         return self.expert.demonstrate(suite, episodes, on_step)
 

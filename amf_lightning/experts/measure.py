@@ -41,14 +41,19 @@ def measure(suite: TaskSuite, expert: Expert, episodes: int) -> dict[str, Measur
         episodes: for each task.
 
     Raises:
-        InputError: no episode is asked for.
+        InputError: no episode is asked for, or the expert does not answer at once.
     """
     if episodes < 1:
         raise InputError(f"episodes is {episodes}; at least one of each task is needed to measure anything.")
     measured = {}
     for task in suite.tasks:
         asked = [Episode(task, keyed_seed(0, Purpose.MEASURE, task.index, number)) for number in range(episodes)]
-        shown = expert.demonstrate(suite, asked)
+        shown = [trajectory for trajectory in expert.demonstrate(suite, asked) if trajectory is not None]
+        if len(shown) != episodes:
+            raise InputError(
+                f"{type(expert).__name__} gave {len(shown)} of {episodes} demonstrations of task '{task.name}'. Only "
+                "an expert that answers at once can be measured."
+            )
         blind = rollout(UniformActor(suite.action_dim), suite, asked)
         random = [trajectory.episode_return for trajectory in blind]
         returns = [trajectory.episode_return for trajectory in shown]

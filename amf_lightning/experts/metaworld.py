@@ -11,7 +11,8 @@ from torch import Tensor
 from amf_lightning.errors import InputError
 from amf_lightning.experts.expert import ActingExpert
 from amf_lightning.suites.metaworld import Metaworld, metaworld_module
-from amf_lightning.tasks.actor import Actor
+from amf_lightning.tasks.controller import Controller
+from amf_lightning.tasks.steps import Steps
 from amf_lightning.tasks.task import TaskSuite
 
 
@@ -27,7 +28,7 @@ class MetaworldExpert(ActingExpert):
         max_attempts: see `ActingExpert`.
     """
 
-    def actor(self, suite: TaskSuite) -> Actor:
+    def actor(self, suite: TaskSuite) -> Controller:
         """The policies of the suite's tasks.
 
         Raises:
@@ -38,23 +39,22 @@ class MetaworldExpert(ActingExpert):
                 f"MetaworldExpert knows the suite Metaworld, not '{suite.name}'. Choose that suite's expert."
             )
         known = metaworld_module("policies").ENV_POLICY_MAP
-        return _Scripted([known[f"{task.name}-v3"]() for task in suite.tasks], suite.goals)
+        return _Scripted([known[f"{task.name}-v3"]() for task in suite.tasks])
 
 
-class _Scripted:
-    """Reads the task off its goal, [G], and has that task's policy act, row by row."""
+class _Scripted(Controller):
+    """Has the policy of each row's task act, row by row."""
 
-    def __init__(self, policies: Sequence[Any], goals: Tensor) -> None:
-        self._policies, self._goals = policies, goals
+    def __init__(self, policies: Sequence[Any]) -> None:
+        self._policies = policies
 
-    def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
+    def act(self, steps: Steps) -> Tensor:
         """Actions [N, 4]; of a row of zeros, which stands for no episode, zeros."""
-        tasks = (contexts[:, None] == self._goals.to(contexts.device)).all(dim=2).int().argmax(dim=1).tolist()
-        rows = observations.double().cpu().numpy()
+        rows = steps.state.double().cpu().numpy()
         actions = np.zeros((len(rows), 4), dtype=np.float32)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Constant")  # that a step is larger than the arm can do
-            for number, (task, row) in enumerate(zip(tasks, rows, strict=True)):
+            for number, (task, row) in enumerate(zip(steps.tasks.tolist(), rows, strict=True)):
                 if row.any():
                     actions[number] = self._policies[task].get_action(row)
-        return torch.from_numpy(actions.clip(-1.0, 1.0)).to(observations)
+        return torch.from_numpy(actions.clip(-1.0, 1.0)).to(steps.state)

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from amf_lightning.errors import InputError
 from amf_lightning.experts.expert import ActingExpert
-from amf_lightning.tasks.actor import Actor
+from amf_lightning.tasks.controller import Acting, Actor, Controller
+from amf_lightning.tasks.spec import state_size
+from amf_lightning.tasks.steps import Steps
 from amf_lightning.tasks.task import TaskSuite
 
 Finish = Callable[[Tensor, TaskSuite], Tensor]
@@ -64,10 +66,11 @@ class Network:
         """Acts on observations, or, where its input is wider by as much, on observations followed by the goal.
 
         Raises:
-            InputError: its input or output has another width, or the other kind of actions.
+            InputError: its input or output has another width, the other kind of actions, or the suite's observations
+                are no vectors.
         """
         inputs, outputs = self.layers[0][0].shape[1], self.layers[-1][0].shape[0]
-        observations, goals = suite.observation_dim, suite.goals.shape[1]
+        observations, goals = state_size(suite.observation, f"{self.path}"), suite.goals.shape[1]
         if inputs not in (observations, observations + goals):
             raise InputError(
                 f"{self.path} reads {inputs} numbers; suite '{suite.name}' has observations of {observations} and "
@@ -119,7 +122,7 @@ class NetworkExpert(ActingExpert):
         self._shared = read(Path(weights)) if isinstance(weights, str) else None
         self._own = {} if isinstance(weights, str) else {task: read(Path(file)) for task, file in weights.items()}
 
-    def actor(self, suite: TaskSuite) -> Actor:
+    def actor(self, suite: TaskSuite) -> Acting:
         """The network, or one that asks each task's own.
 
         Raises:
@@ -135,14 +138,15 @@ class NetworkExpert(ActingExpert):
         return _EachItsOwn([self._own[task.name].actor(suite) for task in suite.tasks], suite.goals)
 
 
-class _EachItsOwn:
-    """The actor of the task whose goal a row has."""
+class _EachItsOwn(Controller):
+    """Has the actor of each row's task act, on the goal of that task."""
 
     def __init__(self, actors: Sequence[Actor], goals: Tensor) -> None:
         self._actors, self._goals = actors, goals
 
-    def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
-        task = (contexts[:, None] == self._goals.to(contexts)).all(dim=2).int().argmax(dim=1)
+    def act(self, steps: Steps) -> Tensor:
+        goals = self._goals[steps.tasks]
         # Every actor gets the whole batch: at another width the same row would have other bits.
-        actions = {index: self._actors[index].act(observations, contexts) for index in set(task.tolist())}
-        return torch.stack([actions[index][row] for row, index in enumerate(task.tolist())])
+        tasks = steps.tasks.tolist()
+        actions = {task: self._actors[task].act(steps.state, goals) for task in set(tasks)}
+        return torch.stack([actions[task][row] for row, task in enumerate(tasks)])

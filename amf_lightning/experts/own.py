@@ -8,14 +8,16 @@ from torch import nn
 from amf_lightning.errors import InputError
 from amf_lightning.experts.expert import ActingExpert
 from amf_lightning.import_path import imported, told
-from amf_lightning.tasks.actor import Actor
+from amf_lightning.tasks.controller import Acting
 from amf_lightning.tasks.task import TaskSuite
 
 
 class ActorExpert(ActingExpert):
     """Any class with `act(observations, contexts) -> actions`, tensors [N, O], [N, C], [N, A] in [-1, 1].
 
-    It must be deterministic, row by row: what it does in one episode must not depend on the rows beside it.
+    It must be deterministic, row by row: what it does in one episode must not depend on the rows beside it. Where an
+    observation has several entries it is given a mapping of their names to tensors [N, …]. One with a memory extends
+    `amf_lightning.tasks.controller.Controller`.
 
     Args:
         actor: import path of the class, e.g. `my_module.MyController`, or of a function that makes the actor.
@@ -39,7 +41,7 @@ class ActorExpert(ActingExpert):
         super().__init__(noise, successes_only, max_attempts)
         factory = imported(actor, "expert.actor")
         try:
-            self._actor: Actor = factory(**(arguments or {}))
+            self._actor: Acting = factory(**(arguments or {}))
         except InputError:
             raise
         except Exception as error:
@@ -51,5 +53,5 @@ class ActorExpert(ActingExpert):
         if isinstance(self._actor, nn.Module):
             self._actor.eval()  # dropout and batch statistics would make it act otherwise each time
 
-    def actor(self, suite: TaskSuite) -> Actor:
+    def actor(self, suite: TaskSuite) -> Acting:
         return self._actor

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.errors import InputError
+from amf_lightning.experts.checked import misfit
 from amf_lightning.experts.expert import Expert
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
@@ -75,10 +76,7 @@ class RecordedExpert(Expert):
         for name, trajectories in self.recordings.items():
             suite.task(name)
             for trajectory in trajectories:
-                found = trajectory.observations.shape[1], trajectory.actions.shape[1]
-                if found != (suite.observation_dim, suite.action_dim):
+                if reason := misfit(suite, trajectory):
                     raise InputError(
-                        f"RecordedExpert: a recording of task '{name}' in {self.folder} has observations of length "
-                        f"{found[0]} and actions of length {found[1]}; those of suite '{suite.name}' have "
-                        f"{suite.observation_dim} and {suite.action_dim}."
+                        f"RecordedExpert: a recording of task '{name}' in {self.folder} does not fit: {reason}."
                     )

@@ -6,7 +6,7 @@ from torch import Tensor
 from amf_lightning.errors import InputError
 from amf_lightning.experts.expert import ActingExpert
 from amf_lightning.suites.integrator import Integrator, expert_actions
-from amf_lightning.tasks.actor import Actor
+from amf_lightning.tasks.controller import Actor
 from amf_lightning.tasks.task import TaskSuite
 
 

@@ -2,7 +2,7 @@
 
 from amf_lightning.experts.expert import ActingExpert
 from amf_lightning.experts.goal_actor import load_goal_actor
-from amf_lightning.tasks.actor import Actor
+from amf_lightning.tasks.controller import Actor
 from amf_lightning.tasks.task import TaskSuite
 
 

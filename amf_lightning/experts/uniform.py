@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -25,11 +26,15 @@ class UniformActor:
         self._action_dim = action_dim
         self._met: Counter[bytes] = Counter()
 
-    def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
-        """Actions [N, A] for observations [N, O]; contexts [N, C] only tell whether a state is met again."""
-        rows = zip(observations.cpu().numpy(), contexts.cpu().numpy(), strict=True)
-        actions = np.array([self._drawn(observation.tobytes(), context.tobytes()) for observation, context in rows])
-        return torch.tensor(actions, dtype=torch.float32, device=observations.device)
+    def act(self, observations: Tensor | Mapping[str, Tensor], contexts: Tensor) -> Tensor:
+        """Actions [N, A] for observations [N, O], or entries of observations [N, *shape] by name; contexts [N, C] only
+        tell whether a state is met again."""
+        entries = observations.values() if isinstance(observations, Mapping) else [observations]
+        rows = zip(contexts.cpu().numpy(), *(entry.cpu().numpy() for entry in entries), strict=True)
+        actions = np.array(
+            [self._drawn(b"".join(entry.tobytes() for entry in row), context.tobytes()) for context, *row in rows]
+        )
+        return torch.tensor(actions, dtype=torch.float32, device=contexts.device)
 
     def _drawn(self, observation: bytes, context: bytes) -> NDArray[np.float64]:
         digest = hashlib.sha256(observation).digest()

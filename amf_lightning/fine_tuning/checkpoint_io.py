@@ -2,11 +2,13 @@
 
 import io
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
+from torch import Tensor
 
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
@@ -40,3 +42,22 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or "suite" not in checkpoint or "state_dict" not in checkpoint:
         raise InputError(f"{path} is not a checkpoint of this package. Give a run's checkpoints/last.ckpt.")
     return checkpoint
+
+
+def check_checkpoint(path: Path, suite: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -> None:
+    """Checks that a checkpoint belongs to a suite, by its signature, and fits a module, by the shapes of its tensors.
+
+    Raises:
+        InputError: it does not, and which difference comes first; or it cannot be read.
+    """
+    checkpoint = read_checkpoint(path)
+    if checkpoint["suite"] != suite:
+        raise InputError(f"{path} belongs to another suite: {checkpoint['suite']} instead of {suite}.")
+    mine = {name: tuple(tensor.shape) for name, tensor in state_dict.items()}
+    theirs = {name: tuple(tensor.shape) for name, tensor in checkpoint["state_dict"].items()}
+    for name in sorted(mine.keys() | theirs.keys()):
+        if mine.get(name) != theirs.get(name):
+            raise InputError(
+                f"{path} does not fit the configured policy: '{name}' has shape {theirs.get(name)} in the "
+                f"checkpoint and {mine.get(name)} here. Give model.policy the options of that run."
+            )

@@ -6,10 +6,14 @@ import torch
 from torch import Tensor
 
 from amf_lightning.errors import InputError
+from amf_lightning.policies.capabilities import Density
 from amf_lightning.policies.protocol import Policy, RefittedPolicy
+from amf_lightning.seeding import RowGenerators
+from amf_lightning.tasks.spec import Specs, state_size
+from amf_lightning.tasks.steps import Steps
 
 
-class GaussianProcessPolicy(RefittedPolicy):
+class GaussianProcessPolicy(Density, RefittedPolicy):
     """π(s, c) = k(x, X)(K + N)⁻¹Y with x = (s, c) in lengthscales, k(x, y) = exp(−‖x − y‖²/2) and the prior mean 0.
 
     The A action dimensions share the kernel; the mean is clipped to [-1, 1]; the action distribution is normal with
@@ -20,7 +24,7 @@ class GaussianProcessPolicy(RefittedPolicy):
     checkpoints of the same options fit each other however much was seen.
 
     Args:
-        observation_dim: O.
+        observation: entries of the observation, of which it reads one vector; or its length O.
         context_dim: C.
         action_dim: A.
         observation_lengthscale: distance of observations over which actions change.
@@ -39,7 +43,7 @@ class GaussianProcessPolicy(RefittedPolicy):
 
     def __init__(
         self,
-        observation_dim: int,
+        observation: Specs | int,
         context_dim: int,
         action_dim: int,
         observation_lengthscale: float = 1.0,
@@ -54,18 +58,18 @@ class GaussianProcessPolicy(RefittedPolicy):
                 raise InputError(f"GaussianProcessPolicy: {name} is {value}; it must be positive.")
         self.noise, self.capacity = noise, capacity
         self._lengthscales = observation_lengthscale, context_lengthscale
-        self._dims = [observation_dim, context_dim, action_dim, 1]
+        self._dims = [state_size(observation, type(self).__name__), context_dim, action_dim, 1]
         self.register_buffer("rows", torch.zeros(capacity, sum(self._dims), dtype=torch.float64))
         self.register_buffer("used", torch.tensor(0))
         self._solution: tuple[Tensor, Tensor, Tensor] | None = None
         self.register_load_state_dict_post_hook(lambda module, _: setattr(module, "_solution", None))  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
-    def refit(self, start: Policy, observations: Tensor, contexts: Tensor, actions: Tensor) -> None:
+    def refit(self, start: Policy, steps: Steps) -> None:
         """Takes the rows of `start` and these; thins both alike if they are more than the capacity."""
         assert isinstance(start, GaussianProcessPolicy)
-        ones = torch.ones_like(actions[:, :1])
-        fresh = torch.cat([observations, contexts, actions, ones], dim=1).to(self.rows)
+        actions = steps.shown_actions
+        fresh = torch.cat([steps.state, steps.contexts, actions, torch.ones_like(actions[:, :1])], dim=1).to(self.rows)
         rows = torch.cat([start.rows[: int(start.used)].to(self.rows), fresh])
         if (found := len(rows)) > self.capacity:
             rows = rows[torch.arange(self.capacity, device=rows.device) * found // self.capacity]
@@ -75,50 +79,62 @@ class GaussianProcessPolicy(RefittedPolicy):
         self.used.fill_(len(rows))
         self._solution = self._solve()
 
-    def points(self, observations: Tensor, contexts: Tensor) -> Tensor:
+    def points(self, steps: Steps) -> Tensor:
         """(s, c) in lengthscales, [..., O + C] float64: where the kernel is a function of the distance alone."""
-        observation, context = self._lengthscales
-        return torch.cat([observations.double() / observation, contexts.double() / context], dim=-1)
+        return self._scaled(steps.state, steps.contexts)
 
     @property
     def known(self) -> tuple[Tensor, Tensor]:
         """Points [n, O + C] of the rows that it was fitted to, and how many rows each stands for, [n]."""
         observations, contexts, _, count = self._kept()
-        return self.points(observations, contexts), count[:, 0]
+        return self._scaled(observations, contexts), count[:, 0]
 
-    def mean(self, observations: Tensor, contexts: Tensor) -> Tensor:
+    def mean(self, steps: Steps) -> Tensor:
         """Posterior mean, not clipped, [N, A] float64."""
         inputs, _, coefficients = self._solved()
-        return rbf(self.points(observations, contexts), inputs) @ coefficients
+        return rbf(self.points(steps), inputs) @ coefficients
 
-    def variance(self, observations: Tensor, contexts: Tensor) -> Tensor:
+    def variance(self, steps: Steps) -> Tensor:
         """Posterior variance of the function, without noise, [N] float64; 1 where nothing is known."""
         inputs, factor, _ = self._solved()
-        cross = rbf(inputs, self.points(observations, contexts))
+        cross = rbf(inputs, self.points(steps))
         white: Tensor = torch.linalg.solve_triangular(factor, cross, upper=False)
         return (1 - white.square().sum(0)).clamp(min=0)
 
-    def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
-        return self.mean(observations, contexts).clamp(-1, 1).to(observations)
+    def act(self, steps: Steps) -> Tensor:
+        return self.mean(steps).clamp(-1, 1).to(steps.state)
+
+    def predict(self, steps: Steps, generator: RowGenerators | None = None) -> Tensor:
+        """The clipped mean, or a draw from the predictive distribution, clipped; [N, 1, A]."""
+        mean = self.act(steps)
+        if generator is not None:
+            drawn = generator.normal(mean.shape[1]).to(mean)
+            mean = (mean + self._deviation(steps).to(mean) * drawn).clamp(-1, 1)
+        return mean[:, None]
 
     @torch.no_grad()
-    def sample(self, observations: Tensor, contexts: Tensor, generator: torch.Generator) -> Tensor:
-        mean = self.act(observations, contexts)
+    def sample(self, steps: Steps, generator: torch.Generator) -> Tensor:
+        mean = self.act(steps)
         drawn = torch.randn(mean.shape, generator=generator).to(mean)
-        return mean + self._deviation(observations, contexts).to(mean) * drawn
+        return mean + self._deviation(steps).to(mean) * drawn
 
-    def loss(self, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
+    def loss(self, steps: Steps) -> Tensor:
         """Mean squared error of the action, [N]; there is no weight that it could be differentiated by."""
-        return (self.act(observations, contexts) - actions).square().mean(dim=1)
+        return (self.act(steps) - steps.shown_actions).square().mean(dim=1)
 
-    def log_prob(self, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
-        deviation = self._deviation(observations, contexts).to(actions)
-        z = (actions - self.act(observations, contexts)) / deviation
+    def log_prob(self, steps: Steps) -> Tensor:
+        actions = steps.shown_actions
+        deviation = self._deviation(steps).to(actions)
+        z = (actions - self.act(steps)) / deviation
         return (-0.5 * z.square() - deviation.log() - 0.5 * math.log(2 * math.pi)).sum(dim=1)
 
-    def _deviation(self, observations: Tensor, contexts: Tensor) -> Tensor:
+    def _deviation(self, steps: Steps) -> Tensor:
         """Standard deviation of an action, [N, 1]."""
-        return (self.variance(observations, contexts) + self.noise**2).sqrt()[:, None]
+        return (self.variance(steps) + self.noise**2).sqrt()[:, None]
+
+    def _scaled(self, observations: Tensor, contexts: Tensor) -> Tensor:
+        observation, context = self._lengthscales
+        return torch.cat([observations.double() / observation, contexts.double() / context], dim=-1)
 
     def _kept(self) -> tuple[Tensor, ...]:
         return torch.split(self.rows[: int(self.used)], self._dims, dim=1)

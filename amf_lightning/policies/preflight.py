@@ -2,13 +2,16 @@
 
 import warnings
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from amf_lightning.errors import InputError
-from amf_lightning.policies.protocol import Policy, RefittedPolicy, features_with_bias, frozen_copy
+from amf_lightning.policies.capabilities import GaussianDensity, LinearHead, embedded
+from amf_lightning.policies.protocol import Policy, RefittedPolicy, frozen_copy
 from amf_lightning.policies.statistics import backbone_hash
 from amf_lightning.policies.weights import encode_policy
+from amf_lightning.tasks.steps import Steps
 from amf_lightning.tasks.task import TaskSuite
 
 
@@ -28,12 +31,11 @@ def rehearse_export(policy: Policy, suite: TaskSuite) -> bool:
     if isinstance(policy, RefittedPolicy):
         return False
     # Rollouts pad with rows of zeros: every policy has to bear them.
-    contexts = suite.contexts[:1].expand(2, -1)
-    observations = torch.zeros(len(contexts), suite.observation_dim)
+    steps = blank_steps(copy, suite)
     for part in copy.parts:
-        check_last_layer(part, observations, contexts)
+        check_last_layer(part, steps)
     try:
-        features_with_bias(copy, observations, contexts)
+        embedded(copy, steps)
         backbone_hash(copy)
     except InputError as error:
         warnings.warn(f"The file of this policy will hold no feature statistics. {error}", stacklevel=2)
@@ -41,24 +43,37 @@ def rehearse_export(policy: Policy, suite: TaskSuite) -> bool:
     return True
 
 
+def blank_steps(policy: Policy, suite: TaskSuite, rows: int = 2) -> Steps:
+    """Rows of zeros, of the suite's first task, as the policy sees them."""
+    history = (policy.window.history,) if policy.window.history > 1 else ()
+    observations = {
+        name: torch.from_numpy(np.zeros((rows, *history, *spec.shape), spec.dtype))
+        for name, spec in suite.observation.items()
+    }
+    tasks = torch.zeros(rows, dtype=torch.int64)
+    return Steps(observations, tasks, suite.contexts[tasks])
+
+
 @torch.no_grad()
-def check_last_layer(policy: Policy, observations: Tensor, contexts: Tensor) -> None:
+def check_last_layer(policy: Policy, steps: Steps) -> None:
     """Raises InputError if the layer that is registered last is used, but is not the one that gives the actions.
 
     Then another linear layer is applied after it; or it has not as many outputs as there are actions, though the policy
     has the default distribution, with nothing else to give. A policy that names its own `output_layer` knows better.
     """
     layers = [module for module in policy.modules() if isinstance(module, nn.Linear)]
-    if type(policy).output_layer is not Policy.output_layer or not layers:
+    if not isinstance(policy, LinearHead) or type(policy).output_layer is not LinearHead.output_layer or not layers:
         return
     applied: list[nn.Module] = []
     handles = [layer.register_forward_pre_hook(lambda module, _: applied.append(module)) for layer in layers]
     try:
-        actions = policy.act(observations, contexts)
+        actions = policy.act(steps)
     finally:
         for handle in handles:
             handle.remove()
-    last, plain = policy.output_layer, (type(policy).loss, type(policy).log_prob) == (Policy.loss, Policy.log_prob)
+    last = policy.output_layer
+    log_prob = getattr(type(policy), "log_prob", GaussianDensity.log_prob)
+    plain = type(policy).loss is Policy.loss and log_prob is GaussianDensity.log_prob
     if last not in applied or (applied[-1] is last and not (plain and last.out_features != actions.shape[-1])):
         return
     name = next(name for name, module in policy.named_modules() if module is last)

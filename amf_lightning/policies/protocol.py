@@ -1,9 +1,8 @@
-"""What the rest of the package needs of a policy, and nothing more."""
+"""What the rest of the package needs of every policy, and nothing more."""
 
 import inspect
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable
 from copy import deepcopy
 from itertools import chain
 from typing import Any, ClassVar, Self
@@ -13,60 +12,56 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from amf_lightning.errors import InputError
+from amf_lightning.seeding import RowGenerators
+from amf_lightning.tasks.controller import Controller
+from amf_lightning.tasks.steps import Steps, Window
 
 
 class Policy(nn.Module, ABC):
-    """A task-conditioned policy: any torch module that acts and ends in a linear layer, or a `RefittedPolicy`.
+    """A task-conditioned policy: any torch module that predicts actions for rows of `Steps`.
 
-    A subclass gives `act` and, unless its last linear layer is the last one that it registers, `output_layer`. All
-    else has a default: an action distribution N(act(s, c), action_std²), trained by the mean squared error, and inputs
-    that are not normalised. See docs/your-own-policy.md.
+    A subclass gives `act` (one action a step) or `predict` (a chunk of H actions). All else has a default: the mean
+    squared error as loss, and inputs that are not normalised. What some parts of a run need beyond that are
+    capabilities, `Density`, `Embeds` and `LinearHead` (capabilities.py), which a policy has by inheriting them. See
+    docs/your-own-policy.md.
 
-    Shapes: observations [N, O], contexts [N, C], actions [N, A] in [-1, 1]. Constructed as
-    `cls(observation_dim, context_dim, action_dim, **options)`, where the options are plain types: they are written
-    into the policy's file so that it can be made again without its configuration.
+    Constructed as `cls(observation, context_dim, action_dim, **options)`: the entries of an observation, the lengths of
+    context and action. Options are plain types: they are written into the policy's file so that it can be made again
+    without its configuration.
     """
 
     discrete: ClassVar[bool] = False
     """Whether actions are choices, one-hot; must agree with the suite."""
-    action_std: float = 0.1
-    """Standard deviation declared for `log_prob` and `sample`; it does not enter the loss."""
+    samples: bool = False
+    """Whether it is meant to act by samples of its distribution; else it acts deterministically unless told to."""
+    window: Window = Window()
+    """What it sees and predicts at each step; see `Steps`."""
+    make_controller: "Callable[[Policy], Controller] | None" = None
+    """Makes the controller that acts for it; None: `EveryStep`, or `Chunked` if it predicts chunks."""
     options: dict[str, object]
-    """Keyword arguments of the constructor beyond the three dimensions, defaults included; kept by themselves."""
+    """Keyword arguments of the constructor beyond the first three, defaults included; kept by themselves."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Keeps the options that the constructor is called with; copies are made without any."""
-        if inspect.isabstract(cls):
-            missing = ", ".join(f"`{name}`" for name in sorted(cls.__abstractmethods__))
-            raise InputError(f"The policy {cls.__name__} has no method {missing}: see docs/your-own-policy.md.")
+        missing = sorted(cls.__abstractmethods__)
+        if cls.act is Policy.act and cls.predict is Policy.predict:
+            missing = ["act", *missing]
+        if missing:
+            names = ", ".join(f"`{name}`" for name in missing)
+            raise InputError(f"The policy {cls.__name__} has no method {names}: see docs/your-own-policy.md.")
         policy = super().__new__(cls)
         if args or kwargs:
             signature = inspect.signature(cls)
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
-            given, further = dict(bound.arguments), {}
+            named, further = dict(bound.arguments), {}
             for name, parameter in signature.parameters.items():
                 if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-                    further = given.pop(name)
-            options = {**dict(list(given.items())[3:]), **further}
+                    further = named.pop(name)
+            options = {**dict(list(named.items())[3:]), **further}
             # Lists, as the file will give them back.
             policy.__dict__["options"] = {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}
         return policy
-
-    @property
-    def output_layer(self) -> nn.Linear:
-        """The last linear layer, applied once to one row [F] of each state: by default the last one registered.
-
-        Raises:
-            InputError: this policy has none.
-        """
-        layers = [module for module in self.modules() if isinstance(module, nn.Linear)]
-        if layers:
-            return layers[-1]
-        raise InputError(
-            f"{type(self).__name__} does not end in a linear layer, so it has neither features nor gradients of one. "
-            "Where an embedding asks for them, choose one that is a kernel on states and contexts."
-        )
 
     @property
     def parts(self) -> tuple["Policy", ...]:
@@ -74,38 +69,57 @@ class Policy(nn.Module, ABC):
         return (self,)
 
     def part_of(self, contexts: Tensor) -> Tensor:
-        """Which of `parts` acts on each row, [N] int64."""
+        """Which of `parts` acts on rows with contexts [N, C], [N] int64."""
         return torch.zeros(len(contexts), dtype=torch.int64, device=contexts.device)
+
+    def can(self, capability: type) -> bool:
+        """Whether it has a capability: `Density`, `Embeds` or `LinearHead`."""
+        return isinstance(self, capability)
 
     @property
     def device(self) -> torch.device:
         """Where its tensors are."""
         return next(chain(self.parameters(), self.buffers())).device
 
-    @abstractmethod
-    def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
-        """Deterministic actions, [N, A] (the mean of the action distribution, in [-1, 1])."""
+    def act(self, steps: Steps) -> Tensor:
+        """The deterministic action for each row, [N, A] in [-1, 1]: the mean, and of a chunk the first."""
+        return self.predict(steps)[:, 0]
 
-    def forward(self, observations: Tensor, contexts: Tensor) -> Tensor:
+    def predict(self, steps: Steps, generator: RowGenerators | None = None) -> Tensor:
+        """Actions from the present step on, [N, H, A] in [-1, 1], H the horizon of the `window`.
+
+        Args:
+            steps: rows [N].
+            generator: draws a sample of each row's distribution from it; None: deterministic, e.g. the mean.
+        """
+        return self.act(steps)[:, None]
+
+    def controller(self) -> Controller:
+        """What acts for it in episodes."""
+        # Imported here because controllers are made of policies.
+        from amf_lightning.policies.controllers import Chunked, EveryStep
+
+        if self.make_controller is not None:
+            return self.make_controller(self)
+        return EveryStep(self) if self.window.horizon == 1 else Chunked(self)
+
+    def forward(self, steps: Steps) -> Tensor:
         """`act`."""
-        return self.act(observations, contexts)
+        return self.act(steps)
 
-    def loss(self, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
-        """Behavioural-cloning loss of each row, [N]. Its graph passes through `output_layer`, if there is one."""
-        return F.mse_loss(self.act(observations, contexts), actions, reduction="none").mean(dim=1)
+    def loss(self, steps: Steps) -> Tensor:
+        """Behavioural-cloning loss of each row, [N]: the squared error, mean over all entries that count.
 
-    def log_prob(self, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
-        """Log density of the actions under the policy's action distribution, [N]."""
-        z = (actions - self.act(observations, contexts)) / self.action_std
-        return (-0.5 * z.square() - math.log(self.action_std * math.sqrt(2 * math.pi))).sum(dim=1)
+        Of a policy with a `LinearHead` its graph passes through that layer.
+        """
+        if self.window.horizon == 1:
+            return F.mse_loss(self.act(steps), steps.shown_actions, reduction="none").mean(dim=1)
+        errors = F.mse_loss(self.predict(steps), steps.shown_actions, reduction="none").mean(dim=2)
+        if steps.mask is None:
+            return errors.mean(dim=1)
+        return (errors * steps.mask).sum(dim=1) / steps.mask.sum(dim=1)
 
-    @torch.no_grad()
-    def sample(self, observations: Tensor, contexts: Tensor, generator: torch.Generator) -> Tensor:
-        """Actions drawn from the action distribution whose density `log_prob` gives, [N, A]."""
-        mean = self.act(observations, contexts)
-        return mean + self.action_std * torch.randn(mean.shape, generator=generator).to(mean)
-
-    def fit_normaliser(self, observations: Tensor, contexts: Tensor) -> None:
+    def fit_normaliser(self, steps: Steps) -> None:
         """Sets the input normalisation from data. Called once, before the first training of a new policy."""
 
     @property
@@ -113,57 +127,17 @@ class Policy(nn.Module, ABC):
         """Whether `fit_normaliser` was called, now or before the policy was saved; or has nothing to do."""
         return True
 
-    def features(self, observations: Tensor, contexts: Tensor) -> Tensor:
-        """Input of `output_layer`, [N, F], read by a hook so that a subclass need not provide it."""
-        captured: list[Tensor] = []
-        handle = self.output_layer.register_forward_pre_hook(lambda _, inputs: captured.append(inputs[0]))
-        try:
-            self.act(observations, contexts)
-        finally:
-            handle.remove()
-        check_output_layer(self, [tuple(found.shape) for found in captured], len(observations))
-        return captured[0]
-
-    def embed(self, observations: Tensor, contexts: Tensor) -> Tensor:
-        """φ, what makes two states alike to `LastLayerFeatures`, [N, P]: `features` with a 1 appended for the bias.
-
-        A policy that knows better, e.g. a pooled representation of a transformer, may give its own. It must depend on
-        nothing but the weights and the row itself, and end in a constant 1 if its last layer has a bias. Stored
-        statistics are sums over it: pre-train again after changing it.
-        """
-        features = self.features(observations, contexts)
-        return torch.cat([features, torch.ones_like(features[:, :1])], dim=1)
-
-
-def check_output_layer(policy: Policy, inputs: Sequence[tuple[int, ...]], rows: int) -> None:
-    """Raises InputError unless the layer was applied once, to one vector of each row.
-
-    Args:
-        policy: whose layer it is.
-        inputs: shapes of what it was applied to.
-        rows: N.
-    """
-    if [shape[:-1] for shape in inputs] != [(rows,)]:
-        name = next(name for name, module in policy.named_modules() if module is policy.output_layer)
-        raise InputError(
-            f"{type(policy).__name__}: the layer '{name}' must be applied once to [{rows}, features] for {rows} states"
-            f", but it was applied to {', '.join(map(str, inputs)) or 'nothing'}. Give the policy a property "
-            "`output_layer` that is its last linear layer, or an `embed` of its own."
-        )
-
 
 class RefittedPolicy(Policy):
     """A policy without weights to step: it is fitted anew, in closed form, at the start of each round."""
 
     @abstractmethod
-    def refit(self, start: Policy, observations: Tensor, contexts: Tensor, actions: Tensor) -> None:
+    def refit(self, start: Policy, steps: Steps) -> None:
         """Becomes what `start` is after seeing these rows too; what it was before is forgotten.
 
         Args:
             start: π0, of the same class and shapes.
-            observations: of all demonstrations so far, [N, O].
-            contexts: [N, C].
-            actions: the expert's, [N, A].
+            steps: of all demonstrations so far, [N], with the expert's actions.
         """
 
 
@@ -173,9 +147,3 @@ def frozen_copy(policy: Policy) -> Policy:
     for parameter in copy.parameters():
         parameter.requires_grad_(False)
     return copy
-
-
-@torch.no_grad()
-def features_with_bias(policy: Policy, observations: Tensor, contexts: Tensor) -> Tensor:
-    """`policy.embed`, by default the features with a 1 appended for the bias, [N, F + 1] float64."""
-    return policy.embed(observations, contexts).to(torch.float64)

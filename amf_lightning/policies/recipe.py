@@ -9,9 +9,10 @@ from typing import Any
 
 from amf_lightning.errors import InputError
 from amf_lightning.policies.protocol import Policy
+from amf_lightning.tasks.spec import Dimensions
 
 Recipe = Mapping[str, Any]
-"""`{"class": import path, "options": keyword arguments beyond the three dimensions}`."""
+"""`{"class": import path, "options": keyword arguments beyond the first three}`."""
 
 
 def recipe_of(policy: Policy) -> dict[str, Any]:
@@ -19,8 +20,8 @@ def recipe_of(policy: Policy) -> dict[str, Any]:
     return {"class": f"{type(policy).__module__}.{type(policy).__qualname__}", "options": dict(policy.options)}
 
 
-def from_recipe(recipe: Recipe, dims: tuple[int, int, int]) -> Policy:
-    """A policy of the class, options and dimensions (observation, context, action), with weights to be overwritten.
+def from_recipe(recipe: Recipe, dimensions: Dimensions) -> Policy:
+    """A policy of the class, options and dimensions, with weights to be overwritten.
 
     A recipe comes from a file, and a file must not decide what code is imported: a class is taken from this package,
     or from a module that the program has imported already.
@@ -34,14 +35,16 @@ def from_recipe(recipe: Recipe, dims: tuple[int, int, int]) -> Policy:
     found = getattr(import_module(module), name, None)
     if not (isinstance(found, type) and issubclass(found, Policy)):
         raise InputError(f"{recipe['class']} is not a class of policies.")
-    return found(*dims, **flat_options(found, recipe["options"]))
+    made_for = dimensions.observation, dimensions.context, dimensions.action
+    return found(*made_for, **flat_options(found, recipe["options"]))
 
 
 def flat_options(kind: type[Policy], options: Mapping[str, Any]) -> dict[str, Any]:
     """Options as the constructor takes them: files of earlier versions hold those of its `**options` under that name.
 
     >>> class Loose(Policy):
-    ...     def __init__(self, observation_dim, context_dim, action_dim, **more): ...
+    ...     def __init__(self, observation, context_dim, action_dim, **more): ...
+    ...     def act(self, steps): ...
     >>> flat_options(Loose, {"more": {"width": 3}})
     {'width': 3}
     """

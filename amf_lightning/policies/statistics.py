@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from amf_lightning.errors import InputError
-from amf_lightning.policies.protocol import Policy, features_with_bias
+from amf_lightning.policies.capabilities import LinearHead, embedded
+from amf_lightning.policies.protocol import Policy
+from amf_lightning.tasks.steps import Steps
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +49,9 @@ class FeatureStatistics:
 
 
 def backbone_hash(policy: Policy) -> str:
-    """A short hash of all tensors of a policy except its output layer, or those of its parts."""
-    last = {id(parameter) for part in policy.parts for parameter in part.output_layer.parameters()}
+    """A short hash of all tensors of a policy except its output layer, or those of its parts, if it has any."""
+    heads = [part.output_layer for part in policy.parts if isinstance(part, LinearHead)]
+    last = {id(parameter) for head in heads for parameter in head.parameters()}
     digest = hashlib.sha256()
     for name, tensor in sorted(policy.state_dict(keep_vars=True).items()):
         if id(tensor) not in last:
@@ -66,14 +69,12 @@ def weights_hash(policy: Policy) -> str:
     return digest.hexdigest()[:16]
 
 
-def feature_statistics(
-    policy: Policy, observations: Tensor, contexts: Tensor, covers: dict[str, int]
-) -> FeatureStatistics:
-    """Statistics of states [N, O] with contexts [N, C] in the features of `policy`."""
-    features = features_with_bias(policy, observations, contexts)
+def feature_statistics(policy: Policy, steps: Steps, covers: dict[str, int]) -> FeatureStatistics:
+    """Statistics of steps [N] in the features of `policy`."""
+    features = embedded(policy, steps)
     if not torch.isfinite(features).all():
         raise InputError("The policy's features are not finite on the given states: the policy has diverged.")
-    of_part = policy.part_of(contexts)
+    of_part = policy.part_of(steps.contexts)
     moments = [features[of_part == part].T @ features[of_part == part] for part in range(len(policy.parts))]
     return FeatureStatistics(
         second_moment=torch.stack(moments) if len(moments) > 1 else moments[0],

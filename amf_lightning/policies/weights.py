@@ -19,8 +19,12 @@ from amf_lightning.policies.protocol import Policy
 from amf_lightning.policies.recipe import first_difference, from_recipe, recipe_of
 from amf_lightning.policies.statistics import FeatureStatistics
 from amf_lightning.shipped import checkpoint_path
+from amf_lightning.tasks.spec import Dimensions, Specs
+from amf_lightning.tasks.task import dimensions_of
 
 FORMAT = "amf-policy/1"
+PolicyFactory = Callable[[Specs, int, int], Policy]
+"""Makes a policy for the entries of an observation and the lengths C and A of context and action."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +36,8 @@ class PolicyFile:
     """`state_dict` of the policy."""
     policy_class: str
     """Import path of the policy's class."""
-    dims: tuple[int, int, int]
-    """Dimensions of observation, context and action."""
+    dimensions: Dimensions
+    """What the policy was made for."""
     options: Mapping[str, Any]
     """Further arguments of its constructor."""
     suite: Mapping[str, Any]
@@ -67,7 +71,7 @@ class PolicyFile:
 
     def make(self) -> Policy:
         """The policy itself, made from what the file says of its class; only classes of this package are imported."""
-        policy = from_recipe({"class": self.policy_class, "options": self.options}, self.dims)
+        policy = from_recipe({"class": self.policy_class, "options": self.options}, self.dimensions)
         self.load_into(policy)
         return policy
 
@@ -122,7 +126,6 @@ def encode_policy(
     facts: dict[str, Any] = {
         "format": FORMAT,
         **recipe_of(policy),
-        "dims": [suite["observation_dim"], suite["context_dim"], suite["action_dim"]],
         "suite": dict(suite),
         "pretraining_counts": dict(pretraining_counts),
     }
@@ -158,7 +161,7 @@ def load_policy(name: str) -> PolicyFile:
             path=path,
             tensors=_under("policy.", tensors),
             policy_class=facts["class"],
-            dims=tuple(facts["dims"]),
+            dimensions=dimensions_of(facts["suite"]),
             options=facts["options"],
             suite=facts["suite"],
             statistics=None if moment is None else FeatureStatistics(second_moment=moment, **facts["statistics"]),
@@ -180,9 +183,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise InputError(f"{path} is truncated or not a safetensors file ({error}). Restore or remake it.") from None
 
 
-def build_policy(
-    factory: Callable[[int, int, int], Policy], suite: Mapping[str, Any], generator: torch.Generator
-) -> Policy:
+def build_policy(factory: PolicyFactory, dimensions: Dimensions, generator: torch.Generator) -> Policy:
     """A fresh policy whose initial weights depend on `generator` alone.
 
     Raises:
@@ -191,7 +192,7 @@ def build_policy(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
         try:
-            policy = factory(suite["observation_dim"], suite["context_dim"], suite["action_dim"])
+            policy = factory(dimensions.observation, dimensions.context, dimensions.action)
         except AttributeError as error:
             if "Module.__init__()" not in str(error):
                 raise
@@ -199,7 +200,7 @@ def build_policy(
     if any(is_lazy(tensor) for tensor in (*policy.parameters(), *policy.buffers())):
         raise InputError(
             f"{type(policy).__name__} has layers whose sizes are not known until they are used, e.g. LazyLinear. Give "
-            "them their sizes: the constructor is told the dimensions."
+            "them their sizes: the constructor is told what it is made for."
         )
     try:
         json.dumps(policy.options)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from amf_lightning.durable import write_durably
 from amf_lightning.seeding import Purpose, keyed_seed
 from amf_lightning.simulation.render import RenderingUnavailable, render_frames
-from amf_lightning.tasks.actor import Actor
+from amf_lightning.tasks.controller import Acting
 from amf_lightning.tasks.task import Episode, TaskSuite
 
 Frame = NDArray[np.uint8]
@@ -24,14 +24,16 @@ _FRAMES = 50
 _MILLISECONDS = 100
 
 
-def write_animation(path: Path, suite: TaskSuite, before: Actor, after: Actor, tasks: Sequence[int], seed: int) -> bool:
+def write_animation(
+    path: Path, suite: TaskSuite, before: Acting, after: Acting, tasks: Sequence[int], seed: int
+) -> bool:
     """Writes a GIF with a row for each task, `before` on the left of `after`, from the same initial state.
 
     Args:
         path: the file.
-        suite: makes the environments.
-        before: the policy on the left.
-        after: the policy on the right.
+        suite: its simulator makes the environments.
+        before: who acts on the left.
+        after: who acts on the right.
         tasks: indices of the tasks shown.
         seed: of the run; the initial state of a task is keyed by it.
 
@@ -46,7 +48,7 @@ def write_animation(path: Path, suite: TaskSuite, before: Actor, after: Actor, t
         episode = Episode(task, keyed_seed(seed, Purpose.REPORT, index))
         every = max(1, task.horizon // _FRAMES)
         try:
-            left, right = (render_frames(actor, suite, episode, every=every, size=_SIZE) for actor in (before, after))
+            left, right = (render_frames(acting, suite, episode, every=every, size=_SIZE) for acting in (before, after))
         except RenderingUnavailable as reason:
             warnings.warn(f"{path.name} is left out, because nothing can be rendered here: {reason}", stacklevel=2)
             return False

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import cycle
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -12,6 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
+
+from amf_lightning.evaluation.statistics import Interval
 
 # Okabe and Ito's palette, the yellow left out: it is too bright for a line on white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
@@ -34,11 +36,23 @@ class Band:
     hi: Sequence[float]
 
 
-def png(figure: Figure, dpi: int = 144) -> bytes:
-    """The figure as a PNG file."""
+def png(figure: Figure, dpi: int = 144, small: bool = False) -> bytes:
+    """The figure as a PNG file.
+
+    Args:
+        figure: what to draw.
+        dpi: pixels an inch.
+        small: reduces the picture to 256 colours, about a third of the bytes, for files that are committed. It takes
+            longer than the drawing, so the pictures of a run, which are drawn again after each round, do without.
+    """
     buffer = BytesIO()
     FigureCanvasAgg(figure).print_figure(buffer, format="png", dpi=dpi, metadata={"Software": None})
-    return buffer.getvalue()
+    if not small:
+        return buffer.getvalue()
+    reduced = BytesIO()
+    picture = Image.open(buffer).convert("RGB")
+    picture.quantize(256, dither=Image.Dither.NONE).save(reduced, format="png", optimize=True)
+    return reduced.getvalue()
 
 
 def curve_figure(demonstrations: Sequence[int], mean: Sequence[float], tasks: Mapping[str, Sequence[float]]) -> Figure:
@@ -140,14 +154,14 @@ def bands_figure(bands: Mapping[str, Band]) -> Figure:
 
 
 def sweep_figure(
-    series: Mapping[str, Mapping[float, Mapping[str, Mapping[str, Any]]]],
-    levels: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    series: Mapping[str, Mapping[float, Mapping[str, Interval | None]]],
+    levels: Mapping[str, Mapping[str, Interval | None]],
     axis: str,
 ) -> Figure:
     """Area under the curve, final score and forgetting against a setting, with intervals over seeds.
 
     Args:
-        series: name, then setting, then metric; each metric has `mean`, `lo` and `hi` (None if unknown).
+        series: name, then setting, then metric; None where a metric is unknown.
         levels: metrics of what has no such setting, drawn as horizontal lines.
         axis: what the setting is, with its unit.
     """
@@ -155,18 +169,18 @@ def sweep_figure(
     panels = figure.subplots(1, len(_SWEPT))
     for axes, (metric, title) in zip(panels, _SWEPT.items(), strict=True):
         for (label, points), colour, style in zip(series.items(), cycle(_COLOURS), cycle(_STYLES), strict=False):
-            known = [(x, points[x][metric]) for x in sorted(points) if points[x][metric]["mean"] is not None]
+            known = [(x, interval) for x in sorted(points) if (interval := points[x][metric]) is not None]
             if not known:
                 continue
-            x, found = zip(*known, strict=True)
-            mean, lo, hi = (np.array([one[key] for one in found]) for key in ("mean", "lo", "hi"))
+            x, intervals = zip(*known, strict=True)
+            mean, lo, hi = np.array(intervals).T
             bars = [mean - lo, hi - mean]
             axes.errorbar(
                 x, mean, bars, color=colour, linestyle=style, marker="o", markersize=4, capsize=3, label=label
             )
         for (label, metrics), grey in zip(levels.items(), cycle(("0.35", "0.6")), strict=False):
-            if (mean_only := metrics[metric]["mean"]) is not None:
-                axes.axhline(mean_only, color=grey, linewidth=1.2, linestyle=(0, (2, 3)), label=label)
+            if (level := metrics[metric]) is not None:
+                axes.axhline(level.value, color=grey, linewidth=1.2, linestyle=(0, (2, 3)), label=label)
         axes.set_title(title, loc="left", fontsize=11)
         axes.spines[["top", "right"]].set_visible(False)
     figure.supxlabel(axis, fontsize=10)

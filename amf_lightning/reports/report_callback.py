@@ -9,18 +9,19 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from amf_lightning.campaign.ledger import Job
 from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.evaluation.forgetting import (
     FrozenShare,
     forgetting_metrics,
     forgetting_table,
     frozen_shares,
+    measures_of,
     total,
 )
 from amf_lightning.evaluation.scores import Evaluation
 from amf_lightning.fine_tuning.active_sampling_callback import ActiveSampling
 from amf_lightning.fine_tuning.module import BehaviouralCloning
+from amf_lightning.needs import uses_of
 from amf_lightning.reports.animation import write_animation
 from amf_lightning.reports.run_report import write_report
 from amf_lightning.reports.tables import uses_phrase
@@ -48,7 +49,8 @@ class RunReports(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero and trainer.current_epoch == 0:
             self._write_tables(trainer, pl_module)
-            log_evaluation(trainer, self.active.evaluations, self.suite, 0, cast(BehaviouralCloning, pl_module))
+            if self.active.evaluations:
+                log_evaluation(trainer, self.active.evaluations, self.suite, 0, cast(BehaviouralCloning, pl_module))
             log_uses(trainer, self.active)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -59,25 +61,27 @@ class RunReports(Callback):
         if not trainer.is_global_zero:
             return
         self._write_tables(trainer, pl_module)
-        latest = self.active.evaluations[-1]
-        if latest.demonstrations == len(self.active.jobs):
+        if self.active.evaluations and self.active.evaluations[-1].demonstrations == len(self.active.jobs):
             rounds = trainer.current_epoch + 1
             log_evaluation(trainer, self.active.evaluations, self.suite, rounds, cast(BehaviouralCloning, pl_module))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero or self.active.waiting:
             return
         self._write_tables(trainer, pl_module)
         folder, module = RunFolder(Path(trainer.default_root_dir)), cast(BehaviouralCloning, pl_module)
         known, shares = pretrained_on(module), frozen_of(module)
+        names = [task.name for task in self.suite.tasks]
+        latest = self.active.evaluations[-1] if self.active.evaluations else None
         facts = {
             "selector": type(self.active.selector).__name__,
-            "uses": list(self.active.selector.uses),
+            "uses": uses_of(self.active.selector),
             "environment_steps": self.active.environment_steps,
             "pretraining_tasks": [task.name for task, of_it in zip(self.suite.tasks, known, strict=True) if of_it],
             "retention": type(module.retention).__name__,
             "frozen": {name: [each.frozen, each.entries] for name, each in shares.items()},
-            "alpha": alphas_of(self.active.evaluations[-1]),
+            "measures": {} if latest is None else measures_of(latest, names),
+            "scored_by": self.active.evaluation.method,
             "budget": self.active.budget,
             "seed": self.active.seed,
         }
@@ -86,9 +90,8 @@ class RunReports(Callback):
             print(
                 f"\nStopped after {len(self.active.jobs)} of {self.active.budget} demonstrations: {self.active.stopped}"
             )
-        names = [task.name for task in self.suite.tasks]
-        folder.write_evaluation(self.active.evaluations[-1], names, self.suite.weights, **facts)
-        if self.animation and not folder.animation.is_file():
+        folder.write_evaluation(latest, names, self.suite.weights, trained_on=module.trained_on, **facts)
+        if self.animation and latest is not None and self.suite.simulator and not folder.animation.is_file():
             tasks = shown_tasks(self.active.evaluations, self.suite)
             write_animation(
                 folder.animation, self.suite, module.pretrained, module.acting_policy(), tasks, self.active.seed
@@ -113,12 +116,6 @@ def frozen_of(module: BehaviouralCloning) -> dict[str, FrozenShare]:
     """How much of each parameter of the policy is frozen."""
     sizes = {name: parameter.numel() for name, parameter in module.policy.named_parameters()}
     return frozen_shares(sizes, module.trainable())
-
-
-def alphas_of(evaluation: Evaluation) -> dict[str, float]:
-    """α of each task by its name; empty unless the retention mixes."""
-    found = evaluation.retention.items()
-    return {name.removeprefix("alpha/"): value for name, value in found if name.startswith("alpha/")}
 
 
 def shown_tasks(evaluations: list[Evaluation], suite: TaskSuite) -> list[int]:
@@ -150,7 +147,7 @@ def log_evaluation(
 
 def log_uses(trainer: Trainer, active: ActiveSampling) -> None:
     """What the selector needs beyond the demonstrations, as text."""
-    name, uses = type(active.selector).__name__, uses_phrase(active.selector.uses)
+    name, uses = type(active.selector).__name__, uses_phrase(uses_of(active.selector))
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             logger.experiment.add_text("selection/uses", f"{name} uses beyond the demonstrations: {uses}.", 0)
@@ -159,27 +156,14 @@ def log_uses(trainer: Trainer, active: ActiveSampling) -> None:
 def log_choices(trainer: Trainer, active: ActiveSampling, suite: TaskSuite) -> None:
     """Selection scores, counts and the selector's diagnostics of this round, and a sentence for each choice."""
     jobs = [job for job in active.jobs if job.round == trainer.current_epoch]
+    names = [task.name for task in suite.tasks]
     metrics = {f"selection/{name}": value for name, value in active.diagnostics.items()}
     for task in suite.tasks:
         metrics[f"selection/count/{task.name}"] = float(sum(job.task_index == task.index for job in active.jobs))
-        if not math.isnan(jobs[0].scores[task.index]):
+        if jobs and not math.isnan(jobs[0].scores[task.index]):
             metrics[f"selection/score/{task.name}"] = jobs[0].scores[task.index]
     for logger in trainer.loggers:
         logger.log_metrics(metrics, trainer.current_epoch)
         if isinstance(logger, TensorBoardLogger):
             for job in jobs:
-                logger.experiment.add_text("selection/choice", explanation(job, suite), job.demonstration)
-
-
-def explanation(job: Job, suite: TaskSuite) -> str:
-    """One sentence on a choice, with its score and the runner-up's."""
-    text = f"Demonstration {job.demonstration} (round {job.round}): {job.task}, chosen by {job.selector}"
-    others = [
-        (score, task.name)
-        for score, task in zip(job.scores, suite.tasks, strict=True)
-        if task.index != job.task_index and not math.isnan(score)
-    ]
-    if math.isnan(job.scores[job.task_index]) or not others:
-        return f"{text}."
-    score, name = max(others)
-    return f"{text} with score {job.scores[job.task_index]:.4g}; runner-up {name} with {score:.4g}."
+                logger.experiment.add_text("selection/choice", job.why(names), job.demonstration)

@@ -1,14 +1,12 @@
 """The report of one run: what was asked, why, what it gained, what it cost. Read from the run folder's files alone."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from amf_lightning.campaign.ledger import Job
+from amf_lightning.campaign.request import Request
 from amf_lightning.campaign.run_folder import MEAN, CurveRow, RunFolder
 from amf_lightning.durable import write_durably
-from amf_lightning.errors import InputError
 from amf_lightning.evaluation.scores import area_under_curve, demonstrations_to, forgetting
 from amf_lightning.reports.figures import allocation_figure, curve_figure, png
 from amf_lightning.reports.tables import markdown_table, number, plural, uses_phrase
@@ -28,23 +26,21 @@ def write_report(folder: RunFolder, suite: TaskSuite) -> None:
     Args:
         folder: has `curve.csv` and `selections.jsonl`; of `evaluation.json`, if it is there, are read: `selector`,
             `uses`, `environment_steps`, `pretraining_tasks` (names), `budget`, `seed`, `stopped` (why), `retention`,
-            `frozen` (entries of each parameter), `alpha` (of each task).
+            `frozen` (entries of each parameter), `measures` (of the retention, of each task), `scored_by` (how scores
+            came about).
         suite: the tasks.
 
     Raises:
-        InputError: the folder holds no curve, or a damaged file.
+        InputError: the folder holds a damaged file.
     """
-    curve, jobs, facts = read_by_task(folder), folder.read_selections(), read_facts(folder)
+    curve, jobs, facts = read_by_task(folder), folder.read_selections(), folder.read_facts()
     names = [task.name for task in suite.tasks]
     pretrained = [name for name in facts.get("pretraining_tasks") or () if name in names]
     selector = facts.get("selector") or ", ".join(dict.fromkeys(job.selector for job in jobs)) or "No selector"
     _write_pictures(folder, curve, jobs, names, pretrained)
     sections = [
         f"# {selector} on {suite.name}: {plural(len(jobs), 'demonstration')}",
-        _summary(curve, jobs, names, facts.get("budget"), facts.get("stopped")),
-        f"![Mean score against demonstrations]({folder.curve_picture.name})",
-        "## What was asked, and what it gained",
-        _gain_table(curve, jobs, names),
+        *_gained(folder, curve, jobs, names, facts),
         f"![Which task was asked when]({folder.allocation_picture.name})",
         *_animation(folder),
         "## Why",
@@ -57,61 +53,71 @@ def write_report(folder: RunFolder, suite: TaskSuite) -> None:
 
 
 def read_by_task(folder: RunFolder) -> Curve:
-    """The rows of `curve.csv` by number of demonstrations and task.
-
-    Raises:
-        InputError: there are none.
-    """
+    """The rows of `curve.csv` by number of demonstrations and task; none if nobody has evaluated the run."""
     curve: dict[int, dict[str, CurveRow]] = {}
     for row in folder.read_curve():
         curve.setdefault(row.demonstrations, {})[row.task] = row
-    if not curve:
-        raise InputError(f"{folder.curve} has no rows: nothing was evaluated yet, so there is nothing to report.")
     return curve
 
 
-def read_facts(folder: RunFolder) -> dict[str, Any]:
-    """The contents of `evaluation.json`, empty if there is none.
-
-    Raises:
-        InputError: it is not JSON.
-    """
-    if not folder.evaluation.is_file():
-        return {}
-    try:
-        facts: dict[str, Any] = json.loads(folder.evaluation.read_text())
-    except ValueError as error:
-        raise InputError(f"{folder.evaluation} is not valid JSON ({error}). Remove it and run again.") from error
-    return facts
-
-
 def _write_pictures(
-    folder: RunFolder, curve: Curve, jobs: Sequence[Job], names: Sequence[str], pretrained: Sequence[str]
+    folder: RunFolder, curve: Curve, jobs: Sequence[Request], names: Sequence[str], pretrained: Sequence[str]
 ) -> None:
-    counts = sorted(curve)
-    scores = {name: [curve[count][name].score for count in counts] for name in names}
-    means = [curve[count][MEAN].score for count in counts]
-    write_durably(folder.curve_picture, png(curve_figure(counts, means, scores)))
+    if counts := sorted(curve):
+        scores = {name: [curve[count][name].score for count in counts] for name in names}
+        means = [curve[count][MEAN].score for count in counts]
+        write_durably(folder.curve_picture, png(curve_figure(counts, means, scores)))
     picks, rounds = [job.task_index for job in jobs], [job.round for job in jobs]
     write_durably(folder.allocation_picture, png(allocation_figure(picks, rounds, names, frozenset(pretrained))))
 
 
-def _summary(
-    curve: Curve, jobs: Sequence[Job], names: Sequence[str], budget: int | None, stopped: str | None = None
-) -> str:
+def _gained(
+    folder: RunFolder, curve: Curve, jobs: Sequence[Request], names: Sequence[str], facts: Mapping[str, Any]
+) -> list[str]:
+    """What the demonstrations gained, or that nobody knows."""
+    if curve:
+        return [
+            _summary(curve, jobs, names, facts),
+            f"![Mean score against demonstrations]({folder.curve_picture.name})",
+            "## What was asked, and what it gained",
+            _gain_table(curve, jobs, names),
+        ]
+    asked = [(name, [job.demonstration + 1 for job in jobs if job.task == name]) for name in names]
+    stopped = f" The run **stopped early**: {facts['stopped']}." if facts.get("stopped") else ""
+    return [
+        f"**What the demonstrations gained is unknown:** {facts.get('scored_by', 'nobody has evaluated the policy')}. "
+        "This report cannot know scores, successes, or whether anything was forgotten; it says what was asked and why. "
+        f"To know more set `evaluation: ReportedEpisodes` and report trials, or give the suite a simulator.{stopped}",
+        "## What was asked",
+        markdown_table(
+            ["task", "asked as number", "asked"],
+            [[name, _numbers(numbers), str(len(numbers))] for name, numbers in asked],
+            left=2,
+        ),
+    ]
+
+
+def _summary(curve: Curve, jobs: Sequence[Request], names: Sequence[str], facts: Mapping[str, Any]) -> str:
+    budget, stopped = facts.get("budget"), facts.get("stopped")
     counts = sorted(curve)
     first, last = curve[counts[0]][MEAN], curve[counts[-1]][MEAN]
     scores = [curve[count][MEAN].score for count in counts]
     asked = {name: sum(job.task == name for job in jobs) for name in names}
     most = sorted((name for name in names if asked[name]), key=lambda name: -asked[name])[:3]
     never = [name for name in names if not asked[name]]
-    reached = [_reached(threshold, counts, scores) for threshold in (0.8, 0.9)]
-    lines = [
+    meaning = "0 is random actions, 1 the expert" if math.isfinite(last.episode_return) else facts.get("scored_by", "")
+    gained = (
         f"**Mean score {number(first.score)} → {number(last.score)}** over {plural(len(names), 'task')} "
-        f"(0 is random actions, 1 the expert) after {plural(last.demonstrations, 'demonstration')}; "
-        f"area under the curve {number(area_under_curve(counts, scores, counts[-1]), 3)}.",
-        f"A mean score of 0.8 {reached[0]}, 0.9 {reached[1]}.",
-    ]
+        f"({meaning}) after {plural(last.demonstrations, 'demonstration')}"
+    )
+    if counts[0] == 0:
+        reached = [_reached(threshold, counts, scores) for threshold in (0.8, 0.9)]
+        lines = [
+            f"{gained}; area under the curve {number(area_under_curve(counts, scores, counts[-1]), 3)}.",
+            f"A mean score of 0.8 {reached[0]}, 0.9 {reached[1]}.",
+        ]
+    else:
+        lines = [f"{gained}. The policy before the first demonstration was not evaluated."]
     if most:
         lines.append(f"Asked most: {', '.join(f'{name} ({asked[name]}×)' for name in most)}.")
     if most and never:
@@ -131,7 +137,7 @@ def _reached(threshold: float, counts: Sequence[int], scores: Sequence[float]) -
     return "was not reached" if needed > counts[-1] else f"was reached after {plural(needed, 'demonstration')}"
 
 
-def _gain_table(curve: Curve, jobs: Sequence[Job], names: Sequence[str]) -> str:
+def _gain_table(curve: Curve, jobs: Sequence[Request], names: Sequence[str]) -> str:
     before, after = curve[min(curve)], curve[max(curve)]
     rows = []
     for name in [*names, MEAN]:
@@ -162,7 +168,7 @@ def _animation(folder: RunFolder) -> list[str]:
     return [f"![Some tasks before and after]({folder.animation.name})"]
 
 
-def _choices(jobs: Sequence[Job], names: Sequence[str], selector: str) -> list[str]:
+def _choices(jobs: Sequence[Request], names: Sequence[str], selector: str) -> list[str]:
     if all(math.isnan(score) for job in jobs for score in job.scores):
         return [f"{selector} gives no scores to tasks."]
     rows = [_choice(job, names) for job in jobs]
@@ -174,7 +180,7 @@ def _choices(jobs: Sequence[Job], names: Sequence[str], selector: str) -> list[s
     ]
 
 
-def _choice(job: Job, names: Sequence[str]) -> list[str]:
+def _choice(job: Request, names: Sequence[str]) -> list[str]:
     """A line of the table: the choice, and the best of the others."""
     others = [(score, i) for i, score in enumerate(job.scores) if i != job.task_index and not math.isnan(score)]
     score = job.scores[job.task_index]
@@ -196,8 +202,8 @@ def _score(score: float) -> str:
 
 
 def _retention(curve: Curve, pretrained: Sequence[str], facts: Mapping[str, Any]) -> list[str]:
-    if not pretrained:
-        return []
+    if not (pretrained and curve):
+        return [*_measures(facts.get("measures") or {})]
     before, after = ([curve[count][name].score for name in pretrained] for count in (min(curve), max(curve)))
     lost = forgetting(before, after, [True] * len(pretrained))
     drop, name = max((old - new, name) for old, new, name in zip(before, after, pretrained, strict=True))
@@ -209,7 +215,7 @@ def _retention(curve: Curve, pretrained: Sequence[str], facts: Mapping[str, Any]
         f"from {number(sum(before) / len(before))} to {number(sum(after) / len(after))}: forgetting "
         f"{number(lost.signed, 3, signed=True)}, counting losses only {number(lost.positive, 3)}. {worst}{by}",
         *_frozen(facts.get("frozen") or {}),
-        *_alphas(facts.get("alpha") or {}),
+        *_measures(facts.get("measures") or {}),
     ]
 
 
@@ -223,13 +229,14 @@ def _frozen(frozen: Mapping[str, Sequence[int]]) -> list[str]:
     return [markdown_table(["weights", "entries", "frozen"], rows)]
 
 
-def _alphas(alphas: Mapping[str, float]) -> list[str]:
-    """How much of what was learned is mixed into each task."""
-    rows = [[name, number(alpha)] for name, alpha in alphas.items()]
-    return [markdown_table(["task", "α, the share of what was learned"], rows)] if rows else []
+def _measures(measures: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """What the retention measured of each task; nothing if it measures nothing."""
+    tasks = list(dict.fromkeys(task for of in measures.values() for task in of))
+    rows = [[task, *(number(of.get(task)) for of in measures.values())] for task in tasks]
+    return [markdown_table(["task", *measures], rows)] if rows else []
 
 
-def _cost(jobs: Sequence[Job], facts: Mapping[str, Any]) -> str:
+def _cost(jobs: Sequence[Request], facts: Mapping[str, Any]) -> str:
     rounds = len({job.round for job in jobs})
     lines = [f"- demonstrations: {len(jobs):,} in {plural(rounds, 'round')}"]
     if "uses" in facts:

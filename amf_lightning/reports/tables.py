@@ -4,10 +4,11 @@ import math
 from collections.abc import Sequence
 
 from amf_lightning.evaluation.scores import Evaluation, weighted_mean
+from amf_lightning.needs import Need
 from amf_lightning.tasks.task import TaskSuite
 
-PRIVILEGED = frozenset({"pre-training counts", "evaluation returns"})
-"""What a selector may use although nobody has it for free: the reports mark it."""
+PRIVILEGED = frozenset(need.value for need in Need if need.privileged)
+"""What a selector may use although nobody has it for free, in words: the reports mark it."""
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:

@@ -9,6 +9,7 @@ from amf_lightning.errors import InputError
 from amf_lightning.policies.mixture import PriorMixture, mixed
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.retention.retention import Retention
+from amf_lightning.tasks.steps import Steps
 from amf_lightning.tasks.task import TaskSuite
 
 
@@ -37,18 +38,22 @@ class AdaptivePrior(Retention):
                 "AdaptivePrior mixes actions, and those of this suite are choices. Use SelfDistillation or "
                 "ParameterIsolation."
             )
+        if policy.window.horizon > 1:
+            raise InputError(
+                f"AdaptivePrior mixes single actions, and {type(policy).__name__} predicts {policy.window.horizon} at "
+                "a time. Use SelfDistillation or ParameterIsolation."
+            )
         if not policy.is_normalised:
             raise InputError("AdaptivePrior holds on to π0, and there is none: set model.pretrained.")
-        return PriorMixture.of(policy, suite.contexts, suite.action_dim, suite.observation_dim)
+        return PriorMixture.of(policy, suite.contexts, suite.dimensions)
 
-    def loss(self, policy: Policy, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
+    def loss(self, policy: Policy, steps: Steps) -> Tensor:
         mixture = cast(PriorMixture, policy)
         with torch.no_grad():
-            prior = mixture.prior.act(observations, contexts)
-            learned = mixture.learner.act(observations, contexts)
-        alpha = mixture.alpha(contexts)
-        error = (mixed(alpha, prior, learned) - actions).square().mean(dim=1)
-        return mixture.learner.loss(observations, contexts, actions) + error + self.caution * alpha
+            prior, learned = mixture.prior.act(steps), mixture.learner.act(steps)
+        alpha = mixture.alpha(steps.contexts)
+        error = (mixed(alpha, prior, learned) - steps.shown_actions).square().mean(dim=1)
+        return mixture.learner.loss(steps) + error + self.caution * alpha
 
     def after_step(self, policy: Policy) -> None:
         cast(PriorMixture, policy).bound()

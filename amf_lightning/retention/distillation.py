@@ -6,8 +6,9 @@ import torch
 
 from amf_lightning.demonstrations.batches import Rows
 from amf_lightning.errors import InputError
+from amf_lightning.needs import Need
 from amf_lightning.policies.protocol import Policy
-from amf_lightning.retention.importance import pretrained_rows
+from amf_lightning.retention.importance import pretrained_steps
 from amf_lightning.retention.retention import Retention, RetentionContext
 
 
@@ -25,6 +26,9 @@ class SelfDistillation(Retention):
             injection of Laskey et al., DART, CoRL 2017). Discrete actions are executed as they are.
         tasks: names of the tasks; by default every one, "pretrained" for those that π0 was pre-trained on.
     """
+
+    needs = (Need.SIMULATOR,)
+    instead = "Choose L2ToPretrained or FreezeByImportance with MagnitudeImportance, which need no rollouts."
 
     def __init__(
         self,
@@ -52,14 +56,12 @@ class SelfDistillation(Retention):
         else:
             chosen = [context.suite.task(name).index for name in self.tasks]
         noise = 0.0 if context.suite.discrete else self.noise
-        observations, contexts, rows = pretrained_rows(context, chosen, self.episodes, noise)
+        steps = pretrained_steps(context, chosen, self.episodes, noise)
         with torch.no_grad():
-            actions = context.pretrained.act(observations, contexts)
-        self._all = Rows(observations, contexts, actions, loss_weight=self.weight)
-        self._task_of_row = torch.tensor(rows)
+            pretrained = context.pretrained
+            chunks = pretrained.window.horizon > 1
+            self._steps = steps.with_actions(pretrained.predict(steps) if chunks else pretrained.act(steps))
 
     def replay(self, demonstrated: frozenset[int]) -> Rows | None:
-        keep = ~torch.isin(self._task_of_row, torch.tensor(sorted(demonstrated), dtype=torch.long))
-        if not keep.any():
-            return None
-        return Rows(*self._all.take(keep), loss_weight=self.weight)
+        keep = ~torch.isin(self._steps.tasks, torch.tensor(sorted(demonstrated), dtype=torch.long))
+        return Rows(self._steps[keep], loss_weight=self.weight) if keep.any() else None

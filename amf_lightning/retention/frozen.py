@@ -10,6 +10,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.modules.batchnorm import _NormBase
 
 from amf_lightning.errors import InputError
+from amf_lightning.needs import Part
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.retention.importance import FisherImportance, Importance
 from amf_lightning.retention.retention import Retention, RetentionContext, origin
@@ -28,7 +29,12 @@ class FreezeByImportance(Retention):
             raise InputError(f"FreezeByImportance.fraction is {fraction}; it is a share and lies in [0, 1].")
         self.fraction = fraction
         self.importance = importance or FisherImportance()
+        self.needs = self.importance.needs
         self._masks: dict[str, Tensor] = {}
+
+    @property
+    def components(self) -> Mapping[str, Part]:
+        return {"importance": self.importance}
 
     def prepare(self, context: RetentionContext, policy: Policy) -> None:
         found = trainable_masks(self.importance.compute(context), self.fraction)

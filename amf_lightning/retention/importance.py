@@ -1,28 +1,31 @@
 """How important each weight is to what π0 does, measured without its pre-training data."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
-from amf_lightning.demonstrations.batches import Rows, demonstration_rows
+from amf_lightning.demonstrations.recorded_steps import RecordedSteps
 from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.errors import InputError
+from amf_lightning.needs import Need, Part
+from amf_lightning.policies.capabilities import Density, require
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.retention.retention import RetentionContext
 from amf_lightning.seeding import Purpose, keyed_generator, keyed_seed
 from amf_lightning.simulation.rollout import rollout
-from amf_lightning.tasks.task import Episode, TaskSuite
+from amf_lightning.tasks.steps import Steps
+from amf_lightning.tasks.task import Episode
 from amf_lightning.tasks.trajectory import Trajectory
 
 _STORED_ROWS = 2000
 
 
-class Importance(ABC):
+class Importance(Part, ABC):
     """Scores every weight of a policy; the largest are worth protecting."""
 
     @abstractmethod
@@ -38,6 +41,9 @@ class FisherImportance(Importance):
         tasks: names of the tasks; by default those that π0 was pre-trained on (every task, if its file does not say).
     """
 
+    needs = (Need.SIMULATOR, Need.DENSITY)
+    instead = "Choose the importance DemonstratedFisher, StoredImportance or MagnitudeImportance."
+
     def __init__(self, episodes: int = 2, tasks: list[str] | None = None) -> None:
         if episodes < 1 or tasks == []:
             raise InputError("FisherImportance needs episodes >= 1 and at least one task, or `tasks: null`.")
@@ -48,8 +54,7 @@ class FisherImportance(Importance):
         known = context.pretraining_tasks()
         if self.tasks is not None:
             known = [context.suite.task(name).index for name in self.tasks]
-        observations, contexts, _ = pretrained_rows(context, known, self.episodes)
-        return _fisher_on(context, observations, contexts)
+        return _fisher_on(context, pretrained_steps(context, known, self.episodes))
 
 
 class DemonstratedFisher(Importance):
@@ -59,12 +64,14 @@ class DemonstratedFisher(Importance):
         folder: of demonstrations, e.g. `demonstrations` in the folder of the run that made π0.
     """
 
+    needs = (Need.DENSITY,)
+    instead = "Choose the importance MagnitudeImportance."
+
     def __init__(self, folder: str) -> None:
         self.folder = folder
 
     def compute(self, context: RetentionContext) -> dict[str, Tensor]:
-        rows = demonstration_rows(DemonstrationStore(Path(self.folder)).read_all(), context.suite)
-        return _fisher_on(context, rows.observations, rows.contexts)
+        return _fisher_on(context, _as_seen(context, DemonstrationStore(Path(self.folder)).read_all()))
 
 
 class StoredImportance(Importance):
@@ -104,18 +111,14 @@ class RandomImportance(Importance):
         }
 
 
-def diagonal_fisher(
-    policy: Policy, observations: Tensor, contexts: Tensor, actions: Tensor, chunk: int = 128
-) -> dict[str, Tensor]:
+def diagonal_fisher(policy: Policy, steps: Steps, chunk: int = 128) -> dict[str, Tensor]:
     """Mean over N rows of the squared gradient of each row's log-probability: diag F = E[(∂ log π(a|s,c)/∂θ)²].
 
     The squared gradient of the mean would be something else: it vanishes at a maximum of the likelihood.
 
     Args:
-        policy: π.
-        observations: [N, O].
-        contexts: [N, C].
-        actions: drawn from the policy itself, [N, A] (otherwise it is the empirical Fisher).
+        policy: π, with a `Density`.
+        steps: [N], with actions drawn from the policy itself (otherwise it is the empirical Fisher).
         chunk: rows whose gradients are held at once.
 
     Returns:
@@ -124,64 +127,49 @@ def diagonal_fisher(
     parameters = {name: parameter.detach() for name, parameter in policy.named_parameters()}
     buffers = dict(policy.named_buffers())
 
-    def log_prob(weights: dict[str, Tensor], observation: Tensor, context: Tensor, action: Tensor) -> Tensor:
-        wrapped = _LogProb(policy)
+    def log_prob(weights: dict[str, Tensor], row: dict[str, Any]) -> Tensor:
         renamed = {f"policy.{name}": tensor for name, tensor in (weights | buffers).items()}
-        rows = (observation[None], context[None], action[None])
-        return cast(Tensor, functional_call(wrapped, renamed, rows))[0]
+        step = Steps.from_tensors(row).map(lambda tensor: tensor[None])
+        return cast(Tensor, functional_call(_LogProb(policy), renamed, (step,)))[0]
 
-    per_row = vmap(grad(log_prob), in_dims=(None, 0, 0, 0))
+    per_row = vmap(grad(log_prob), in_dims=(None, 0))
     total = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
-    for start in range(0, len(observations), chunk):
-        rows = slice(start, start + chunk)
-        gradients = per_row(parameters, observations[rows], contexts[rows], actions[rows])
+    for start in range(0, len(steps), chunk):
+        gradients = per_row(parameters, steps[start : start + chunk].tensors())
         for name, gradient in gradients.items():
             total[name] += gradient.square().sum(dim=0)
-    return {name: tensor / len(observations) for name, tensor in total.items()}
+    return {name: tensor / len(steps) for name, tensor in total.items()}
 
 
-def own_fisher(policy: Policy, observations: Tensor, contexts: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+def own_fisher(policy: Policy, steps: Steps, generator: torch.Generator) -> dict[str, Tensor]:
     """`diagonal_fisher` with actions drawn from the policy itself."""
-    return diagonal_fisher(policy, observations, contexts, policy.sample(observations, contexts, generator))
+    density = require(policy, Density, "FisherImportance", "Choose MagnitudeImportance")
+    return diagonal_fisher(policy, steps.with_actions(density.sample(steps, generator)))
 
 
-def stored_importance(policy: Policy, rows: Rows, seed: int) -> dict[str, Tensor]:
+def stored_importance(policy: Policy, steps: Steps, seed: int) -> dict[str, Tensor]:
     """What an exported file keeps for `StoredImportance`: `own_fisher` on at most 2,000 of the rows, evenly spaced."""
-    stride = -(-len(rows.observations) // _STORED_ROWS)
-    generator = keyed_generator(seed, Purpose.RETAIN, 3)
-    return own_fisher(policy, rows.observations[::stride], rows.contexts[::stride], generator)
+    stride = -(-len(steps) // _STORED_ROWS)
+    return own_fisher(policy, steps[::stride], keyed_generator(seed, Purpose.RETAIN, 3))
 
 
-def _fisher_on(context: RetentionContext, observations: Tensor, contexts: Tensor) -> dict[str, Tensor]:
-    generator = keyed_generator(context.seed, Purpose.RETAIN, 1)
-    return own_fisher(context.pretrained, observations, contexts, generator)
+def _fisher_on(context: RetentionContext, steps: Steps) -> dict[str, Tensor]:
+    return own_fisher(context.pretrained, steps, keyed_generator(context.seed, Purpose.RETAIN, 1))
 
 
-def pretrained_rows(
-    context: RetentionContext, tasks: list[int], episodes: int, noise: float = 0.0
-) -> tuple[Tensor, Tensor, list[int]]:
-    """States of π0's own rollouts of some tasks, with Gaussian noise of that deviation on the executed actions.
-
-    Returns:
-        observations [N, O] and contexts [N, C], float32, and the task index of each row, N long.
-    """
-    wanted = [
+def pretrained_steps(context: RetentionContext, tasks: list[int], episodes: int, noise: float = 0.0) -> Steps:
+    """Steps of π0's own rollouts of some tasks, [N], with Gaussian noise of that deviation on the executed actions."""
+    asked = [
         Episode(context.suite.tasks[index], keyed_seed(context.seed, Purpose.RETAIN, 0, index, i))
         for index in tasks
         for i in range(episodes)
     ]
-    trajectories = rollout(context.pretrained, context.suite, wanted, noise=noise)
-    observations, contexts = states_of(trajectories, context.suite)
-    rows = [episode.task.index for episode, done in zip(wanted, trajectories, strict=True) for _ in done.actions]
-    return observations, contexts, rows
+    return _as_seen(context, rollout(context.pretrained, context.suite, asked, noise=noise))
 
 
-def states_of(trajectories: list[Trajectory], suite: TaskSuite) -> tuple[Tensor, Tensor]:
-    """The states in which actions were taken, [N, O], with the context of each one's task, [N, C]."""
-    observations = torch.from_numpy(np.concatenate([trajectory.observations[:-1] for trajectory in trajectories]))
-    index = torch.tensor([suite.task(trajectory.task).index for trajectory in trajectories])
-    lengths = torch.tensor([trajectory.length for trajectory in trajectories])
-    return observations, suite.contexts[index.repeat_interleave(lengths)]
+def _as_seen(context: RetentionContext, trajectories: Sequence[Trajectory]) -> Steps:
+    """Every step in which an action was taken, [N], in the window of π0."""
+    return RecordedSteps(trajectories, context.suite, context.pretrained.window)[:]
 
 
 class _LogProb(torch.nn.Module):
@@ -191,5 +179,5 @@ class _LogProb(torch.nn.Module):
         super().__init__()
         self.policy = policy
 
-    def forward(self, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
-        return self.policy.log_prob(observations, contexts, actions)
+    def forward(self, steps: Steps) -> Tensor:
+        return cast(Density, self.policy).log_prob(steps)

@@ -30,7 +30,7 @@ class ParameterIsolation(Retention):
             InputError: the groups do not hold each task of the suite exactly once.
         """
         groups = list(range(len(suite.tasks))) if self.groups is None else group_numbers(self.groups, suite)
-        return IsolatedPolicy.of(policy, suite.contexts, groups, suite.action_dim, suite.observation_dim)
+        return IsolatedPolicy.of(policy, suite.contexts, groups, suite.dimensions)
 
     def before_step(self, policy: Policy) -> None:
         """Leaves a copy that no row of the minibatch reached as it is, whatever momentum and weight decay say."""

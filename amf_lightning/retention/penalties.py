@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from amf_lightning.errors import InputError
+from amf_lightning.needs import Part
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.retention.importance import FisherImportance, Importance
 from amf_lightning.retention.retention import Retention, RetentionContext, origin
@@ -64,6 +65,11 @@ class ElasticWeights(L2ToPretrained):
     def __init__(self, weight: float = 0.001, importance: Importance | None = None) -> None:
         super().__init__(weight)
         self.importance = importance or FisherImportance()
+        self.needs = self.importance.needs
+
+    @property
+    def components(self) -> Mapping[str, Part]:
+        return {"importance": self.importance}
 
     def importance_of(self, context: RetentionContext) -> Mapping[str, Tensor]:
         importance = self.importance.compute(context)

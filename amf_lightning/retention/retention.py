@@ -7,7 +7,9 @@ from torch import Tensor
 
 from amf_lightning.demonstrations.batches import Rows
 from amf_lightning.errors import InputError
+from amf_lightning.needs import Part, union
 from amf_lightning.policies.protocol import Policy
+from amf_lightning.tasks.steps import Steps
 from amf_lightning.tasks.task import TaskSuite
 
 
@@ -30,7 +32,7 @@ class RetentionContext:
         return [index for index, count in enumerate(counts) if count > 0] or list(range(len(self.suite.tasks)))
 
 
-class Retention:
+class Retention(Part):
     """Keeps nothing by itself; a subclass overrides what it can give. All of it is a function of π0 and the seed."""
 
     def wrap(self, policy: Policy, suite: TaskSuite) -> Policy:
@@ -48,9 +50,9 @@ class Retention:
         """A scalar added to the loss, differentiable in the policy's parameters."""
         return None
 
-    def loss(self, policy: Policy, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
+    def loss(self, policy: Policy, steps: Steps) -> Tensor:
         """What is minimised on each row, [N]: the policy's own loss, unless what `wrap` gave learns otherwise."""
-        return policy.loss(observations, contexts, actions)
+        return policy.loss(steps)
 
     def replay(self, demonstrated: frozenset[int]) -> Rows | None:
         """Rows to replay in a round after which the tasks of these indices have been demonstrated."""
@@ -63,7 +65,10 @@ class Retention:
         """Called after each step of the optimiser."""
 
     def measure(self, policy: Policy, suite: TaskSuite) -> dict[str, float]:
-        """Numbers about the policy at the moment of an evaluation, for tables and curves: `alpha/<task>`."""
+        """Numbers about the policy at the moment of an evaluation.
+
+        One named `NAME/<task>` becomes a column NAME of `forgetting.csv` and of the report; all become curves.
+        """
         return {}
 
 
@@ -83,9 +88,14 @@ class CombinedRetention(Retention):
 
     def __init__(self, parts: list[Retention]) -> None:
         self.parts = _flat(parts)
+        self.needs = union(*(part.needs for part in self.parts))
         self._losing = _only(self.parts, "loss", "say what is minimised")
         self._replaying = _only(self.parts, "replay", "replay, and there is one further minibatch")
         self._wrapping = _only(self.parts, "wrap", "deploy a policy of their own in the place of π0's")
+
+    @property
+    def components(self) -> Mapping[str, Part]:
+        return {f"parts[{number}]": part for number, part in enumerate(self.parts)}
 
     def wrap(self, policy: Policy, suite: TaskSuite) -> Policy:
         return self._wrapping.wrap(policy, suite)
@@ -105,8 +115,8 @@ class CombinedRetention(Retention):
         penalties = [penalty for part in self.parts if (penalty := part.penalty(policy)) is not None]
         return sum(penalties[1:], penalties[0]) if penalties else None
 
-    def loss(self, policy: Policy, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
-        return self._losing.loss(policy, observations, contexts, actions)
+    def loss(self, policy: Policy, steps: Steps) -> Tensor:
+        return self._losing.loss(policy, steps)
 
     def replay(self, demonstrated: frozenset[int]) -> Rows | None:
         return self._replaying.replay(demonstrated)

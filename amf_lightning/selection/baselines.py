@@ -14,7 +14,7 @@ class Uniform(Selector):
     """Draws every task with equal probability, with replacement: the baseline of AMF (arXiv 2410.05026)."""
 
     def select(self, context: SelectionContext, batch_size: int) -> Selection:
-        """Draws from the tasks that can still be had, keyed by (seed, round, position in the batch)."""
+        """Draws from the tasks that can still be had, keyed by (seed, round, position in the round)."""
         return draw_uniformly(context, batch_size)
 
 
@@ -25,8 +25,8 @@ class RoundRobin(Selector):
     """
 
     def select(self, context: SelectionContext, batch_size: int) -> Selection:
-        """Picks a task with the fewest demonstrations, the one that comes first in the order of that cycle."""
-        counts = context.counts
+        """Picks a task with the fewest demonstrations, had or pending, that comes first in the order of that cycle."""
+        counts = context.expected_counts
         picks: list[int] = []
         for _ in range(batch_size):
             allowed = allowed_tasks(context, picks)
@@ -71,12 +71,12 @@ class FixedSchedule(Selector):
             )
 
     def select(self, context: SelectionContext, batch_size: int) -> Selection:
-        """Takes the entries that follow those collected so far.
+        """Takes the entries that follow those collected, pending or skipped so far.
 
         Raises:
             InputError: the schedule names a task that the suite lacks or that ran out, or it is too short.
         """
-        start = len(context.demonstrations)
+        start = len(context.demonstrations) + len(context.pending) + len(context.skipped)
         self.check(context.suite, start + batch_size)
         picks = [context.suite.task(name).index for name in self.schedule[start : start + batch_size]]
         for position, pick in enumerate(picks):
@@ -88,7 +88,8 @@ class FixedSchedule(Selector):
 
 def draw_uniformly(context: SelectionContext, batch_size: int) -> Selection:
     """Independent draws from the tasks that can still be had, without scores."""
-    generator = context.generator()
+    generator = keyed_generator(context.seed, Purpose.SELECT, context.round)
+    torch.randint(2, (context.chosen,), generator=generator)  # the draws of earlier choices of this round
     picks: list[int] = []
     for _ in range(batch_size):
         allowed = allowed_tasks(context, picks)

@@ -7,18 +7,21 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from amf_lightning.demonstrations.recorded_steps import RecordedSteps
 from amf_lightning.errors import InputError
+from amf_lightning.needs import Part
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.policies.statistics import FeatureStatistics
 from amf_lightning.seeding import Purpose, keyed_generator, keyed_seed
-from amf_lightning.tasks.actor import Actor
+from amf_lightning.tasks.controller import Acting
+from amf_lightning.tasks.steps import Steps
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 
 
 @dataclass(frozen=True)
 class SelectionContext:
-    """Everything that may inform the choice of round `round`. A selector declares in `uses` what it reads of it."""
+    """Everything that may inform the choice of round `round`. A selector declares in `needs` what it reads of it."""
 
     suite: TaskSuite
     policy: Policy
@@ -28,17 +31,18 @@ class SelectionContext:
     statistics: FeatureStatistics | None
     """What π0's file says about its pre-training states."""
     demonstrations: Sequence[Trajectory]
-    """Collected in the rounds before this one, in order."""
+    """Collected so far, in order."""
     round: int
     seed: int
-    rollout: Callable[[Actor, Sequence[Episode]], list[Trajectory]]
+    rollout: Callable[[Acting, Sequence[Episode]], list[Trajectory]]
     """Runs episodes in the simulator; the steps are counted as cost of the selector."""
     pretraining_counts: tuple[int, ...] | None = None
     """Privileged: demonstrations of each task that π0 was trained on, [K]."""
     scores: tuple[float, ...] | None = None
     """Privileged: normalised score of each task at the last evaluation, [K]."""
     remaining: tuple[float, ...] | None = None
-    """Demonstrations of each task that can still be had, infinity if there is no end of them, [K]; None: all so."""
+    """Demonstrations of each task that can still be had, those that are pending included, [K]; infinity if there is no
+    end of them; None: all so."""
     trainable: Mapping[str, Tensor] = field(default_factory=dict)
     """Which entries of each named parameter training may change; a parameter not named is trained whole."""
     score_history: tuple[tuple[float, ...], ...] = ()
@@ -46,10 +50,17 @@ class SelectionContext:
     lookahead: Callable[[Sequence[int]], float] | None = None
     """Privileged: mean score that the round would reach if these tasks were demonstrated, in this order (clairvoyant:
     the demonstrations that would really come, the training and the evaluation that would really follow)."""
+    pending: tuple[int, ...] = ()
+    """Task indices of the demonstrations that are asked for and have not come yet, in order. A selector chooses as if
+    they had come."""
+    skipped: tuple[int, ...] = ()
+    """Task indices of the demonstrations that were asked for and will not come, in order."""
+    chosen: int = 0
+    """How many demonstrations were chosen in this round before this choice: random draws go on where they ended."""
 
-    def generator(self, *key: int) -> torch.Generator:
-        """Random numbers that depend on (seed, round, key) alone."""
-        return keyed_generator(self.seed, Purpose.SELECT, self.round, *key)
+    def generator(self, position: int = 0) -> torch.Generator:
+        """Random numbers that depend on (seed, round, position) alone, the positions counted over the whole round."""
+        return keyed_generator(self.seed, Purpose.SELECT, self.round, self.chosen + position)
 
     def rollout_episodes(self, per_task: int) -> list[Episode]:
         """Episodes of every task, task by task, from initial states keyed by (seed, task): the same every round."""
@@ -59,14 +70,28 @@ class SelectionContext:
             for i in range(per_task)
         ]
 
+    def steps_of(self, trajectories: Sequence[Trajectory]) -> Steps:
+        """Every step in which an action was taken, [N], in the window and on the device of the policy."""
+        return RecordedSteps(trajectories, self.suite, self.policy.window)[:].to(self.policy.device)
+
+    @property
+    def demonstrated_steps(self) -> Steps | None:
+        """All steps of all demonstrations, [N]; None without demonstrations."""
+        return self.steps_of(self.demonstrations) if self.demonstrations else None
+
     @property
     def counts(self) -> list[int]:
         """Demonstrations of each task so far, [K]."""
         names = [trajectory.task for trajectory in self.demonstrations]
         return [names.count(task.name) for task in self.suite.tasks]
 
+    @property
+    def expected_counts(self) -> list[int]:
+        """Demonstrations of each task so far and those that are pending, [K]."""
+        return [count + self.pending.count(task) for task, count in enumerate(self.counts)]
+
     def allowed(self, picks: Sequence[int] = ()) -> Tensor:
-        """Tasks of which a demonstration can still be had once `picks` of the same batch have been given, [K] bool.
+        """Tasks of which a demonstration can still be had once those pending and `picks` have been given, [K] bool.
 
         Raises:
             InputError: there is none.
@@ -74,7 +99,7 @@ class SelectionContext:
         count = len(self.suite.tasks)
         if self.remaining is None:
             return torch.ones(count, dtype=torch.bool)
-        taken = torch.bincount(torch.tensor(picks, dtype=torch.int64), minlength=count)
+        taken = torch.bincount(torch.tensor([*self.pending, *picks], dtype=torch.int64), minlength=count)
         mask = torch.tensor(self.remaining) > taken
         if not mask.any():
             raise InputError(f"Round {self.round}: no task has a demonstration left. Lower active.budget.")
@@ -93,17 +118,13 @@ class Selection:
     """Numbers for TensorBoard, e.g. `effective_sample_size/<task>`."""
 
 
-class Selector(ABC):
+class Selector(Part, ABC):
     """Decides which tasks the expert should demonstrate next."""
-
-    uses: tuple[str, ...] = ()
-    """What it needs beyond the demonstrations: of `simulator rollouts`, `pre-training statistics`,
-    `pre-training counts`, `evaluation returns`, `trial fine-tuning`. The last three are privileged. Tables print it."""
 
     assumes_retention: bool = False
     """Whether it takes for granted that fine-tuning forgets nothing."""
 
-    def check(self, suite: TaskSuite, budget: int) -> None:  # noqa: B027 (most selectors serve any suite)
+    def check(self, suite: TaskSuite, budget: int) -> None:
         """Called when the configuration is read, before anything is run or written.
 
         Raises:

@@ -1,12 +1,13 @@
 """Several policies trained on the same data: where they disagree, the data do not say what the expert does."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from jsonargparse.typing import lazy_instance
 from torch import Tensor
 
 from amf_lightning.errors import InputError
+from amf_lightning.needs import Need, Part, union
 from amf_lightning.policies.protocol import Policy, RefittedPolicy
 from amf_lightning.policies.weights import build_policy
 from amf_lightning.seeding import Purpose, keyed_generator
@@ -14,8 +15,8 @@ from amf_lightning.selection.baselines import draw_uniformly, without_scores
 from amf_lightning.selection.context import Selection, SelectionContext, Selector
 from amf_lightning.selection.informed import ReferenceRollouts
 from amf_lightning.selection.occupancies import Occupancy, PolicyRollout, StateBlocks
-from amf_lightning.selection.state_rows import all_states
-from amf_lightning.uncertainty.embeddings import States
+from amf_lightning.tasks.spec import Dimensions
+from amf_lightning.tasks.steps import Steps, cat
 
 # What the command line shows as the default; the constructor makes an object of its own instead.
 _OCCUPANCY: Occupancy = lazy_instance(PolicyRollout)
@@ -39,6 +40,9 @@ class EnsembleDisagreement(Selector):
         occupancy: which states stand for a task.
     """
 
+    does_without = (Need.PRETRAINING_STATISTICS,)
+    instead = "Choose the selector RoundRobin, or InformationGain with the occupancy Demonstrated."
+
     def __init__(
         self,
         members: int = 5,
@@ -61,8 +65,12 @@ class EnsembleDisagreement(Selector):
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.occupancy = occupancy
-        self.uses = tuple(dict.fromkeys((*occupancy.uses, "pre-training statistics", "simulator rollouts")))
+        self.needs = union(occupancy.needs, (Need.PRETRAINING_STATISTICS, Need.SIMULATOR))
         self._reference = ReferenceRollouts()
+
+    @property
+    def components(self) -> Mapping[str, Part]:
+        return {"occupancy": self.occupancy}
 
     def select(self, context: SelectionContext, batch_size: int) -> Selection:
         """Trains the ensemble, then draws the batch with replacement, keyed by (seed, round, position).
@@ -97,33 +105,32 @@ class EnsembleDisagreement(Selector):
         rows = (*unscored.scores, *(tuple(scores.tolist()) for _ in picks))
         return Selection((*first, *picks), rows, diagnostics)
 
-    def _data(self, context: SelectionContext) -> list[States]:
+    def _data(self, context: SelectionContext) -> list[Steps]:
         """What the members learn from, a piece for each demonstration and each task of π0."""
-        pieces = [all_states([demonstration], context) for demonstration in context.demonstrations]
+        pieces = [context.steps_of([demonstration]) for demonstration in context.demonstrations]
         if context.statistics is None:
             return pieces
         known = self._reference(context)
         return pieces + [known[task.name] for task in context.suite.tasks if context.statistics.covers.get(task.name)]
 
-    def _trained(self, context: SelectionContext, member: int, pieces: Sequence[States]) -> Policy:
+    def _trained(self, context: SelectionContext, member: int, pieces: Sequence[Steps]) -> Policy:
         generator = keyed_generator(context.seed, Purpose.ENSEMBLE, context.round, member)
-        policy = fresh_like(context.policy, context.suite.signature(), generator)
+        policy = fresh_like(context.policy, context.suite.dimensions, generator)
         drawn = torch.randint(len(pieces), (len(pieces),), generator=generator).tolist()
-        parts = [(pieces[i].observations, pieces[i].contexts, pieces[i].actions) for i in drawn]
-        rows = [torch.cat([part for part in column if part is not None]) for column in zip(*parts, strict=True)]
-        order = torch.randint(len(rows[0]), (self.steps, self.batch_size), generator=generator).to(rows[0].device)
+        rows = cat([pieces[i] for i in drawn])
+        order = torch.randint(len(rows), (self.steps, self.batch_size), generator=generator).to(rows.device)
         optimizer = torch.optim.Adam(policy.parameters(), lr=self.learning_rate)
         with torch.enable_grad():
             for index in order:
                 optimizer.zero_grad()
-                policy.loss(*(column[index] for column in rows)).mean().backward()  # type: ignore[no-untyped-call]
+                policy.loss(rows[index]).mean().backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
         return policy.eval()
 
 
-def fresh_like(policy: Policy, signature: dict[str, object], generator: torch.Generator) -> Policy:
+def fresh_like(policy: Policy, dimensions: Dimensions, generator: torch.Generator) -> Policy:
     """An untrained policy of the same class, options, device and buffers (input normalisation)."""
-    fresh = build_policy(lambda *dims: type(policy)(*dims, **policy.options), signature, generator)
+    fresh = build_policy(lambda *made_for: type(policy)(*made_for, **policy.options), dimensions, generator)
     buffers = dict(policy.named_buffers())
     with torch.no_grad():
         for name, buffer in fresh.named_buffers():
@@ -137,9 +144,8 @@ def disagreement(ensemble: Sequence[Policy], blocks: StateBlocks, task_count: in
 
     NaN for a task without states.
     """
-    shape = blocks.states.observations.shape[:2]
-    observations, contexts = blocks.states.observations.flatten(0, 1), blocks.states.contexts.flatten(0, 1)
-    actions = torch.stack([member.act(observations, contexts).to(torch.float64) for member in ensemble])
+    shape, steps = blocks.states.shape, blocks.states.flatten()
+    actions = torch.stack([member.act(steps).to(torch.float64) for member in ensemble])
     spread = actions.std(dim=0, correction=0).mean(1).reshape(shape).mean(1).cpu()
     scores = torch.zeros(task_count, dtype=torch.float64).index_add(0, blocks.tasks, blocks.weights * spread)
     covered = torch.zeros(task_count, dtype=torch.bool)

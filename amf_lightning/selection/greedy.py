@@ -20,6 +20,7 @@ def choose_greedily(
     batch_size: int,
     allowed: Callable[[Sequence[int]], Tensor],
     generator: Callable[[int], torch.Generator],
+    pending: Sequence[int] = (),
 ) -> tuple[list[int], list[Tensor]]:
     """Picks `batch_size` tasks, conditioning on the expected states of each before the next (method, section 2).
 
@@ -30,12 +31,17 @@ def choose_greedily(
         batch_size: B.
         allowed: tasks that can be picked after these, [K] bool, at least one of them.
         generator: randomness for ties at each position of the batch.
+        pending: tasks whose demonstrations have been asked for and have not come: the belief is conditioned on their
+            expected states first (BoTorch's `X_pending`). One without candidates says nothing.
 
     Returns:
         The picks, and for each the scores [K] at that moment.
     """
     picks: list[int] = []
     scores: list[Tensor] = []
+    for task in pending:
+        if (candidates.tasks == task).any():
+            posterior = condition_on_task(posterior, candidates, task)
     for position in range(batch_size):
         if picks:
             posterior = condition_on_task(posterior, candidates, picks[-1])

@@ -5,7 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from amf_lightning.demonstrations.recorded_steps import RecordedSteps
+from amf_lightning.policies.capabilities import Density, require
 from amf_lightning.policies.protocol import Policy
+from amf_lightning.tasks.steps import read_for
 from amf_lightning.tasks.task import TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 
@@ -17,13 +20,11 @@ def log_ratios(policy: Policy, suite: TaskSuite, demonstrations: Sequence[Trajec
     The ratio of the densities of the trajectory under the policy told c and told its own task c_i; the dynamics cancel
     (AMF, arXiv 2410.05026, importance sampling of the occupancy).
     """
-    device = policy.device
+    density = require(policy, Density, "ImportanceWeighted", "Choose the occupancy PolicyRollout or Demonstrated")
     columns = []
     for demonstration in demonstrations:
-        observations = torch.from_numpy(demonstration.observations[:-1]).to(device)
-        actions = torch.from_numpy(demonstration.actions).to(device)
-        contexts = suite.contexts.to(device)[:, None].expand(-1, len(actions), -1)
-        densities = torch.stack([policy.log_prob(observations, context, actions) for context in contexts])
+        steps = RecordedSteps([demonstration], suite, policy.window)[:].to(policy.device)
+        densities = torch.stack([density.log_prob(read_for(steps, task, suite)) for task in range(len(suite.tasks))])
         totals = densities.to(torch.float64).sum(1)
         columns.append(totals - totals[suite.task(demonstration.task).index])
     return torch.stack(columns, dim=1).cpu()

@@ -10,6 +10,7 @@ from jsonargparse.typing import lazy_instance
 from torch import Tensor
 
 from amf_lightning.errors import InputError
+from amf_lightning.needs import Need, Part, union
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.selection.baselines import draw_uniformly, without_scores
 from amf_lightning.selection.context import Selection, SelectionContext, Selector
@@ -27,9 +28,10 @@ from amf_lightning.selection.occupancies import (
     Occupancy,
     PolicyRollout,
 )
-from amf_lightning.selection.state_rows import all_states, demonstrated_states
+from amf_lightning.tasks.steps import Steps
 from amf_lightning.tasks.task import TaskSuite
-from amf_lightning.uncertainty.embeddings import Embedding, Knowledge, LastLayerFeatures, States
+from amf_lightning.uncertainty.embeddings import Embedding, LastLayerFeatures
+from amf_lightning.uncertainty.knowledge import Knowledge
 from amf_lightning.uncertainty.posterior import Posterior
 
 # What the command line shows as defaults. A constructor that is given one of them makes an object of its own instead.
@@ -49,7 +51,7 @@ class InformedSelector(Selector):
     ) -> None:
         embedding = LastLayerFeatures() if embedding is _EMBEDDING else embedding
         occupancy = PolicyRollout() if occupancy is _OCCUPANCY else occupancy
-        if embedding.needs_actions and not occupancy.has_actions:
+        if Need.EXPERT_ACTIONS in embedding.needs and not occupancy.has_actions:
             raise InputError(
                 f"{type(self).__name__}: {type(embedding).__name__} needs the expert's actions at the expected states, "
                 f"which {type(occupancy).__name__} does not know. Use ImportanceWeighted, or LastLayerFeatures."
@@ -60,9 +62,13 @@ class InformedSelector(Selector):
         self.occupancy = occupancy
         self.rho = rho
         self.noise = _positive("noise", noise)
-        self.uses = tuple(dict.fromkeys((*embedding.uses, *occupancy.uses)))
+        self.needs = union(embedding.needs, occupancy.needs)
         self.assumes_retention = embedding.assumes_retention
         self._reference = ReferenceRollouts()
+
+    @property
+    def components(self) -> Mapping[str, Part]:
+        return {"embedding": self.embedding, "occupancy": self.occupancy}
 
     def check(self, suite: TaskSuite, budget: int) -> None:
         """Raises InputError if `noise` names a task that the suite lacks."""
@@ -77,8 +83,11 @@ class InformedSelector(Selector):
         return {}
 
     def select(self, context: SelectionContext, batch_size: int) -> Selection:
-        """Scores every task, picks the best, conditions on its expected states, and so on for the batch."""
-        if context.round == 0 and "simulator rollouts" in self.embedding.uses:
+        """Scores every task, picks the best, conditions on its expected states, and so on for the batch.
+
+        The belief is conditioned on the expected states of what is pending before the first pick.
+        """
+        if context.round == 0 and Need.SIMULATOR in self.embedding.needs:
             self._reference(context)  # in the first round of any run, so that their cost does not depend on restarts
         first = list(self.occupancy.prefill(context, batch_size))
         unscored = without_scores(first, len(context.suite.tasks))
@@ -95,6 +104,7 @@ class InformedSelector(Selector):
             batch_size - len(first),
             lambda picked: context.allowed([*first, *picked]),
             lambda position: context.generator(len(first) + position),
+            context.pending,
         )
         variances = task_variances(posterior, problem.targets, len(context.suite.tasks)).tolist()
         diagnostics = {
@@ -113,7 +123,7 @@ class InformedSelector(Selector):
             policy=context.policy,
             pretrained=context.pretrained,
             statistics=context.statistics,
-            history=demonstrated_states(context),
+            history=context.demonstrated_steps,
             reference=lambda: self._reference(context),
             clip=self.occupancy.extrapolates,
             noise=self._noise_of_history(context),
@@ -261,27 +271,27 @@ def _by_task(suite: TaskSuite, values: Mapping[str, float]) -> Tensor | None:
 
 
 class ReferenceRollouts:
-    """States of π0's own rollouts of each task, from the initial states of `rollout_episodes`; cached for one run.
+    """Steps of π0's own rollouts of each task, from the initial states of `rollout_episodes`; cached for one run.
 
     Whoever needs them at all asks for them in the first round.
     """
 
     def __init__(self) -> None:
         self.steps = 0
-        self._states: dict[str, States] = {}
+        self._steps: dict[str, Steps] = {}
         self._key: tuple[Policy, int] | None = None
 
-    def __call__(self, context: SelectionContext) -> Mapping[str, States]:
-        """States by name of task, [N, ·]; a function of π0, the suite and the seed alone."""
+    def __call__(self, context: SelectionContext) -> Mapping[str, Steps]:
+        """Steps by name of task, [N]; a function of π0, the suite and the seed alone."""
         if self._key is None or self._key[0] is not context.pretrained or self._key[1] != context.seed:
             rollouts = context.rollout(context.pretrained, context.rollout_episodes(2))
             self.steps = sum(rollout.length for rollout in rollouts)
-            self._states = {
-                task.name: all_states([rollout for rollout in rollouts if rollout.task == task.name], context)
+            self._steps = {
+                task.name: context.steps_of([rollout for rollout in rollouts if rollout.task == task.name])
                 for task in context.suite.tasks
             }
             self._key = (context.pretrained, context.seed)
-        return self._states
+        return self._steps
 
     def steps_in(self, number: int) -> int:
         """Environment steps that they cost in a round; a run that was resumed made them again and counts them once."""

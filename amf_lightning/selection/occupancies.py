@@ -3,13 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from amf_lightning.demonstrations.recorded_steps import RecordedSteps
 from amf_lightning.errors import InputError
-from amf_lightning.policies.protocol import Policy
+from amf_lightning.needs import Need, Part
 from amf_lightning.selection.baselines import RoundRobin, allowed_tasks
 from amf_lightning.selection.context import SelectionContext
 from amf_lightning.selection.importance_weights import (
@@ -19,9 +21,9 @@ from amf_lightning.selection.importance_weights import (
     smallest_temperature,
 )
 from amf_lightning.selection.information_gain import Blocks
+from amf_lightning.tasks.steps import Steps
 from amf_lightning.tasks.task import Task
 from amf_lightning.tasks.trajectory import Trajectory
-from amf_lightning.uncertainty.embeddings import States
 
 _NEGLIGIBLE = 1e-3
 """Importance weights below this are dropped and the rest renormalised: they cost as much as the others."""
@@ -31,8 +33,8 @@ _NEGLIGIBLE = 1e-3
 class StateBlocks:
     """Trajectories of M tasks thinned to S states each, with their weights; `Blocks` before they are embedded."""
 
-    states: States
-    """[M, S, ·]."""
+    states: Steps
+    """[M, S]."""
     tasks: Tensor
     weights: Tensor
     horizons: Tensor
@@ -55,7 +57,7 @@ class Expected:
     diagnostics: dict[str, float] = field(default_factory=dict)
 
 
-class Occupancy(ABC):
+class Occupancy(Part, ABC):
     """Estimates where the expert goes in each task."""
 
     has_actions: ClassVar[bool] = False
@@ -64,8 +66,6 @@ class Occupancy(ABC):
     """Whether its states may lie far from all data."""
     separates_roles: ClassVar[bool] = False
     """Whether candidate and target states differ."""
-    uses: tuple[str, ...] = ()
-    """What it needs beyond the demonstrations, in the words of `Selector.uses`."""
 
     def prefill(self, context: SelectionContext, batch_size: int) -> tuple[int, ...]:
         """Tasks that are asked first, before any is scored, at most `batch_size`: none."""
@@ -94,7 +94,8 @@ class PolicyRollout(Occupancy):
 
     extrapolates = True
     separates_roles = True
-    uses = ("simulator rollouts",)
+    needs = (Need.SIMULATOR,)
+    instead = "Choose the occupancy Demonstrated or ImportanceWeighted."
 
     def __init__(self, episodes: int = 2, states: int = 16, judge_by_expert: bool = False) -> None:
         if episodes < 2:
@@ -118,8 +119,8 @@ class PolicyRollout(Occupancy):
             candidates += shown
             targets += judged
         return Expected(
-            candidates=_blocks(candidates, self.states, context.policy, with_actions=False),
-            targets=_blocks(targets, self.states, context.policy, with_actions=False),
+            candidates=_blocks(candidates, self.states, context, with_actions=False),
+            targets=_blocks(targets, self.states, context, with_actions=False),
             environment_steps=sum(rollout.length for rollout in rollouts),
         )
 
@@ -149,6 +150,8 @@ class ImportanceWeighted(Occupancy):
     """
 
     has_actions = True
+    needs = (Need.DENSITY,)
+    instead = "Choose the occupancy PolicyRollout or Demonstrated."
 
     def __init__(
         self, temperature: float | None = None, min_effective_sample_size: float | None = None, states: int = 16
@@ -184,7 +187,7 @@ class ImportanceWeighted(Occupancy):
         kept = torch.where(weights < negligible, torch.zeros_like(weights), weights)
         kept = kept / kept.sum(1, keepdim=True)
         pieces = [_Piece(demonstrations[i], tasks[c], float(kept[c, i])) for c, i in torch.nonzero(kept).tolist()]
-        blocks = _blocks(pieces, self.states, context.policy, with_actions=True)
+        blocks = _blocks(pieces, self.states, context, with_actions=True)
         diagnostics = {f"effective_sample_size/{task.name}": size for task, size in zip(tasks, sizes, strict=True)}
         collapsed = sum(size < 1.01 for size in sizes) if len(demonstrations) > 1 else 0
         return Expected(blocks, blocks, diagnostics={**diagnostics, "collapsed_importance_weights": float(collapsed)})
@@ -211,10 +214,13 @@ class Demonstrated(Occupancy):
         self.states = _positive("Demonstrated", states)
 
     def prefill(self, context: SelectionContext, batch_size: int) -> tuple[int, ...]:
-        """Tasks that were not demonstrated yet, or a whole batch while none that can be had was."""
-        counts, allowed = context.counts, allowed_tasks(context)
-        missing = sum(counts[task] == 0 for task in allowed)
-        wanted = batch_size if missing == len(allowed) else min(batch_size, missing)
+        """Tasks that were not demonstrated yet, or a whole batch while none that can be had was.
+
+        A task whose demonstration is pending is not asked for again.
+        """
+        counts, expected, allowed = context.counts, context.expected_counts, allowed_tasks(context)
+        missing = sum(expected[task] == 0 for task in allowed)
+        wanted = min(batch_size, missing) if any(counts[task] for task in allowed) else batch_size
         return RoundRobin().select(context, wanted).picks
 
     def expected(self, context: SelectionContext) -> Expected | None:
@@ -229,8 +235,8 @@ class Demonstrated(Occupancy):
         if not candidates:
             return None
         return Expected(
-            _blocks(candidates, self.states, context.policy, with_actions=True),
-            _blocks(targets, self.states, context.policy, with_actions=True),
+            _blocks(candidates, self.states, context, with_actions=True),
+            _blocks(targets, self.states, context, with_actions=True),
         )
 
 
@@ -271,19 +277,18 @@ def _pieces(trajectories: Sequence[Trajectory], task: Task, phase: float = 0.5) 
     return [_Piece(trajectory, task, 1 / len(trajectories), phase) for trajectory in trajectories]
 
 
-def _blocks(pieces: Sequence[_Piece], states: int, policy: Policy, with_actions: bool) -> StateBlocks:
-    device = policy.device
-    steps = [thinned_steps(piece.trajectory.length, states, piece.phase) for piece in pieces]
-    kept = list(zip(pieces, steps, strict=True))
-    contexts = torch.tensor([piece.task.context for piece in pieces], dtype=torch.float32)
-    actions = [torch.from_numpy(piece.trajectory.actions)[at] for piece, at in kept] if with_actions else None
+def _blocks(pieces: Sequence[_Piece], states: int, context: SelectionContext, with_actions: bool) -> StateBlocks:
+    distinct = {id(piece.trajectory): piece.trajectory for piece in pieces}
+    starts = dict(zip(distinct, accumulate((each.length for each in distinct.values()), initial=0), strict=False))
+    kept = torch.cat([starts[id(p.trajectory)] + thinned_steps(p.trajectory.length, states, p.phase) for p in pieces])
+    cut = RecordedSteps(list(distinct.values()), context.suite, context.policy.window)[kept]
+    cut = (cut if with_actions else cut.without_actions()).reshape(len(pieces), states)
+    tasks = torch.tensor([piece.task.index for piece in pieces])
+    contexts = context.suite.contexts[tasks][:, None].expand(-1, states, -1)
+    steps = Steps(cut.observations, tasks[:, None].expand(-1, states), contexts, cut.actions, cut.mask)
     return StateBlocks(
-        States(
-            torch.stack([torch.from_numpy(piece.trajectory.observations)[at] for piece, at in kept]).to(device),
-            contexts[:, None].expand(-1, states, -1).to(device),
-            torch.stack(actions).to(device) if actions is not None else None,
-        ),
-        torch.tensor([piece.task.index for piece in pieces]),
+        steps.to(context.policy.device),
+        tasks,
         torch.tensor([piece.weight for piece in pieces], dtype=torch.float64),
         torch.tensor([piece.task.horizon for piece in pieces], dtype=torch.float64),
     )

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from amf_lightning.errors import InputError
+from amf_lightning.needs import Need
 from amf_lightning.selection.baselines import allowed_tasks
 from amf_lightning.selection.context import Selection, SelectionContext, Selector, argmax_keyed
 from amf_lightning.tasks.task import TaskSuite
@@ -18,10 +19,11 @@ class Rebalancing(Selector):
     a draw keyed by (seed, round, position in the batch). The score of a task is minus its number of demonstrations.
     """
 
-    uses = ("pre-training counts",)
+    needs = (Need.PRETRAINING_COUNTS,)
+    instead = "Use a policy exported by `amf fit`, or another selector."
 
     def select(self, context: SelectionContext, batch_size: int) -> Selection:
-        """Picks one by one, counting the picks of the same batch.
+        """Picks one by one, counting the picks of the same batch and what is pending.
 
         Raises:
             InputError: the file of π0 does not say what it was trained on.
@@ -31,7 +33,7 @@ class Rebalancing(Selector):
                 "Rebalancing needs the number of pre-training demonstrations of each task, which the file of the "
                 "pre-trained policy does not hold. Use a policy exported by `amf fit`, or another selector."
             )
-        totals = torch.tensor(context.pretraining_counts, dtype=torch.float64) + torch.tensor(context.counts)
+        totals = torch.tensor(context.pretraining_counts, dtype=torch.float64) + torch.tensor(context.expected_counts)
         picks: list[int] = []
         scores: list[tuple[float, ...]] = []
         for position in range(batch_size):
@@ -47,14 +49,16 @@ class LearningProgress(Selector):
 
     The idea of data-efficient multi-task DAgger (arXiv 2509.25466), without its filter. The score of a task is
     (1 − w)(1 − s) + w·max(0, s − s'), for its normalised score s at the last evaluation and s' some evaluations before,
-    divided by 1 + the picks of it in the same batch. Ties are broken by a draw keyed by (seed, round, position).
+    divided by 1 + the demonstrations of it that are pending or picked in the same batch. Ties are broken by a draw
+    keyed by (seed, round, position).
 
     Args:
         progress: w in [0, 1]: 0 asks for the lowest score, 1 for the largest rise.
         window: evaluations between s' and s; fewer at the start of a run.
     """
 
-    uses = ("evaluation returns",)
+    needs = (Need.EVALUATIONS,)
+    instead = "Choose another evaluation, or another selector."
 
     def __init__(self, progress: float = 0.5, window: int = 3) -> None:
         if not 0 <= progress <= 1:
@@ -73,7 +77,7 @@ class LearningProgress(Selector):
         if not context.score_history:
             raise InputError("LearningProgress needs evaluations, and there is none. Choose another selector.")
         wanted = learning_progress(context.score_history, self.progress, self.window)
-        picked = torch.zeros_like(wanted)
+        picked = torch.bincount(torch.tensor(context.pending, dtype=torch.int64), minlength=len(wanted)).to(wanted)
         picks: list[int] = []
         scores: list[tuple[float, ...]] = []
         for position in range(batch_size):
@@ -107,7 +111,8 @@ class Oracle(Selector):
         largest_suite: tasks of the largest suite that it is allowed for.
     """
 
-    uses = ("evaluation returns", "trial fine-tuning")
+    needs = (Need.EVALUATIONS, Need.TRIAL_TRAINING)
+    instead = "Choose another selector."
 
     def __init__(self, largest_suite: int = 12) -> None:
         self.largest_suite = largest_suite
@@ -121,7 +126,7 @@ class Oracle(Selector):
             )
 
     def select(self, context: SelectionContext, batch_size: int) -> Selection:
-        """Picks one by one, each with the picks before it.
+        """Picks one by one, each with what is pending and the picks before it.
 
         Raises:
             InputError: there is no run to look ahead in.
@@ -133,7 +138,7 @@ class Oracle(Selector):
         for position in range(batch_size):
             scores = torch.full((len(context.suite.tasks),), torch.nan, dtype=torch.float64)
             for task in allowed_tasks(context, picks):
-                scores[task] = context.lookahead([*picks, task])
+                scores[task] = context.lookahead([*context.pending, *picks, task])
             picks.append(argmax_keyed(scores, context.allowed(picks), context.generator(position)))
             rows.append(tuple(scores.tolist()))
         return Selection(tuple(picks), tuple(rows))

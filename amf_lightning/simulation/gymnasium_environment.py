@@ -1,4 +1,4 @@
-"""Gymnasium environments as this package runs them: made by id or class, vectors in and out, a flag of success."""
+"""Gymnasium environments as this package runs them: made by id or class, vectors in, named entries out."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from amf_lightning.errors import InputError
 from amf_lightning.import_path import imported, told
-from amf_lightning.simulation.spaces import Actions, FlatObservations
+from amf_lightning.simulation.spaces import Actions, ObservationEntries
 
-Env = gymnasium.Env[NDArray[Any], NDArray[Any]]
+Env = gymnasium.Env[Any, NDArray[Any]]
 SUCCESS_KEYS = ("success", "is_success", "episode_task_completions")
 """Entries of `info` that are looked for if none is named."""
 
@@ -85,23 +85,23 @@ class Success:
         return bool(value)
 
 
-class Adapted(gymnasium.Wrapper[NDArray[Any], NDArray[Any], Any, Any]):
-    """Vectors in, vectors out, and `info["success"]`."""
+class Adapted(gymnasium.Wrapper[dict[str, NDArray[Any]], NDArray[Any], Any, Any]):
+    """Vectors in, entries of the observation out, and `info["success"]`."""
 
-    def __init__(self, env: Env, observations: FlatObservations, actions: Actions, success: Success) -> None:
+    def __init__(self, env: Env, observations: ObservationEntries, actions: Actions, success: Success) -> None:
         super().__init__(env)
         self._observations, self._actions, self._success = observations, actions, success
         self._return = 0.0
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[NDArray[Any], dict[str, Any]]:
+    ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Starts an episode."""
         observation, info = self.env.reset(seed=seed, options=options)
         self._return = 0.0
         return self._observations(observation), info
 
-    def step(self, action: NDArray[Any]) -> tuple[NDArray[Any], SupportsFloat, bool, bool, dict[str, Any]]:
+    def step(self, action: NDArray[Any]) -> tuple[dict[str, NDArray[Any]], SupportsFloat, bool, bool, dict[str, Any]]:
         """A step of the environment."""
         observation, reward, terminated, truncated, info = self.env.step(self._actions(action))
         self._return += float(reward)

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amf_lightning.simulation.rollout import rollout
-from amf_lightning.tasks.actor import Actor
+from amf_lightning.simulation.simulation import simulator_of
+from amf_lightning.tasks.controller import Acting
 from amf_lightning.tasks.task import Episode, TaskSuite
 
 
@@ -18,16 +19,16 @@ class RenderingUnavailable(Exception):  # noqa: N818 - a state of the machine, n
 
 
 def render_frames(
-    actor: Actor, suite: TaskSuite, episode: Episode, *, every: int, size: int
+    acting: Acting, suite: TaskSuite, episode: Episode, *, every: int, size: int
 ) -> list[NDArray[np.uint8]]:
     """Frames of one episode, the first state included.
 
     The episode is first run like any other and its actions are then repeated in an environment that draws, so that
-    the pictures show what an evaluation of (actor, task, seed) counts.
+    the pictures show what an evaluation of (weights, task, seed) counts.
 
     Args:
-        actor: who acts.
-        suite: makes the environment.
+        acting: a controller, a policy, or an actor.
+        suite: its simulator makes the environment.
         episode: task and seed.
         every: steps between two frames.
         size: width and height in pixels, where the environment lets it be chosen.
@@ -37,11 +38,12 @@ def render_frames(
 
     Raises:
         RenderingUnavailable: with the reason.
+        InputError: the suite has no simulator, or the episode cannot be run.
     """
-    (trajectory,) = rollout(actor, suite, [episode])
+    (trajectory,) = rollout(acting, suite, [episode])
     _choose_backend()
     with _drawing():
-        env = suite.make(episode.task, render_mode="rgb_array")
+        env = simulator_of(suite).make(episode.task, render_mode="rgb_array")
     try:
         if (renderer := getattr(env.unwrapped, "mujoco_renderer", None)) is not None:
             renderer.width = renderer.height = size

@@ -1,8 +1,8 @@
 """The one loop that runs episodes: many side by side, each a function of (weights, task, seed) alone.
 
 The same row of a matrix product has different bits in batches of different size, and contact dynamics turn a
-difference of 1e-7 into order 10 within 50 steps. So the actor is called on one thread, and always at the same padded
-width; what stands in the other rows does not change a row.
+difference of 1e-7 into order 10 within 50 steps. So the controller is called on one thread, and always at the same
+padded width; what stands in the other rows does not change a row.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from amf_lightning.errors import InputError
 from amf_lightning.seeding import Purpose, keyed_generator
-from amf_lightning.simulation.simulation import simulate
-from amf_lightning.tasks.actor import Actor
+from amf_lightning.simulation.simulation import Observations, simulate
+from amf_lightning.tasks.controller import Acting, Controller, controller_of
+from amf_lightning.tasks.spec import STATE
+from amf_lightning.tasks.steps import Steps
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 
@@ -26,7 +28,7 @@ Array = NDArray[np.float32]
 
 @torch.no_grad()
 def rollout(
-    actor: Actor,
+    acting: Acting,
     suite: TaskSuite,
     episodes: Sequence[Episode],
     *,
@@ -40,8 +42,8 @@ def rollout(
     order, on what ran before or on the number of threads.
 
     Args:
-        actor: called once a step with `width` rows, float32, on the device of its parameters (CPU if it has none).
-        suite: where the tasks come from.
+        acting: a controller, a policy, or an actor; asked once a step for `width` rows, on its own device.
+        suite: where the tasks come from; its simulator runs them.
         episodes: what to run.
         noise: standard deviation of Gaussian noise, keyed by the episode's seed, that is added to the executed
             action (then clipped to [-1, 1]). The recorded action is the one without noise.
@@ -49,20 +51,22 @@ def rollout(
         on_step: called with the number of environment steps just taken.
 
     Raises:
-        InputError: an action or observation is not finite or has the wrong shape; the message names task and step.
+        InputError: an action or observation is not finite or has the wrong shape (the message names task and step), the
+            suite has no simulator, or nothing acts.
     """
     if width < 1 or noise < 0:
         raise InputError(f"rollout needs width >= 1 and noise >= 0, got width {width} and noise {noise}.")
+    controller = controller_of(acting)
     trajectories: list[Trajectory] = []
     with _one_thread():
         for start in range(0, len(episodes), width):
             chunk = episodes[start : start + width]
-            trajectories += _run_side_by_side(_Padded(actor, suite, chunk, width), suite, chunk, noise, on_step)
+            trajectories += _run_side_by_side(_Padded(controller, suite, chunk, width), suite, chunk, noise, on_step)
     return trajectories
 
 
 def _run_side_by_side(
-    actor: "_Padded",
+    padded: "_Padded",
     suite: TaskSuite,
     episodes: Sequence[Episode],
     noise: float,
@@ -70,33 +74,38 @@ def _run_side_by_side(
 ) -> list[Trajectory]:
     simulation = simulate(suite, episodes)
     longest = max(episode.task.horizon for episode in episodes)
-    observations = np.empty((longest + 1, len(episodes), suite.observation_dim), dtype=np.float32)
+    observations = {
+        name: np.empty((longest + 1, len(episodes), *spec.shape), dtype=spec.dtype)
+        for name, spec in suite.observation.items()
+    }
     actions = np.empty((longest, len(episodes), suite.action_dim), dtype=np.float32)
     lengths = np.zeros(len(episodes), dtype=int)
     noises = _noises(episodes, longest, suite.action_dim, noise) if noise > 0 else None
     running, step = np.arange(len(episodes)), 0
     current = simulation.reset()
-    observations[0] = _finite("observation", current, running, episodes, 0)
+    for name, entry in current.items():
+        observations[name][0] = _finite(_named(name), entry, running, episodes, 0)
     while len(running):
-        chosen = _finite("action", actor.act(running, current), running, episodes, step)
+        chosen = _finite("action", padded.act(running, current), running, episodes, step)
         executed = _one_hot(chosen) if suite.discrete else np.clip(chosen, -1.0, 1.0)
         actions[step, running] = executed
         if noises is not None:
             executed = np.clip(executed + noises[step, running], -1.0, 1.0)
         current, ended = simulation.step(running, executed)
         step += 1
-        observations[step, running] = _finite("observation", current, running, episodes, step)
+        for name, entry in current.items():
+            observations[name][step, running] = _finite(_named(name), entry, running, episodes, step)
         if on_step is not None:
             on_step(len(running))
         if ended.any():
             lengths[running[ended]] = step
-            running, current = running[~ended], current[~ended]
+            running, current = running[~ended], {name: entry[~ended] for name, entry in current.items()}
     trajectories = []
     for number, (episode, length) in enumerate(zip(episodes, lengths.tolist(), strict=True)):
         outcome = simulation.outcome(number)
         trajectories.append(
             Trajectory(
-                observations=observations[: length + 1, number].copy(),
+                observations={name: entry[: length + 1, number].copy() for name, entry in observations.items()},
                 actions=actions[:length, number].copy(),
                 rewards=outcome.rewards,
                 task=episode.task.name,
@@ -109,40 +118,44 @@ def _run_side_by_side(
 
 
 class _Padded:
-    """An actor that is always asked for `width` actions; row i belongs to episode i."""
+    """A controller that is always asked for `width` actions; row i belongs to episode i.
 
-    def __init__(self, actor: Actor, suite: TaskSuite, episodes: Sequence[Episode], width: int) -> None:
-        self._actor, self._suite = actor, suite
-        self._device = _device(actor)
-        self._observations = torch.zeros(width, suite.observation_dim)
-        self._rows: Array = self._observations.numpy()
+    Rows of no episode are zeros, read for the first task; the row of an episode that has ended keeps the observation in
+    which it took its last action.
+    """
+
+    def __init__(self, controller: Controller, suite: TaskSuite, episodes: Sequence[Episode], width: int) -> None:
+        self._controller, self._suite = controller, suite
+        self._rows = {name: np.zeros((width, *spec.shape), spec.dtype) for name, spec in suite.observation.items()}
+        self._entries = {name: torch.from_numpy(rows) for name, rows in self._rows.items()}
         contexts = torch.zeros(width, suite.context_dim)
         contexts[: len(episodes)] = torch.tensor([episode.task.context for episode in episodes])
-        self._contexts = contexts.to(self._device)
+        tasks = torch.zeros(width, dtype=torch.int64)
+        tasks[: len(episodes)] = torch.tensor([episode.task.index for episode in episodes])
+        self._device = controller.device
+        self._contexts, self._tasks = contexts.to(self._device), tasks.to(self._device)
+        self._shape = (width, suite.action_dim)
+        controller.begin(episodes, width)
 
-    def act(self, running: NDArray[np.intp], observations: Array) -> Array:
-        """Actions [r, A] of the episodes `running` [r] for their observations [r, O]."""
-        self._rows[running] = observations
-        actions = _tensor(self._actor.act(self._observations.to(self._device), self._contexts))
-        expected = (len(self._rows), self._suite.action_dim)
-        if actions.shape != expected:
+    def act(self, running: NDArray[np.intp], observations: Observations) -> Array:
+        """Actions [r, A] of the episodes `running` [r] for their observations, [r, *shape] each."""
+        for name, entry in observations.items():
+            self._rows[name][running] = entry
+        # Copied, as a controller may remember what it sees, and so that every call has tensors aligned alike.
+        seen = {name: entry.to(self._device, copy=True) for name, entry in self._entries.items()}
+        actions = self._controller.act(Steps(seen, self._tasks, self._contexts))
+        if not isinstance(actions, Tensor):
             raise InputError(
-                f"The actor gave actions of shape {tuple(actions.shape)} for {expected[0]} rows of suite "
-                f"'{self._suite.name}', which has {expected[1]} action dimensions."
+                f"{type(self._controller).__name__}: act(steps) gave a {type(actions).__name__}; it must return a "
+                "tensor [width, A], one row of actions for each row of the steps."
+            )
+        if actions.shape != self._shape:
+            raise InputError(
+                f"The actor gave actions of shape {tuple(actions.shape)} for {self._shape[0]} rows of suite "
+                f"'{self._suite.name}', which has {self._shape[1]} action dimensions."
             )
         rows: Array = actions.detach().float().cpu().numpy()
         return rows[running]
-
-
-def _tensor(actions: Any) -> Tensor:
-    """What an actor gave; arrays of numpy and lists are taken for what they mean."""
-    try:
-        return torch.as_tensor(actions)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"The actor gave a {type(actions).__name__}; act(observations, contexts) must return a tensor [N, A], one "
-            f"row of actions for each row of observations ({error})."
-        ) from error
 
 
 def _one_hot(chosen: Array) -> Array:
@@ -161,17 +174,19 @@ def _noises(episodes: Sequence[Episode], longest: int, action_dim: int, scale: f
     return noises
 
 
-def _finite(what: str, values: Array, running: NDArray[np.intp], episodes: Sequence[Episode], step: int) -> Array:
+def _named(entry: str) -> str:
+    """How messages name an entry of the observation."""
+    return "observation" if entry == STATE else f"observation '{entry}'"
+
+
+def _finite(
+    what: str, values: NDArray[Any], running: NDArray[np.intp], episodes: Sequence[Episode], step: int
+) -> NDArray[Any]:
     """`values` [r, ...] if they are finite; else InputError about the first episode of which they are not."""
-    if not (finite := np.isfinite(values)).all():
-        number = running[int(np.argmin(finite.all(axis=1)))]
+    if values.dtype.kind == "f" and not (finite := np.isfinite(values)).all():
+        number = running[int(np.argmin(finite.reshape(len(finite), -1).all(axis=1)))]
         raise InputError(f"{episodes[number].where(step)}: the {what} is not finite (NaN or infinite).")
     return values
-
-
-def _device(actor: Actor) -> torch.device:
-    first: Tensor | None = next(actor.parameters(), None) if isinstance(actor, nn.Module) else None
-    return torch.device("cpu") if first is None else first.device
 
 
 @contextmanager

@@ -1,8 +1,8 @@
-"""Between the spaces of gymnasium and the vectors of this package: observations flat, actions in [-1, 1]."""
+"""Between the spaces of gymnasium and the arrays of this package: observations by entry, actions in [-1, 1]."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from gymnasium import spaces
@@ -10,22 +10,29 @@ from gymnasium.spaces.utils import flatdim, flatten
 from numpy.typing import NDArray
 
 from amf_lightning.errors import InputError
+from amf_lightning.tasks.spec import STATE, Spec
 
 _FLAT = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+_IMAGE = "image"
+
+Path = tuple[str, ...]
+"""Keys of nested dictionaries, and places in tuples, that lead to a part of an observation; () is all of it."""
 
 
-class FlatObservations:
-    """One vector for an observation: the entries of a `Dict` in alphabetical order (nested ones too), each flat.
+class ObservationEntries:
+    """The entries of an observation: pictures each for themselves, and `state`, one vector of all else.
 
-    A `Box` is read row by row, `Discrete`, `MultiDiscrete` and `MultiBinary` become zeros and ones, a `Tuple` keeps
-    its order; numbers of any type become float32.
+    A picture is `image/<key>`, or `image` if there is nothing else; nested keys are joined by slashes. Its shape and
+    type stay. Into the vector go the parts of a `Dict` in alphabetical order (nested ones too), each flat: a `Box` is
+    read row by row, `Discrete`, `MultiDiscrete` and `MultiBinary` become zeros and ones, a `Tuple` keeps its order;
+    numbers of any type become float32.
 
     Args:
         space: of the observations.
         keys: which entries of a `Dict` are read, in this order; all if None.
 
     Raises:
-        InputError: the space holds images or something that has no fixed length, or a key that it does not have.
+        InputError: the space holds something that has no fixed length, or lacks a key.
     """
 
     def __init__(self, space: spaces.Space[Any], keys: Sequence[str] | None = None) -> None:
@@ -39,46 +46,60 @@ class FlatObservations:
             if twice := sorted({key for key in keys if keys.count(key) > 1}):
                 raise InputError(f"observation_keys names {', '.join(twice)} more than once.")
         self._space, self._keys = space, keys
-        leaves = [(name, leaf) for name, leaf, _ in _leaves(space, keys=keys)]
-        self.size = sum(flatdim(leaf) for _, leaf in leaves)
-        self.parts = {f"observation {name}".rstrip(): _kind(leaf) for name, leaf in leaves}
+        leaves = [(path, leaf) for path, leaf, _ in _leaves(space, keys=keys)]
+        images = {path: leaf for path, leaf in leaves if _is_image(leaf)}
+        self._images = {path: "/".join((_IMAGE, *path)) for path in images}
+        size = sum(flatdim(leaf) for path, leaf in leaves if path not in images)
+        self.specs = {STATE: Spec((size,))} if size else {}
+        """Shape and type of every entry, by name."""
+        self.specs |= {self._images[path]: Spec(leaf.shape, leaf.dtype.name) for path, leaf in images.items()}
+        self.parts = {f"observation {_dotted(path)}".rstrip(): _kind(leaf) for path, leaf in leaves}
         """What is read, in this order: name, and kind and size in words."""
 
-    def __call__(self, observation: Any) -> NDArray[np.float32]:
-        """[O] float32."""
-        parts = [
-            np.asarray(flatten(leaf, _within(name, leaf, value)), dtype=np.float64)
-            for name, leaf, value in _leaves(self._space, observation, keys=self._keys)
-        ]
+    def __call__(self, observation: Any) -> dict[str, NDArray[Any]]:
+        """The entries of an observation of the space; pictures are not copied."""
+        entries: dict[str, NDArray[Any]] = {}
+        parts = []
+        for path, leaf, value in _leaves(self._space, observation, keys=self._keys):
+            if path in self._images:
+                entries[self._images[path]] = np.asarray(value)
+            else:
+                parts.append(np.asarray(flatten(leaf, _within(path, leaf, value)), dtype=np.float64))
+        if not parts:
+            return entries
         # Numbers beyond float32 become infinite here and are refused, with task and step, where episodes are run.
         with np.errstate(over="ignore"):
-            return np.concatenate(parts).astype(np.float32)
+            return {STATE: np.concatenate(parts).astype(np.float32), **entries}
 
 
 def _leaves(
-    space: spaces.Space[Any], value: Any = None, name: str = "", keys: Sequence[str] | None = None
-) -> Iterator[tuple[str, spaces.Space[Any], Any]]:
-    """Names and spaces that are flat, with their part of `value` if there is one, in the documented order."""
+    space: spaces.Space[Any], value: Any = None, path: Path = (), keys: Sequence[str] | None = None
+) -> Iterator[tuple[Path, spaces.Space[Any], Any]]:
+    """Paths and spaces of the parts that are no containers, with their part of `value` if there is one, in the
+    documented order."""
     if isinstance(space, spaces.Dict):
         for key in sorted(space.spaces) if keys is None else keys:
-            yield from _leaves(space[key], None if value is None else value[key], f"{name}.{key}".lstrip("."))
+            yield from _leaves(space[key], None if value is None else value[key], (*path, key))
     elif isinstance(space, spaces.Tuple):
         for index, part in enumerate(space.spaces):
-            yield from _leaves(part, None if value is None else value[index], f"{name}[{index}]")
+            yield from _leaves(part, None if value is None else value[index], (*path, str(index)))
     else:
-        where = f"The observation{f' {name}' if name else ''} is"
-        if isinstance(space, spaces.Box) and _is_image(space):
-            raise InputError(
-                f"{where} an image, {space.shape} of {space.dtype}; policies here read vectors. Wrap the "
-                "environment so that it gives features of the image, or choose other entries by observation_keys."
-            )
         if not isinstance(space, _FLAT):
-            raise InputError(f"{where} a {type(space).__name__}, which has no fixed length. Wrap the environment.")
-        yield name, space, value
+            raise InputError(
+                f"The observation{f' {_dotted(path)}' if path else ''} is a {type(space).__name__}, which has no fixed "
+                "length. Wrap the environment."
+            )
+        yield path, space, value
 
 
-def _is_image(space: spaces.Box) -> bool:
+def _dotted(path: Path) -> str:
+    return ".".join(path)
+
+
+def _is_image(space: spaces.Space[Any]) -> TypeGuard[spaces.Box]:
     """Bytes with height and width, or numbers of any type with one, three or four channels, first or last."""
+    if not isinstance(space, spaces.Box):
+        return False
     if space.dtype == np.uint8:
         return len(space.shape) > 1
     if len(space.shape) != 3:
@@ -92,16 +113,17 @@ def _is_image(space: spaces.Box) -> bool:
 
 def _kind(leaf: spaces.Space[Any]) -> str:
     size = leaf.shape if isinstance(leaf, spaces.Box) else flatdim(leaf)
-    return f"{type(leaf).__name__} of size {size}"
+    kind = f" of type {leaf.dtype}" if _is_image(leaf) else ""
+    return f"{type(leaf).__name__} of size {size}{kind}"
 
 
-def _within(name: str, leaf: spaces.Space[Any], value: Any) -> Any:
+def _within(path: Path, leaf: spaces.Space[Any], value: Any) -> Any:
     """`value`; ValueError if it is no choice that there is. Gymnasium would take -1 for the last one."""
     if isinstance(leaf, spaces.Discrete | spaces.MultiDiscrete):
         choices = leaf.n if isinstance(leaf, spaces.Discrete) else leaf.nvec
         chosen = np.asarray(value) - leaf.start
         if (chosen < 0).any() or (chosen >= choices).any():
-            raise ValueError(f"the observation{f' {name}' if name else ''} is {value}, which is not in {leaf}")
+            raise ValueError(f"the observation{f' {_dotted(path)}' if path else ''} is {value}, which is not in {leaf}")
     return value
 
 

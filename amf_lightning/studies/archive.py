@@ -1,10 +1,11 @@
-"""What a comparison keeps of its runs in two files that are committed, so that another machine goes on with them.
+"""What a study keeps of its runs in files that are committed, so that another machine goes on with them.
 
-`curves.csv` has the rows, `runs.jsonl` a line a run with the rest: facts, and the settings that make it that run.
+`curves/` has the rows, a table a seed; `runs.jsonl` has a line a run with the rest: facts, and the settings that make
+it that run.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,15 @@ from amf_lightning.configuration import first_difference
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
 from amf_lightning.studies.plan import Run
-from amf_lightning.studies.rows import RunFacts, RunRows, read_rows, read_run, write_rows
+from amf_lightning.studies.rows import SINGLE_TABLE, RunFacts, RunRows, read_rows, read_run, tables, write_rows
 
+_SHARED = "shared_settings"
 _Key = tuple[str, int]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A run as the two files keep it."""
+    """A run as the archive keeps it."""
 
     curve: RunRows
     facts: RunFacts | None = None
@@ -30,28 +32,29 @@ class Entry:
     """`Run.identity`; None as above."""
 
 
-class Record:
-    """The two files of one comparison.
+class Archive:
+    """The rows and facts of one study's runs, in files.
 
-    Rows of strategies that the comparison does not name (any more) stay in the files, after the others; nothing is
+    Rows of strategies that the specification does not name (any more) stay in the files, after the others; nothing is
     said about them.
 
     Args:
         folder: where the files are, or will be.
-        strategies: labels of the comparison, in the order in which they are written.
+        strategies: labels of the specification, in the order in which they are written.
 
     Raises:
         InputError: a line of a file is not one of ours; names it.
     """
 
     def __init__(self, folder: Path, strategies: Sequence[str]) -> None:
-        self._curves, self._runs = folder / "curves.csv", folder / "runs.jsonl"
+        self._curves, self._runs = folder / "curves", folder / "runs.jsonl"
+        self._single_table = folder / SINGLE_TABLE
         self._strategies = tuple(strategies)
-        self._entries = self._read() if self._curves.is_file() else {}
+        self._entries = self._read()
 
     @property
     def entries(self) -> list[Entry]:
-        """The runs of the comparison's strategies, strategy by strategy, each in the order of seeds."""
+        """The runs of the specification's strategies, strategy by strategy, each in the order of seeds."""
         return [entry for entry in self._ordered() if entry.curve.strategy in self._strategies]
 
     @property
@@ -59,13 +62,13 @@ class Record:
         """The seeds of `entries`, in order."""
         return sorted({entry.curve.seed for entry in self.entries})
 
-    def of(self, runs: Sequence[Run]) -> list[Entry]:
-        """Those of `runs` that are finished, in the same order as `entries`."""
+    def entries_of(self, runs: Sequence[Run]) -> list[Entry]:
+        """The entries of those of `runs` that are finished, in the same order as `entries`."""
         finished = {_key(run) for run in runs if self.has(run)}
         return [entry for entry in self.entries if (entry.curve.strategy, entry.curve.seed) in finished]
 
     def has(self, run: Run) -> bool:
-        """Whether the run is here, and was evaluated after its whole budget."""
+        """Whether the archive has the run, evaluated after its whole budget."""
         entry = self._entries.get(_key(run))
         return (
             entry is not None
@@ -74,7 +77,7 @@ class Record:
         )
 
     def conflict(self, run: Run) -> str | None:
-        """Why the rows that are here under the name of the run are not to be taken for it; None if they may be."""
+        """Why the rows under the name of the run must not be taken for it; None if they may be, or there are none."""
         entry = self._entries.get(_key(run))
         if entry is None:
             return None
@@ -82,8 +85,8 @@ class Record:
             if run.finished() and _read_folder(run).curve == entry.curve:
                 return None  # its folder says the rest
             return f"{self._curves} has rows of {run.name} for which {self._runs.name} has no line that fits"
-        if found := first_difference(entry.settings, run.identity):
-            key, before, now = found
+        if difference := first_difference(entry.settings, run.identity):
+            key, before, now = difference
             return f"{self._runs} has {run.name} made with {key} = {before!r}, now it is {now!r}"
         return None
 
@@ -97,15 +100,16 @@ class Record:
         self._entries[_key(run)] = _read_folder(run)
 
     def write(self) -> None:
-        """Writes both files.
+        """Writes all files, and replaces the single table of version 0.1 if there is one.
 
         The rows are first: if it ends there, the run folder vouches for them the next time (see `conflict`).
         """
         ordered = self._ordered()
-        if not ordered and not self._curves.exists():
+        if not ordered and not (self._runs.exists() or self._curves.exists() or self._single_table.exists()):
             return
         write_rows(self._curves, [entry.curve for entry in ordered])
-        write_durably(self._runs, "".join(_line(entry) for entry in ordered if entry.facts))
+        write_durably(self._runs, "".join(_lines(ordered)))
+        self._single_table.unlink(missing_ok=True)
 
     def _ordered(self) -> list[Entry]:
         labels = dict.fromkeys([*self._strategies, *(label for label, _ in self._entries)])
@@ -113,17 +117,24 @@ class Record:
         return [self._entries[key] for key in sorted(self._entries, key=lambda key: (place[key[0]], key[1]))]
 
     def _read(self) -> dict[_Key, Entry]:
-        entries = {(curve.strategy, curve.seed): Entry(curve) for curve in read_rows(self._curves)}
+        single = [self._single_table] if self._single_table.is_file() else []
+        entries = {(curve.strategy, curve.seed): Entry(curve) for curve in read_rows([*tables(self._curves), *single])}
         lines = self._runs.read_text().split("\n")[:-1] if self._runs.is_file() else []
+        shared: dict[str, Any] = {}
+        described: dict[_Key, dict[str, Any]] = {}
         for number, line in enumerate(lines, start=1):
             try:
                 content = json.loads(line)
+                if _SHARED in content:
+                    shared = dict(content[_SHARED])
+                    continue
                 key = str(content["strategy"]), int(content["seed"])
                 facts = RunFacts(**{field.name: _tupled(content[field.name]) for field in fields(RunFacts)})
-                settings, rows = dict(content["settings"]), content["rows"]
+                content["settings"] = settings = {**shared, **content["settings"]}
+                rows = content["rows"]
             except (ValueError, KeyError, TypeError) as error:
                 raise InputError(f"{self._runs}, line {number} is not a run ({error!r}). Remove it.") from error
-            if key in entries and entries[key].facts:
+            if described.setdefault(key, content) != content:
                 raise InputError(f"{self._runs}, line {number} has {key[0]} seed {key[1]} again. Remove one of them.")
             if key in entries and len(entries[key].curve.rows) == rows:
                 entries[key] = Entry(entries[key].curve, facts, settings)
@@ -135,13 +146,30 @@ def _key(run: Run) -> _Key:
 
 
 def _read_folder(run: Run) -> Entry:
-    return Entry(*read_run(run.label, run.seed, RunFolder(run.folder), **run.making()), run.identity)
+    return Entry(*read_run(run.label, run.seed, RunFolder(run.folder), **run.process_facts()), run.identity)
 
 
-def _line(entry: Entry) -> str:
-    assert entry.facts is not None
+def _lines(entries: Iterable[Entry]) -> list[str]:
+    """The lines of `runs.jsonl`: first the settings that all runs share, then a line a run with its other settings."""
+    described = [entry for entry in entries if entry.facts]
+    if not described:
+        return []
+    shared = dict(described[0].settings or {})
+    for entry in described[1:]:
+        settings = entry.settings or {}
+        shared = {key: value for key, value in shared.items() if key in settings and settings[key] == value}
+    return [_json({_SHARED: shared}), *(_json(_line(entry, shared)) for entry in described)]
+
+
+def _line(entry: Entry, shared: Mapping[str, Any]) -> dict[str, Any]:
+    assert entry.facts is not None and entry.settings is not None
+    own = {key: value for key, value in entry.settings.items() if key not in shared}
     name = {"strategy": entry.curve.strategy, "seed": entry.curve.seed, "rows": len(entry.curve.rows)}
-    return json.dumps({**name, **asdict(entry.facts), "settings": entry.settings}, ensure_ascii=False) + "\n"
+    return {**name, **asdict(entry.facts), "settings": own}
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, ensure_ascii=False) + "\n"
 
 
 def _tupled(value: Any) -> Any:

@@ -7,12 +7,12 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from amf_lightning.errors import InputError
-from amf_lightning.studies.archive import Record
+from amf_lightning.studies.archive import Archive
 from amf_lightning.studies.plan import PROGRAM, Run, plan_pretraining, plan_runs
 from amf_lightning.studies.processes import Forked, Spawn, cold
 from amf_lightning.studies.report import write_from_rows, write_summary
 from amf_lightning.studies.runner import execute, with_needs
-from amf_lightning.studies.specification import Comparison, parse_seeds, read_comparison
+from amf_lightning.studies.specification import Specification, parse_seeds, read_specification
 
 
 def add_compare_arguments(parser: ArgumentParser) -> None:
@@ -43,7 +43,9 @@ def add_compare_arguments(parser: ArgumentParser) -> None:
         help="drop rows in OUTPUT of other settings than the runs have now, instead of refusing them",
     )
     parser.add_argument(
-        "--from-curves", action="store_true", help="only summarise the rows in OUTPUT again, whatever their settings"
+        "--from-curves",
+        action="store_true",
+        help="only summarise the rows in OUTPUT/curves again, whatever their settings",
     )
 
 
@@ -61,94 +63,99 @@ def run_compare(args: Namespace, program: Sequence[str] = PROGRAM) -> int:
         InputError: the comparison file, the seeds or the output folder cannot be used, or there are rows of other
             settings in it.
     """
-    comparison, output = read_comparison(Path(args.config)), Path(args.output)
-    record = Record(output, list(comparison.strategies))
-    seeds = parse_seeds(args.seeds) if args.seeds else comparison.seeds
+    specification, output = read_specification(Path(args.config)), Path(args.output)
+    archive = Archive(output, list(specification.strategies))
+    seeds = parse_seeds(args.seeds) if args.seeds else specification.seeds
     if args.from_curves:
-        return _summarise_again(output, comparison, record, seeds)
+        return _summarise_again(output, specification, archive, seeds)
     if seeds is None:
         raise InputError(f"Give --seeds A:B, or write seeds into {args.config}.")
     if args.jobs < 1:
         raise InputError(f"--jobs must be at least 1, got {args.jobs}.")
     folder = Path(args.runs or args.output)
-    every = plan_runs(comparison, sorted({*seeds, *record.seeds}), folder, program)
+    every = plan_runs(specification, sorted({*seeds, *archive.seeds}), folder, program)
     asked = [run for run in every if run.seed in seeds]
     alone = args.array_index is not None
-    runs = [_picked(comparison, asked, args, program)] if alone else asked
-    _check(record, every, runs, args.replace)
-    missing = [run for run in runs if not (record.has(run) or run.finished())]
+    runs = [_picked(specification, asked, args, program)] if alone else asked
+    _check(archive, every, runs, args.replace)
+    missing = [run for run in runs if not (archive.has(run) or run.finished())]
     if args.dry_run:
         for run in with_needs(missing):
             print(f"OMP_NUM_THREADS=1 {run.shell_command}")
         return 0
     if not alone:
-        _take_in(record, every)
+        _take_in(archive, every)
     if len(missing) < len(runs):
         print(f"{len(runs) - len(missing)} of {len(runs)} runs are finished already")
     spawn: Spawn = Forked if args.share_imports else cold
-    failures = execute(missing, args.jobs, spawn=spawn, done=None if alone else lambda run: _take_in(record, [run]))
-    _summarise(output, comparison, record, every, asked, alone)
+    failures = execute(missing, args.jobs, spawn=spawn, done=None if alone else lambda run: _take_in(archive, [run]))
+    _summarise(output, specification, archive, every, asked, alone)
     if failures:
         print(f"{len(failures)} failed: {', '.join(failure.run.name for failure in failures)}. See the logs.")
     return 1 if failures else 0
 
 
-def _picked(comparison: Comparison, runs: Sequence[Run], args: Namespace, program: Sequence[str]) -> Run:
-    """The run of an array index. It makes its pre-trained policy apart: others may need the same one now."""
+def _picked(specification: Specification, runs: Sequence[Run], args: Namespace, program: Sequence[str]) -> Run:
+    """The run of an array index. It makes its pre-trained policy in a folder of its own: others may need it now."""
     index: int = args.array_index
     if not 0 <= index < len(runs):
         raise InputError(f"--array-index must lie between 0 and {len(runs) - 1} (seeds × strategies), got {index}.")
     run = runs[index]
     if run.needs is None or args.dry_run:
         return run
-    (needs,) = plan_pretraining(comparison, [run.seed], Path(args.runs or args.output), run.label, program)
+    (needs,) = plan_pretraining(specification, [run.seed], Path(args.runs or args.output), run.label, program)
     return replace(run, needs=needs)
 
 
-def _check(record: Record, every: Sequence[Run], runs: Sequence[Run], drop: bool) -> None:
-    """Refuses, or drops, what is in folders and files under the names of the runs but is something else."""
+def _check(archive: Archive, every: Sequence[Run], runs: Sequence[Run], drop: bool) -> None:
+    """Refuses, or drops, rows of other settings under the names of the runs; refuses such folders."""
     for run in every:
-        if conflict := record.conflict(run):
+        if conflict := archive.conflict(run):
             if not drop:
                 raise InputError(
                     f"{conflict}. Choose another --output, or add --replace to drop such rows and make them anew."
                 )
-            record.drop(run)
+            archive.drop(run)
     for run in runs:
         run.check_settings()
-        if run.needs and not record.has(run):
+        if run.needs and not archive.has(run):
             run.needs.check_settings()
 
 
-def _take_in(record: Record, runs: Sequence[Run]) -> None:
+def _take_in(archive: Archive, runs: Sequence[Run]) -> None:
     """Writes the rows of finished run folders that are not in the output folder yet."""
     for run in runs:
-        if not record.has(run) and run.finished():
-            record.add(run)
-    record.write()
+        if not archive.has(run) and run.finished():
+            archive.add(run)
+    archive.write()
 
 
 def _summarise(
-    output: Path, comparison: Comparison, record: Record, every: Sequence[Run], asked: Sequence[Run], alone: bool
+    output: Path,
+    specification: Specification,
+    archive: Archive,
+    every: Sequence[Run],
+    asked: Sequence[Run],
+    alone: bool,
 ) -> None:
-    finished = [run for run in asked if record.has(run) or run.finished()]
+    finished = [run for run in asked if archive.has(run) or run.finished()]
     if alone and len(finished) == len(asked):  # the runs of an array write at once, so only the last ones may
-        _take_in(record, every)
-    entries = record.of(every)
-    if len(finished) < len(asked) and (alone or all(entry.curve.strategy != comparison.baseline for entry in entries)):
+        _take_in(archive, every)
+    entries = archive.entries_of(every)
+    if len(finished) < len(asked) and (
+        alone or all(entry.curve.strategy != specification.baseline for entry in entries)
+    ):
         print(f"{len(finished)} of {len(asked)} runs are finished; the summary is written when all are.")
         return
-    missing = [run.name for run in every if not record.has(run)]
-    print(f"Summary: {write_summary(output, entries, comparison, every[0].budget, missing)}")
+    missing = [run.name for run in every if not archive.has(run)]
+    print(f"Summary: {write_summary(output, entries, specification, every[0].budget, missing)}")
 
 
-def _summarise_again(output: Path, comparison: Comparison, record: Record, seeds: Sequence[int] | None) -> int:
-    if not record.entries:
-        raise InputError(
-            f"There is no {output / 'curves.csv'} with rows of these strategies. Run the comparison first."
-        )
-    there = {(entry.curve.strategy, entry.curve.seed) for entry in record.entries}
-    pairs = [(label, seed) for seed in sorted({*(seeds or ()), *record.seeds}) for label in comparison.strategies]
+def _summarise_again(output: Path, specification: Specification, archive: Archive, seeds: Sequence[int] | None) -> int:
+    if not archive.entries:
+        raise InputError(f"There are no rows of these strategies in {output / 'curves'}. Run the comparison first.")
+    there = {(entry.curve.strategy, entry.curve.seed) for entry in archive.entries}
+    pairs = [(label, seed) for seed in sorted({*(seeds or ()), *archive.seeds}) for label in specification.strategies]
     missing = [f"{label} seed {seed}" for label, seed in pairs if (label, seed) not in there]
-    print(f"Summary: {write_from_rows(output, record.entries, comparison, missing)}")
+    print(f"Summary: {write_from_rows(output, archive.entries, specification, missing)}")
     return 0

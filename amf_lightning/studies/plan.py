@@ -1,4 +1,4 @@
-"""Turns a comparison into the runs that it takes: their folders, their commands, and how to tell a stale one."""
+"""Turns a specification into the runs that it takes: their folders, their commands, and how to tell a stale one."""
 
 import json
 import shlex
@@ -13,7 +13,7 @@ from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.configuration import first_difference, identity, leaves, read_configuration
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
-from amf_lightning.studies.specification import Comparison, as_arguments
+from amf_lightning.studies.specification import Specification, as_arguments
 
 PROGRAM = (sys.executable, "-m", "amf_lightning")
 """How the application is started."""
@@ -33,33 +33,33 @@ class Run:
     """Demonstrations after which it is finished."""
     command: tuple[str, ...]
     settings: Mapping[str, Any] = field(repr=False, hash=False)
-    """What makes it this run, by dotted key: kept beside the folder, so that one of other settings is noticed."""
+    """What makes it this run, by dotted key. A file beside the folder repeats them, to notice other settings."""
     needs: "Run | None" = field(default=None, repr=False)
     """The run that makes its pre-trained policy, if the comparison asks for one."""
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """The label and the seed, as messages name the run."""
         return f"{self.label} seed {self.seed}"
 
     @property
     def log(self) -> Path:
-        """Everything that the process prints."""
+        """The file that everything the process prints goes to."""
         return self.made_in.with_name(f"{self.made_in.name}.log")
 
     @property
     def settings_file(self) -> Path:
-        """Where its settings are kept."""
+        """The file beside its folder that holds its settings."""
         return self.folder.with_name(f"{self.folder.name}.settings.json")
 
     @property
-    def made_file(self) -> Path:
-        """Where it is kept what its making took."""
+    def process_file(self) -> Path:
+        """The file beside its folder that holds the facts about its process: seconds and version."""
         return self.folder.with_name(f"{self.folder.name}.made.json")
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Its settings and, under `pretrain.`, those of the run that it needs, as JSON gives them back."""
+        """Its settings and, under `pretrain.`, those of the run that it needs, as they are read from JSON."""
         before = self.needs.settings if self.needs else {}
         return {**self.settings, **{f"pretrain.{key}": value for key, value in before.items()}}
 
@@ -69,26 +69,31 @@ class Run:
         return shlex.join(self.command)
 
     def finished(self) -> bool:
-        """Whether its results are all there."""
+        """Whether its folder holds all results, up to the budget."""
         return RunFolder(self.folder).finished(self.budget)
 
     def begin(self) -> None:
-        """Notes the settings of the run beside its folder."""
-        self.made_file.unlink(missing_ok=True)
+        """Writes the settings of the run beside its folder, and forgets the facts about an earlier process."""
+        self.process_file.unlink(missing_ok=True)
         write_durably(self.settings_file, json.dumps(self.settings, indent=1) + "\n")
 
-    def note_making(self, **facts: Any) -> None:
-        """Keeps beside its folder what its making took, as plain types."""
-        write_durably(self.made_file, json.dumps(facts) + "\n")
+    def note_process(self, seconds: float | None, version: str) -> None:
+        """Writes the facts about its process beside its folder.
 
-    def making(self) -> dict[str, Any]:
-        """What `note_making` kept; empty if it did not."""
-        return dict(json.loads(self.made_file.read_text())) if self.made_file.is_file() else {}
+        Args:
+            seconds: from the start of the process to its end; None if the run was resumed.
+            version: what `source_version` says.
+        """
+        write_durably(self.process_file, json.dumps({"seconds": seconds, "version": version}) + "\n")
+
+    def process_facts(self) -> dict[str, Any]:
+        """What `note_process` wrote; empty if it did not."""
+        return dict(json.loads(self.process_file.read_text())) if self.process_file.is_file() else {}
 
     def publish(self) -> bool:
-        """Gives a finished run its final name; whether it is there now.
+        """Gives the folder of a finished run its final name. Returns whether a finished run has that name now.
 
-        If another process was first, its folder is kept and this one is dropped.
+        If another process was first, its folder stays and this one is removed.
         """
         if self.made_in != self.folder and RunFolder(self.made_in).finished(self.budget):
             try:
@@ -111,22 +116,22 @@ class Run:
 
 
 def plan_pretraining(
-    comparison: Comparison, seeds: Sequence[int], output: Path, maker: str = "", program: Sequence[str] = PROGRAM
+    specification: Specification, seeds: Sequence[int], output: Path, maker: str = "", program: Sequence[str] = PROGRAM
 ) -> list[Run]:
     """The runs that make the pre-trained policy of each seed, none if the comparison asks for none.
 
     Args:
-        comparison: what is compared.
+        specification: what is compared.
         seeds: one run each.
         output: folder of the comparison.
         maker: if given, work in a folder of that maker, which is renamed when it is finished. Several processes may
             then need the same policy and start at once without a lock; the first to finish gives it to all.
         program: how the application is started.
     """
-    if comparison.pretrain is None:
+    if specification.pretrain is None:
         return []
     return [
-        _run("pretrained", seed, comparison.pretrain, {}, folder, made_in, program)
+        _run("pretrained", seed, specification.pretrain, {}, folder, made_in, program)
         for seed in seeds
         for folder in [output / "pretrained" / f"seed-{seed}"]
         for made_in in [folder.with_name(f"{folder.name}.by-{maker}") if maker else folder]
@@ -134,12 +139,12 @@ def plan_pretraining(
 
 
 def plan_runs(
-    comparison: Comparison, seeds: Sequence[int], output: Path, program: Sequence[str] = PROGRAM
+    specification: Specification, seeds: Sequence[int], output: Path, program: Sequence[str] = PROGRAM
 ) -> list[Run]:
     """The runs of every strategy and seed, seed by seed: a study that is not finished is balanced all the same.
 
     Args:
-        comparison: what is compared.
+        specification: what is compared.
         seeds: one run of each strategy each.
         output: folder of the run folders.
         program: how the application is started.
@@ -147,14 +152,14 @@ def plan_runs(
     Raises:
         InputError: a configuration does not say its budget, or the budgets differ.
     """
-    made = {run.seed: run for run in plan_pretraining(comparison, seeds, output, program=program)}
+    made = {run.seed: run for run in plan_pretraining(specification, seeds, output, program=program)}
     runs = []
     for seed in seeds:
         needs = made.get(seed)
         given = {"model.pretrained": str(RunFolder(needs.folder).policy)} if needs else {}
-        for label, settings in comparison.strategies.items():
+        for label, settings in specification.strategies.items():
             folder = output / "runs" / label / f"seed-{seed}"
-            run = _run(label, seed, comparison.base, settings, folder, folder, program, given)
+            run = _run(label, seed, specification.base, settings, folder, folder, program, given)
             runs.append(replace(run, needs=needs))
     if len(budgets := {run.budget for run in runs}) > 1:
         raise InputError(f"The strategies have different budgets, {sorted(budgets)}: their curves would not compare.")

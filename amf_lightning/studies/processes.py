@@ -1,4 +1,4 @@
-"""How the process of a run comes to life: like any command, or forked from one that has imported everything."""
+"""Starts the process of a run: like any command, or forked from one that has imported everything."""
 
 import multiprocessing
 import os
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from amf_lightning.catalogue import PARTS, classes
+from amf_lightning.catalogue import KINDS, classes
 from amf_lightning.studies.plan import Run
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -84,7 +84,7 @@ class Forked:
 
 def application() -> list[str]:
     """The modules that a run may need: the command line with every part of the catalogue, and what writes its files."""
-    parts = {module for key in PARTS for module in classes(key).values()}
+    parts = {module for key in KINDS for module in classes(key).values()}
     writers = ["torch.utils.tensorboard", "matplotlib.backends.backend_agg", "imageio.v3"]
     return ["amf_lightning.command_line.lightning_cli", *sorted(parts), *writers]
 

@@ -1,18 +1,19 @@
-"""Writes what a comparison found: `summary.json`, `summary.md`, `curves.png`, `allocation.png`."""
+"""Writes the results of a comparison: `summary.json`, `summary.md`, `curves.png`, `allocation.png`."""
 
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from amf_lightning.durable import write_durably
+from amf_lightning.evaluation.statistics import Interval
 from amf_lightning.reports.figures import Band, bands_figure, counts_figure, png, sweep_figure
 from amf_lightning.reports.tables import PRIVILEGED, interval, markdown_table, number, plural, uses_phrase
 from amf_lightning.studies.archive import Entry
-from amf_lightning.studies.rows import RunFacts, RunRows
-from amf_lightning.studies.specification import Comparison, setting_of
+from amf_lightning.studies.rows import RunFacts
+from amf_lightning.studies.specification import Specification, setting_of
 from amf_lightning.studies.statistics import MOST_PAIRED, gather_facts, score_band, summarise
+from amf_lightning.studies.summary import Intervals, StudyFacts, Summary
 
 _FEW_SEEDS = 5
 _FEW_NAMES = 8
@@ -23,14 +24,14 @@ _SECONDS = (
 
 
 def write_summary(
-    output: Path, entries: Sequence[Entry], comparison: Comparison, budget: int, missing: Sequence[str]
+    output: Path, entries: Sequence[Entry], specification: Specification, budget: int, missing: Sequence[str]
 ) -> Path:
     """Writes `summary.md` and what it shows. Returns its path.
 
     Args:
         output: folder.
         entries: finished runs with their facts.
-        comparison: says which label the others are paired with, and what the settings of a sweep are.
+        specification: says which label the others are paired with, and what the settings of a sweep are.
         budget: N.
         missing: names of the runs that are not among `entries` yet.
     """
@@ -38,39 +39,39 @@ def write_summary(
     for entry in entries:
         if entry.facts:
             facts.setdefault(entry.curve.strategy, []).append(entry.facts)
-    meta = {"budget": budget, "missing": list(missing)}
     tasks = entries[0].curve.tasks if entries else []
-    return _write(output, [entry.curve for entry in entries], comparison, meta | gather_facts(facts, tasks))
+    return _write(output, entries, specification, budget, gather_facts(facts, tasks), missing)
 
 
-def write_from_rows(output: Path, entries: Sequence[Entry], comparison: Comparison, missing: Sequence[str]) -> Path:
+def write_from_rows(
+    output: Path, entries: Sequence[Entry], specification: Specification, missing: Sequence[str]
+) -> Path:
     """Like `write_summary` with the budget that the rows show.
 
     What rows without facts do not say comes from the `summary.json` that is there, if one is.
     """
-    rows = [entry.curve for entry in entries]
-    if all(entry.facts for entry in entries):
-        budget = max((row.demonstrations for run in rows for row in run.rows), default=0)
-        return write_summary(output, entries, comparison, budget, missing)
     path = output / "summary.json"
-    return _write(output, rows, comparison, json.loads(path.read_text())["meta"] if path.is_file() else {})
+    if all(entry.facts for entry in entries) or not path.is_file():
+        budget = max((row.demonstrations for entry in entries for row in entry.curve.rows), default=0)
+        return write_summary(output, entries, specification, budget, missing)
+    meta = json.loads(path.read_text())["meta"]
+    return _write(output, entries, specification, int(meta["budget"]), StudyFacts.from_json(meta), missing)
 
 
-def summary_text(summary: Mapping[str, Any]) -> str:
+def summary_text(summary: Summary) -> str:
     """`summary.md`."""
-    meta = summary["meta"]
-    budget, baseline = meta["budget"], meta["baseline"]
-    runs = sum(len(seeds) for seeds in meta["seeds"].values())
+    budget, baseline, facts = summary.budget, summary.baseline, summary.facts
+    runs = sum(len(seeds) for seeds in summary.seeds.values())
     lines = [
         "# Comparison of strategies",
-        f"{len(summary['strategies'])} strategies on {plural(len(meta['tasks']), 'task')}, "
+        f"{len(summary.strategies)} strategies on {plural(len(summary.tasks), 'task')}, "
         f"{plural(budget, 'demonstration')} each, {plural(runs, 'run')}. "
         "Scores are normalised: 0 is random actions, 1 the expert. "
-        f"Brackets hold {100 * meta['level']:.0f} % bootstrap intervals over seeds ({meta['resamples']:,} resamples).",
+        f"Brackets hold {100 * summary.level:.0f} % bootstrap intervals over seeds ({summary.resamples:,} resamples).",
     ]
-    if missing := meta.get("missing"):
-        lines.append(f"**{plural(len(missing), 'run')} missing:** {_named(missing)}.")
-    if min(map(len, meta["seeds"].values())) < _FEW_SEEDS:
+    if summary.missing:
+        lines.append(f"**{plural(len(summary.missing), 'run')} missing:** {_named(summary.missing)}.")
+    if min(map(len, summary.seeds.values())) < _FEW_SEEDS:
         lines.append(f"With fewer than {_FEW_SEEDS} seeds the intervals say little.")
     lines += [
         "![Mean score against demonstrations](curves.png)",
@@ -86,31 +87,38 @@ def summary_text(summary: Mapping[str, Any]) -> str:
         "Strategy minus baseline. An interval that leaves out 0 is marked: ▲ better, ▼ worse.",
         *_pairs_section(summary),
         "## What each selector uses",
-        _uses_table(meta, list(summary["strategies"])),
+        _uses_table(facts, list(summary.strategies)),
         "Beyond the demonstrations themselves. Environment steps are what the selector took in the simulator, mean "
         "over runs. Privileged: information that one would not have, or not for free."
-        + (_SECONDS if meta.get("seconds") else ""),
+        + (_SECONDS if facts.seconds else ""),
     ]
-    if versions := meta.get("versions"):
-        lines.append(f"Made by amf_lightning {', '.join(versions)}.")
-    if 0 < len(meta.get("asked") or ()) <= MOST_PAIRED:
+    if facts.versions:
+        lines.append(f"Made by amf_lightning {', '.join(facts.versions)}.")
+    if 0 < len(facts.asked) <= MOST_PAIRED:
         lines += ["## What was asked", "![Demonstrations of each task](allocation.png)"]
     return "\n\n".join(lines) + "\n"
 
 
-def _write(output: Path, rows: Sequence[RunRows], comparison: Comparison, known: Mapping[str, Any]) -> Path:
-    summary = summarise(rows, comparison.baseline, {**known, "sweep": comparison.sweep})
-    meta = summary["meta"]
+def _write(
+    output: Path,
+    entries: Sequence[Entry],
+    specification: Specification,
+    budget: int,
+    facts: StudyFacts,
+    missing: Sequence[str],
+) -> Path:
+    rows = [entry.curve for entry in entries]
+    summary = summarise(rows, specification.baseline, budget, facts, missing, specification.sweep)
     bands = {
-        label: score_band([run for run in rows if run.strategy == label], meta["budget"]) for label in meta["seeds"]
+        label: score_band([run for run in rows if run.strategy == label], summary.budget) for label in summary.seeds
     }
-    write_durably(output / "curves.png", png(bands_figure(_drawn(bands, comparison.baseline))))
+    write_durably(output / "curves.png", png(bands_figure(_drawn(bands, summary.baseline)), small=True))
     if points := _sweep(summary):
-        levels = {label: of for label, of in summary["strategies"].items() if not setting_of(label)}
-        write_durably(output / "sweep.png", png(sweep_figure(points, levels, comparison.sweep or "setting")))
-    if (asked := meta.get("asked")) and len(asked) <= MOST_PAIRED:
-        write_durably(output / "allocation.png", png(counts_figure(asked, meta["tasks"])))
-    write_durably(output / "summary.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
+        levels = {label: _means(summary, label) for label in summary.strategies if not setting_of(label)}
+        write_durably(output / "sweep.png", png(sweep_figure(points, levels, summary.sweep or "setting"), small=True))
+    if 0 < len(facts.asked) <= MOST_PAIRED:
+        write_durably(output / "allocation.png", png(counts_figure(facts.asked, summary.tasks), small=True))
+    write_durably(output / "summary.json", json.dumps(summary.to_json(), indent=1, allow_nan=False) + "\n")
     write_durably(output / "summary.md", summary_text(summary))
     return output / "summary.md"
 
@@ -129,85 +137,86 @@ def _drawn(bands: Mapping[str, Band], baseline: str) -> dict[str, Band]:
     return {label: band for label, band in bands.items() if label in {*best, baseline}}
 
 
-def _sweep(summary: Mapping[str, Any]) -> dict[str, dict[float, Mapping[str, Any]]]:
-    """Metrics by series and setting, of the strategies that are points of a sweep."""
-    points: dict[str, dict[float, Mapping[str, Any]]] = {}
-    for label, metrics in summary["strategies"].items():
-        if found := setting_of(label):
-            points.setdefault(found[0], {})[found[1]] = metrics
+def _sweep(summary: Summary) -> dict[str, dict[float, Intervals]]:
+    """Means of the metrics by series and setting, of the strategies that are points of a sweep."""
+    points: dict[str, dict[float, Intervals]] = {}
+    for label in summary.strategies:
+        if place := setting_of(label):
+            series, setting = place
+            points.setdefault(series, {})[setting] = _means(summary, label)
     return points
 
 
-def _strategy_table(summary: Mapping[str, Any]) -> str:
+def _means(summary: Summary, label: str) -> Intervals:
+    return {name: metric.mean for name, metric in summary.strategies[label].items()}
+
+
+def _strategy_table(summary: Summary) -> str:
     header = ["strategy", "seeds", "AUC", "final score", "to 0.8", "to 0.9", "forgetting", "worst", "largest fall"]
     rows = []
-    for label, metrics in summary["strategies"].items():
-        counts = [metrics[metric] for metric in ("demos_to_80", "demos_to_90")]
+    for label, metrics in summary.strategies.items():
         rows.append(
             [
-                _marked(label, summary["meta"]),
-                str(len(summary["meta"]["seeds"][label])),
-                *(_interval(metrics[metric], 3) for metric in ("auc", "final")),
-                *(interval(count["median"], count["median_lo"], count["median_hi"], 1) for count in counts),
-                *(_interval(metrics[metric], 3) for metric in ("forgetting", "worst_forgetting")),
-                number(summary["meta"]["largest_fall"][label], 3),
+                _marked(label, summary.facts),
+                str(len(summary.seeds[label])),
+                *(_interval(metrics[metric].mean, 3) for metric in ("auc", "final")),
+                *(_interval(metrics[metric].median, 1) for metric in ("demos_to_80", "demos_to_90")),
+                *(_interval(metrics[metric].mean, 3) for metric in ("forgetting", "worst_forgetting")),
+                number(summary.largest_fall[label], 3),
             ]
         )
     return markdown_table(header, rows)
 
 
-def _paired_table(summary: Mapping[str, Any]) -> str:
-    seeds = summary["meta"]["seeds"]
+def _paired_table(summary: Summary) -> str:
     more_is_better = {"auc": True, "final": True, "demos_to_80": False, "demos_to_90": False, "forgetting": False}
     rows = []
-    for label, metrics in summary["paired"].items():
-        told = len({*seeds[label]} & {*seeds[summary["meta"]["baseline"]]}) > 1  # one seed has no spread to judge by
+    for label, differences in summary.paired.items():
+        pairs = {*summary.seeds[label]} & {*summary.seeds[summary.baseline]}
         cells = []
         for metric, upwards in more_is_better.items():
-            found = metrics[metric]
-            digits = 1 if metric.startswith("demos") else 3
-            text = _interval(found, digits, signed=True)
-            if told and found["mean"] is not None and (found["lo"] > 0 or found["hi"] < 0):
-                text += " ▲" if (found["lo"] > 0) == upwards else " ▼"
+            difference = differences[metric]
+            text = _interval(difference, 1 if metric.startswith("demos") else 3, signed=True)
+            # One seed has no spread to judge by.
+            if difference and len(pairs) > 1 and (difference.lo > 0 or difference.hi < 0):
+                text += " ▲" if (difference.lo > 0) == upwards else " ▼"
             cells.append(text)
-        rows.append([_marked(label, summary["meta"]), *cells])
+        rows.append([_marked(label, summary.facts), *cells])
     return markdown_table(["strategy", "AUC", "final score", "to 0.8", "to 0.9", "forgetting"], rows)
 
 
-def _pairs_section(summary: Mapping[str, Any]) -> list[str]:
-    pairs = summary["meta"]["pairs"]
-    if not pairs:
+def _pairs_section(summary: Summary) -> list[str]:
+    if not summary.pairs:
         return []
     rows = [
         [
-            _marked(label, summary["meta"]),
-            *(_interval(of[other], 3, signed=True) if other != label else "" for other in pairs),
+            _marked(label, summary.facts),
+            *(_interval(differences[other], 3, signed=True) if other != label else "" for other in summary.pairs),
         ]
-        for label, of in pairs.items()
+        for label, differences in summary.pairs.items()
     ]
-    table = markdown_table(["strategy", *pairs], rows)
+    table = markdown_table(["strategy", *summary.pairs], rows)
     return ["## Area under the curve, each against each", table, "Row minus column, paired by seed."]
 
 
-def _uses_table(meta: Mapping[str, Any], labels: Sequence[str]) -> str:
-    uses, steps, seconds = (meta.get(key) or {} for key in ("uses", "environment_steps", "seconds"))
-    header = ["strategy", "uses", "environment steps", *(["seconds a run"] if seconds else [])]
+def _uses_table(facts: StudyFacts, labels: Sequence[str]) -> str:
+    header = ["strategy", "uses", "environment steps", *(["seconds a run"] if facts.seconds else [])]
     rows = [
         [
             label,
-            uses_phrase(uses[label]) if label in uses else "–",
-            number(steps.get(label), digits=0),
-            *([number(seconds.get(label), digits=0)] if seconds else []),
+            uses_phrase(facts.uses[label]) if label in facts.uses else "–",
+            number(facts.environment_steps.get(label), digits=0),
+            *([number(facts.seconds.get(label), digits=0)] if facts.seconds else []),
         ]
         for label in labels
     ]
     return markdown_table(header, rows, left=2)
 
 
-def _marked(label: str, meta: Mapping[str, Any]) -> str:
+def _marked(label: str, facts: StudyFacts) -> str:
     """The label, with a dagger if its selector uses privileged information."""
-    return f"{label} †" if PRIVILEGED.intersection((meta.get("uses") or {}).get(label, ())) else label
+    return f"{label} †" if PRIVILEGED.intersection(facts.uses.get(label, ())) else label
 
 
-def _interval(found: Mapping[str, float | None], digits: int, signed: bool = False) -> str:
-    return interval(found["mean"], found["lo"], found["hi"], digits, signed)
+def _interval(of: Interval | None, digits: int, signed: bool = False) -> str:
+    return interval(of.value, of.lo, of.hi, digits, signed) if of else interval(None, None, None)

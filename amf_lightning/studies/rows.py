@@ -1,23 +1,31 @@
-"""Reads finished runs into rows, and keeps the rows of many runs in one file, `curves.csv`."""
+"""The curves of a study's runs: read from run folders, rounded, and kept in one compressed table a seed.
+
+One table a seed, because studies are run seed by seed: a run that is added rewrites one small file, and two machines
+that work on different seeds never write the same one.
+"""
 
 import csv
+import gzip
 import io
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from amf_lightning.campaign.run_folder import CURVE_COLUMNS, MEAN, CurveRow, RunFolder
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
-from amf_lightning.reports.run_report import read_facts
 
 COLUMNS = ("strategy", "seed", *CURVE_COLUMNS)
+DIGITS = 6
+"""Significant digits of the numbers in a table. Scores are compared by their third one."""
+SINGLE_TABLE = "curves.csv"
+"""The uncompressed table of all seeds that version 0.1 wrote; it is still read."""
 
 
 @dataclass(frozen=True)
 class RunRows:
-    """The curve of one run: what `curves.csv` keeps of it."""
+    """The curve of one run."""
 
     strategy: str
     seed: int
@@ -31,6 +39,10 @@ class RunRows:
     def tasks(self) -> list[str]:
         """Names of the tasks, in the order of the suite."""
         return list(dict.fromkeys(row.task for row in self.rows if row.task != MEAN))
+
+    def rounded(self) -> "RunRows":
+        """The same curve with the numbers that a table keeps of it. Rounding twice changes nothing more."""
+        return replace(self, rows=tuple(_rounded(row) for row in self.rows))
 
 
 @dataclass(frozen=True)
@@ -48,65 +60,118 @@ class RunFacts:
     seconds: float | None = None
     """From the start of its process to its end; None if that is unknown or the run was resumed."""
     version: str | None = None
-    """What `source_version` said where it was made; None if unknown."""
+    """What `source_version` said where the run was made; None if unknown."""
 
 
-def read_run(strategy: str, seed: int, folder: RunFolder, **making: Any) -> tuple[RunRows, RunFacts]:
-    """Rows and facts of a finished run. One that stopped early keeps its last scores up to the budget.
+def read_run(
+    strategy: str, seed: int, folder: RunFolder, seconds: float | None = None, version: str | None = None
+) -> tuple[RunRows, RunFacts]:
+    """Rows, rounded, and facts of a finished run. A run that stopped early keeps its last scores up to the budget.
 
     Args:
         strategy: label.
         seed: seed.
         folder: of the run.
-        making: the facts that the folder does not say, `seconds` and `version`.
+        seconds: the fact of that name, which the folder does not say.
+        version: likewise.
 
     Raises:
         InputError: a file of the folder is damaged.
     """
-    facts = read_facts(folder)
+    facts = folder.read_facts()
     pretraining = facts.get("pretraining_tasks")
     rows = folder.read_curve()
     if facts.get("stopped") and rows and (last := rows[-1].demonstrations) < facts["budget"]:
         rows += [replace(row, demonstrations=facts["budget"]) for row in rows if row.demonstrations == last]
-    return RunRows(strategy, seed, tuple(rows)), RunFacts(
+    return RunRows(strategy, seed, tuple(rows)).rounded(), RunFacts(
         uses=tuple(facts.get("uses") or ()),
         environment_steps=facts.get("environment_steps"),
         pretraining_tasks=None if pretraining is None else tuple(pretraining),
         asked=tuple(job.task for job in folder.read_selections()),
-        **making,
+        seconds=seconds,
+        version=version,
     )
 
 
-def write_rows(path: Path, runs: Sequence[RunRows]) -> None:
-    """Writes `curves.csv`; floats so that reading gives the same bits."""
+def write_rows(folder: Path, runs: Sequence[RunRows]) -> None:
+    """Writes `seed-S.csv.gz` for every seed S among the runs and removes the tables of other seeds.
+
+    A table whose text is the same already is left as it is: another zlib would compress it to other bytes.
+    """
+    texts = {_table(folder, seed): _text([run for run in runs if run.seed == seed]) for seed in {r.seed for r in runs}}
+    for path, text in texts.items():
+        if not (path.is_file() and _unpacked(path) == text):
+            write_durably(path, gzip.compress(text.encode(), mtime=0))
+    for path in set(folder.glob(_table(folder, "*").name)) - texts.keys():
+        path.unlink()
+
+
+def read_rows(paths: Iterable[Path]) -> list[RunRows]:
+    """The runs in tables, those in `.gz` files decompressed; numbers are rounded.
+
+    A run that is in several of the tables with the same rows counts once. If the rows differ they are all kept, so
+    that their number is not what `runs.jsonl` says.
+
+    Raises:
+        InputError: a file cannot be decompressed, or a line is not one of ours; names it.
+    """
+    runs: dict[tuple[str, int], RunRows] = {}
+    for path in paths:
+        for run in _read_table(path):
+            key = run.strategy, run.seed
+            there = runs.setdefault(key, run)
+            if there.rows != run.rows:
+                runs[key] = replace(run, rows=there.rows + run.rows)
+    return list(runs.values())
+
+
+def tables(folder: Path) -> list[Path]:
+    """The tables that `write_rows` wrote, in the order of their names."""
+    return sorted(folder.glob(_table(folder, "*").name))
+
+
+def _table(folder: Path, seed: int | str) -> Path:
+    return folder / f"seed-{seed}.csv.gz"
+
+
+def _text(runs: Sequence[RunRows]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for run in runs:
         for row in run.rows:
-            numbers = (repr(row.episode_return), repr(row.success), repr(row.score))
+            numbers = (_short(number) for number in (row.episode_return, row.success, row.score))
             writer.writerow((run.strategy, run.seed, row.demonstrations, row.task, *numbers))
-    write_durably(path, text.getvalue())
+    return text.getvalue()
 
 
-def read_rows(path: Path) -> list[RunRows]:
-    """Reads `curves.csv`, a run after the other.
-
-    Raises:
-        InputError: there is no such file, or a line is not one of ours; names it.
-    """
-    if not path.is_file():
-        raise InputError(f"There is no {path}. Run the comparison first.")
+def _read_table(path: Path) -> list[RunRows]:
     runs: dict[tuple[str, int], list[CurveRow]] = {}
-    with path.open(newline="") as file:
-        lines = csv.reader(file)
-        if tuple(next(lines, ())) != COLUMNS:
-            raise InputError(f"{path} does not begin with the columns {', '.join(COLUMNS)}.")
-        for line in lines:
-            try:
-                strategy, seed, demonstrations, task, episode_return, success, score = line
-                row = CurveRow(int(demonstrations), task, float(episode_return), float(success), float(score))
-                runs.setdefault((strategy, int(seed)), []).append(row)
-            except ValueError as error:
-                raise InputError(f"{path}, line {lines.line_num} is not a row of a curve ({error}).") from error
+    lines = csv.reader(io.StringIO(_unpacked(path), newline=""))
+    if tuple(next(lines, ())) != COLUMNS:
+        raise InputError(f"{path} does not begin with the columns {', '.join(COLUMNS)}.")
+    for line in lines:
+        try:
+            strategy, seed, demonstrations, task, episode_return, success, score = line
+            row = CurveRow(int(demonstrations), task, float(episode_return), float(success), float(score))
+            runs.setdefault((strategy, int(seed)), []).append(_rounded(row))
+        except ValueError as error:
+            raise InputError(f"{path}, line {lines.line_num} is not a row of a curve ({error}).") from error
     return [RunRows(strategy, seed, tuple(rows)) for (strategy, seed), rows in runs.items()]
+
+
+def _unpacked(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read ({error}). Restore it, or remove it to make its runs anew.") from error
+
+
+def _rounded(row: CurveRow) -> CurveRow:
+    numbers = (float(_short(number)) for number in (row.episode_return, row.success, row.score))
+    return CurveRow(row.demonstrations, row.task, *numbers)
+
+
+def _short(number: float) -> str:
+    return f"{number:.{DIGITS}g}"

@@ -67,7 +67,7 @@ def execute(
                 del running[run]
                 seconds = time.monotonic() - since
                 if code == 0 and run.publish():
-                    run.note_making(seconds=round(seconds, 1) if fresh else None, version=version)
+                    run.note_process(seconds=round(seconds, 1) if fresh else None, version=version)
                     say(f"{run.name}: finished in {seconds:.0f} s")
                     if done and run in runs:
                         done(run)
@@ -82,7 +82,7 @@ def execute(
 
 
 def with_needs(runs: Sequence[Run]) -> list[Run]:
-    """What is not finished, with each pre-training before the first run that needs it."""
+    """The runs that are not finished, with each pre-training before the first run that needs it."""
     waiting = [run for run in runs if not run.finished()]
     needed = [needed for run in waiting for needed in (run.needs, run) if needed]
     return [run for run in dict.fromkeys(needed) if not run.finished()]

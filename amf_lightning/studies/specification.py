@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from amf_lightning.configuration import find_configuration
+from amf_lightning.configuration import compose, find_configuration
 from amf_lightning.errors import InputError
 
 _KEYS = ("base", "baseline", "strategies", "pretrain", "seeds", "sweep")
@@ -18,7 +18,7 @@ _RESERVED = ("seed_everything", "trainer.default_root_dir", "config")
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Specification:
     """What a comparison file says."""
 
     base: Path
@@ -26,7 +26,7 @@ class Comparison:
     baseline: str
     """Label of the strategy that the others are paired with."""
     strategies: Mapping[str, Mapping[str, Any]]
-    """For each label the settings that differ from the base, by dotted key."""
+    """For each label the settings that differ from the base, by dotted key; files that they name are put in."""
     pretrain: Path | None = None
     """Configuration that makes the pre-trained policy of each seed; None if the base names one for all seeds."""
     seeds: range | None = None
@@ -35,11 +35,12 @@ class Comparison:
     """What the number after the @ is in labels like Fisher@0.25, with its unit; it is drawn as an axis."""
 
 
-def read_comparison(path: Path) -> Comparison:
+def read_specification(path: Path) -> Specification:
     """Reads a comparison file.
 
     `strategies` is a mapping of labels to settings, or a list of settings, labelled by the class names of their
-    selectors. Paths are relative to the file.
+    selectors. Paths are relative to the file. A setting that names a YAML file, e.g. `../retention/none.yaml`, stands
+    for its content.
 
     Raises:
         InputError: the file is missing, a key is unknown, or a value is not what it should be.
@@ -58,7 +59,7 @@ def read_comparison(path: Path) -> Comparison:
     baseline = str(content["baseline"])
     if baseline not in strategies:
         raise InputError(f"{path}: baseline '{baseline}' is not among the strategies: {', '.join(strategies)}.")
-    return Comparison(
+    return Specification(
         base=_beside(path, content["base"], "base"),
         baseline=baseline,
         strategies=strategies,
@@ -146,7 +147,7 @@ def _strategies(value: object, path: Path) -> dict[str, dict[str, Any]]:
         for key in settings:
             if key in _RESERVED:
                 raise InputError(f"{path}: strategy '{label}' sets '{key}', which the comparison sets itself.")
-        strategies[label] = {str(key): setting for key, setting in settings.items()}
+        strategies[label] = {str(key): compose(setting, path.parent) for key, setting in settings.items()}
     return strategies
 
 

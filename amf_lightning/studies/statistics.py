@@ -1,19 +1,17 @@
 """What a comparison shows over seeds, from the rows of its runs alone: pure functions on plain types."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from amf_lightning.campaign.run_folder import MEAN
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.scores import area_under_curve, demonstrations_to, forgetting
-from amf_lightning.evaluation.statistics import bootstrap_interval, median_interval, paired_interval
+from amf_lightning.evaluation.statistics import Interval, bootstrap_interval, median_interval, paired_interval
 from amf_lightning.reports.figures import Band
 from amf_lightning.studies.rows import RunFacts, RunRows
+from amf_lightning.studies.summary import COUNTS, METRICS, Intervals, MetricSummary, StudyFacts, Summary
 
-METRICS = ("auc", "final", "demos_to_80", "demos_to_90", "forgetting", "forgetting_positive", "worst_forgetting")
-_COUNTS = ("demos_to_80", "demos_to_90")
 LEVEL = 0.9
 RESAMPLES = 10_000
 MOST_PAIRED = 15
@@ -47,18 +45,23 @@ def run_metrics(run: RunRows, budget: int, pretraining_tasks: Sequence[str] | No
     }
 
 
-def summarise(runs: Sequence[RunRows], baseline: str, meta: Mapping[str, Any]) -> dict[str, Any]:
-    """The contents of `summary.json`: `{strategies, paired, meta}`.
-
-    `strategies[LABEL][METRIC]` holds `mean, lo, hi` (90 % bootstrap interval over seeds) and `per_seed`, in the order
-    of `meta.seeds[LABEL]`; demonstrations to a score have their `median` (with `median_lo`, `median_hi`) too.
-    `paired[LABEL][METRIC]` is the mean of the strategy minus the baseline over the seeds that both have.
+def summarise(
+    runs: Sequence[RunRows],
+    baseline: str,
+    budget: int | None = None,
+    facts: StudyFacts | None = None,
+    missing: Sequence[str] = (),
+    sweep: str | None = None,
+) -> Summary:
+    """The numbers of a study over seeds, with bootstrap intervals.
 
     Args:
         runs: every finished run.
         baseline: label that the others are paired with.
-        meta: what rows do not say, kept in `meta`: `pretraining_tasks` maps labels to names of tasks (or None);
-            `budget` is the largest number of demonstrations in the rows if it is not given.
+        budget: N; None stands for the largest number of demonstrations in the rows.
+        facts: of the runs; forgetting is unknown for strategies whose pre-training tasks it does not name.
+        missing: names of the runs that are not finished.
+        sweep: what the number in the labels of a sweep is.
 
     Raises:
         InputError: no run of the baseline, or a curve that does not reach from 0 to the budget.
@@ -66,35 +69,32 @@ def summarise(runs: Sequence[RunRows], baseline: str, meta: Mapping[str, Any]) -
     labels = list(dict.fromkeys(run.strategy for run in runs))
     if baseline not in labels:
         raise InputError(f"There is no finished run of the baseline '{baseline}' among: {', '.join(labels) or 'none'}.")
-    budget = int(meta.get("budget") or max(row.demonstrations for run in runs for row in run.rows))
-    known = meta.get("pretraining_tasks") or {}
+    budget = budget or max(row.demonstrations for run in runs for row in run.rows)
+    facts = facts or StudyFacts()
+    pretraining = facts.pretraining_tasks
     values = {
-        label: {run.seed: run_metrics(run, budget, known.get(label)) for run in _of(label, runs)} for label in labels
+        label: {run.seed: run_metrics(run, budget, pretraining.get(label)) for run in _of(label, runs)}
+        for label in labels
     }
-    return {
-        "strategies": {
-            label: {
-                metric: _over_seeds(metric, [numbers[metric] for numbers in by_seed.values()]) for metric in METRICS
-            }
-            for label, by_seed in values.items()
-        },
-        "paired": {
+    return Summary(
+        strategies={label: _metrics(by_seed) for label, by_seed in values.items()},
+        paired={
             label: {metric: _difference(metric, by_seed, values[baseline]) for metric in METRICS}
             for label, by_seed in values.items()
             if label != baseline
         },
-        "meta": {
-            **meta,
-            "baseline": baseline,
-            "budget": budget,
-            "seeds": {label: list(by_seed) for label, by_seed in values.items()},
-            "pairs": _pairs(values) if len(labels) <= MOST_PAIRED else None,
-            "largest_fall": {label: largest_fall(_of(label, runs), budget, known.get(label)) for label in labels},
-            "tasks": runs[0].tasks,
-            "level": LEVEL,
-            "resamples": RESAMPLES,
-        },
-    }
+        pairs=_pairs(values) if len(labels) <= MOST_PAIRED else None,
+        largest_fall={label: largest_fall(_of(label, runs), budget, pretraining.get(label)) for label in labels},
+        seeds={label: list(by_seed) for label, by_seed in values.items()},
+        baseline=baseline,
+        budget=budget,
+        tasks=runs[0].tasks,
+        level=LEVEL,
+        resamples=RESAMPLES,
+        facts=facts,
+        missing=list(missing),
+        sweep=sweep,
+    )
 
 
 def largest_fall(runs: Sequence[RunRows], budget: int, pretraining_tasks: Sequence[str] | None) -> float | None:
@@ -123,30 +123,26 @@ def score_band(runs: Sequence[RunRows], budget: int) -> Band:
     return Band(range(budget + 1), means, los, his)
 
 
-def gather_facts(facts: Mapping[str, Sequence[RunFacts]], tasks: Sequence[str]) -> dict[str, Any]:
-    """Facts of the runs of each strategy as entries of `meta`, by label.
-
-    `environment_steps` is the mean over runs, `seconds` the median, `asked` the mean demonstrations of each task, [K].
-    `versions` are those of all runs together.
-    """
-    return {
-        "uses": {label: list(dict.fromkeys(use for fact in of for use in fact.uses)) for label, of in facts.items()},
-        "environment_steps": {label: _mean([fact.environment_steps for fact in of]) for label, of in facts.items()},
-        "seconds": {label: _median([fact.seconds for fact in of]) for label, of in facts.items()},
-        "versions": sorted({fact.version for of in facts.values() for fact in of if fact.version}),
-        "pretraining_tasks": {label: _common(label, of) for label, of in facts.items()},
-        "asked": {
+def gather_facts(facts: Mapping[str, Sequence[RunFacts]], tasks: Sequence[str]) -> StudyFacts:
+    """Facts of a study from those of the runs of each strategy, by label; `tasks` are in the order of the suite."""
+    return StudyFacts(
+        uses={label: list(dict.fromkeys(use for fact in of for use in fact.uses)) for label, of in facts.items()},
+        environment_steps={label: _mean([fact.environment_steps for fact in of]) for label, of in facts.items()},
+        seconds={label: _median([fact.seconds for fact in of]) for label, of in facts.items()},
+        versions=sorted({fact.version for of in facts.values() for fact in of if fact.version}),
+        pretraining_tasks={label: _common(label, of) for label, of in facts.items()},
+        asked={
             label: [float(np.mean([fact.asked.count(task) for fact in of])) for task in tasks]
             for label, of in facts.items()
         },
-    }
+    )
 
 
 def _of(label: str, runs: Sequence[RunRows]) -> list[RunRows]:
     return [run for run in runs if run.strategy == label]
 
 
-def _pairs(values: Mapping[str, Mapping[int, Mapping[str, float | None]]]) -> dict[str, Any]:
+def _pairs(values: Mapping[str, Mapping[int, Mapping[str, float | None]]]) -> dict[str, Intervals]:
     """Difference in area under the curve of each strategy to each other one."""
     return {
         label: {other: _difference("auc", by_seed, values[other]) for other in values if other != label}
@@ -154,39 +150,38 @@ def _pairs(values: Mapping[str, Mapping[int, Mapping[str, float | None]]]) -> di
     }
 
 
-def _over_seeds(metric: str, values: Sequence[float | None]) -> dict[str, Any]:
+def _metrics(by_seed: Mapping[int, Mapping[str, float | None]]) -> dict[str, MetricSummary]:
+    return {metric: _over_seeds(metric, [numbers[metric] for numbers in by_seed.values()]) for metric in METRICS}
+
+
+def _over_seeds(metric: str, values: Sequence[float | None]) -> MetricSummary:
     numbers = [value for value in values if value is not None]
     if not numbers:
-        return {"mean": None, "lo": None, "hi": None, "per_seed": []}
-    mean, lo, hi = bootstrap_interval(numbers, LEVEL, RESAMPLES)
-    summary: dict[str, Any] = {"mean": mean, "lo": lo, "hi": hi, "per_seed": numbers}
-    if metric in _COUNTS:
-        median, median_lo, median_hi = median_interval(numbers, LEVEL, RESAMPLES)
-        summary |= {"median": median, "median_lo": median_lo, "median_hi": median_hi}
-    return summary
+        return MetricSummary(None, ())
+    median = median_interval(numbers, LEVEL, RESAMPLES) if metric in COUNTS else None
+    return MetricSummary(bootstrap_interval(numbers, LEVEL, RESAMPLES), tuple(numbers), median)
 
 
 def _difference(
     metric: str, ours: Mapping[int, Mapping[str, float | None]], baseline: Mapping[int, Mapping[str, float | None]]
-) -> dict[str, float | None]:
+) -> Interval | None:
     pairs = [
         (value, other)
         for seed, numbers in ours.items()
         if seed in baseline and (value := numbers[metric]) is not None and (other := baseline[seed][metric]) is not None
     ]
     if not pairs:
-        return {"mean": None, "lo": None, "hi": None}
-    first, second = ([pair[i] for pair in pairs] for i in (0, 1))
-    mean, lo, hi = paired_interval(first, second, LEVEL, RESAMPLES)
-    return {"mean": mean, "lo": lo, "hi": hi}
+        return None
+    first, second = zip(*pairs, strict=True)
+    return paired_interval(first, second, LEVEL, RESAMPLES)
 
 
 def _held(curve: Sequence[tuple[int, float]], budget: int) -> list[float]:
     """Score at 0 … N demonstrations; `curve` starts at 0."""
-    known = dict(curve)
-    held = [known[0]]
+    evaluated = dict(curve)
+    held = [evaluated[0]]
     for count in range(1, budget + 1):
-        held.append(known.get(count, held[-1]))
+        held.append(evaluated.get(count, held[-1]))
     return held
 
 
@@ -201,10 +196,10 @@ def _median(values: Sequence[float | None]) -> float | None:
 
 
 def _common(label: str, facts: Sequence[RunFacts]) -> list[str] | None:
-    found = {fact.pretraining_tasks for fact in facts}
-    if len(found) > 1:
+    different = {fact.pretraining_tasks for fact in facts}
+    if len(different) > 1:
         raise InputError(
-            f"The runs of '{label}' began with policies that were pre-trained on different tasks: {found}."
+            f"The runs of '{label}' began with policies that were pre-trained on different tasks: {different}."
         )
-    tasks = found.pop() if found else None
+    tasks = different.pop() if different else None
     return None if tasks is None else list(tasks)

@@ -1,17 +1,16 @@
 """Any Gymnasium environment as a suite, from a configuration alone."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from amf_lightning.errors import InputError
 from amf_lightning.simulation.gymnasium_environment import Adapted, Env, Success, make_environment
-from amf_lightning.simulation.spaces import FlatObservations, Rescaled, actions_of
+from amf_lightning.simulation.spaces import ObservationEntries, Rescaled, actions_of
+from amf_lightning.suites.contexts import contexts_of
 from amf_lightning.tasks.reference import given_reference, load_reference
+from amf_lightning.tasks.spec import described
 from amf_lightning.tasks.task import Task, TaskSuite
 
 
@@ -36,9 +35,9 @@ class GymnasiumTask:
 class GymnasiumSuite(TaskSuite):
     """Tasks in a Gymnasium environment of yours; see docs/your-own-environment.md.
 
-    `reset(seed=..., options=...)` must determine an episode. Observations become one float32 vector: a `Dict` in
-    alphabetical order of its keys. Actions of a `Box` are rescaled from [-1, 1] to its bounds; of `Discrete` they are
-    one-hot.
+    `reset(seed=..., options=...)` must determine an episode. Pictures become entries of the observation, `image/<key>`,
+    all else one float32 vector, `state`: a `Dict` in alphabetical order of its keys. Actions of a `Box` are rescaled
+    from [-1, 1] to its bounds; of `Discrete` they are one-hot.
 
     Args:
         environment: id of a registered environment, `module:id`, or the import path of a class or function that makes
@@ -76,13 +75,15 @@ class GymnasiumSuite(TaskSuite):
             raise InputError("GymnasiumSuite: give `success` or `return_threshold`, not both.")
         self.name = name or environment
         self._environment, self._arguments = environment, dict(arguments or {})
-        self._specs, self._observation_keys = list(tasks), observation_keys
+        self._listed, self._observation_keys = list(tasks), observation_keys
         self._success, self._threshold, self._any_step = success, return_threshold, success_at_any_step
-        contexts = _contexts(self._specs)
-        self._one_hot = bool(self._specs) and self._specs[0].context is None
+        contexts = contexts_of(
+            "GymnasiumSuite", [task.name for task in self._listed], [task.context for task in self._listed]
+        )
+        self._one_hot = bool(self._listed) and self._listed[0].context is None
         self.tasks = tuple(
-            Task(spec.name, index, contexts[index], horizon if spec.horizon is None else spec.horizon, spec.options)
-            for index, spec in enumerate(self._specs)
+            Task(task.name, index, contexts[index], horizon if task.horizon is None else task.horizon, task.options)
+            for index, task in enumerate(self._listed)
         )
         if any(task.horizon < 1 for task in self.tasks):
             raise InputError(f"GymnasiumSuite: horizon must be at least 1, got {[t.horizon for t in self.tasks]}.")
@@ -96,11 +97,11 @@ class GymnasiumSuite(TaskSuite):
         """Makes an environment to learn what it observes and does."""
         env = self._made(self.tasks[0], None)
         try:
-            observations = FlatObservations(env.observation_space, self._observation_keys)
+            observations = ObservationEntries(env.observation_space, self._observation_keys)
             actions = actions_of(env.action_space)
         finally:
             env.close()
-        self.observation_dim = observations.size
+        self.observation = observations.specs
         self._spaces = {**observations.parts, "actions": str(actions)}
         self.action_dim, self.discrete = actions.size, actions.discrete
         if isinstance(actions, Rescaled):
@@ -124,13 +125,13 @@ class GymnasiumSuite(TaskSuite):
             InputError: its spaces are not those of the first task.
         """
         env = self._made(task, render_mode)
-        observations = FlatObservations(env.observation_space, self._observation_keys)
+        observations = ObservationEntries(env.observation_space, self._observation_keys)
         actions = actions_of(env.action_space)
-        if (observations.size, actions.size) != (self.observation_dim, self.action_dim):
+        if (observations.specs, actions.size) != (self.observation, self.action_dim):
             raise InputError(
-                f"Task '{task.name}' of suite '{self.name}' has {observations.size} observations and {actions.size} "
-                f"actions, the first task {self.observation_dim} and {self.action_dim}. One policy serves all tasks: "
-                "give them the same spaces."
+                f"Task '{task.name}' of suite '{self.name}' has observations {described(observations.specs)} and "
+                f"{actions.size} actions, the first task {described(self.observation)} and {self.action_dim}. One "
+                "policy serves all tasks: give them the same spaces."
             )
         for what, here in {**observations.parts, "actions": str(actions)}.items():
             if (there := self._spaces.get(what)) != here:
@@ -138,47 +139,14 @@ class GymnasiumSuite(TaskSuite):
                     f"Task '{task.name}' of suite '{self.name}' differs in its {what}: {here}, in the first task "
                     f"{there or 'there are none'}. One policy serves all tasks: give them the same spaces."
                 )
-        completes = frozenset(self._specs[task.index].completes)
+        completes = frozenset(self._listed[task.index].completes)
         return Adapted(env, observations, actions, Success(self._success, self._threshold, completes, task.name))
 
     def _arguments_of(self, task: Task) -> dict[str, Any]:
-        return self._arguments | self._specs[task.index].arguments
+        return self._arguments | self._listed[task.index].arguments
 
     def _made(self, task: Task, render_mode: str | None) -> Env:
         arguments = self._arguments_of(task)
         if render_mode is not None:
             arguments |= {"render_mode": render_mode}
         return make_environment(self._environment, task.horizon, arguments)
-
-
-def _contexts(tasks: Sequence[GymnasiumTask]) -> list[tuple[float, ...]]:
-    """Contexts of all tasks, of one length and all different."""
-    names = [task.name for task in tasks]
-    if not tasks or len(set(names)) != len(names):
-        raise InputError(f"GymnasiumSuite: tasks must be at least one and have different names, got {names}.")
-    given = [None if task.context is None else _float32(task.context) for task in tasks]
-    if all(context is None for context in given):
-        return [tuple(float(i == j) for j in range(len(tasks))) for i in range(len(tasks))]
-    wanted = next(len(context) for context in given if context is not None)
-    for name, context in zip(names, given, strict=True):
-        if context is None or len(context) != wanted:
-            found = "none" if context is None else f"one of {len(context)} numbers"
-            raise InputError(
-                f"GymnasiumSuite: task '{name}' has {found} as context, others have {wanted} numbers. Give "
-                "every task a context of the same length, or none at all (then it is the task's number, one-hot)."
-            )
-        if not context or not all(map(math.isfinite, context)):
-            raise InputError(f"GymnasiumSuite: the context of task '{name}' is {list(context)}; numbers are needed.")
-    contexts = [context for context in given if context is not None]
-    for index, context in enumerate(contexts):
-        if (first := contexts.index(context)) < index:
-            raise InputError(
-                f"GymnasiumSuite: tasks '{names[first]}' and '{names[index]}' have the same context {list(context)}: "
-                "no policy could tell them apart."
-            )
-    return contexts
-
-
-def _float32(numbers: Sequence[float]) -> tuple[float, ...]:
-    """As policies get them."""
-    return tuple(np.asarray(numbers, dtype=np.float32).tolist())

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from amf_lightning.simulation.simulation import environments
 from amf_lightning.suites.velocity import Env, VelocitySuite, VelocityTracking, make_mujoco
+from amf_lightning.tasks.spec import state_specs
 from amf_lightning.tasks.task import Episode, Task
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class HalfCheetahVelocity(VelocitySuite):
     """
 
     name = "HalfCheetahVelocity"
-    observation_dim = 17
+    observation = state_specs(17)
     action_dim = 6
 
     def __init__(

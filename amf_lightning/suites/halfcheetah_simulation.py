@@ -6,8 +6,9 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from amf_lightning.simulation.simulation import Env, Outcome
+from amf_lightning.simulation.simulation import Env, Observations, Outcome
 from amf_lightning.suites.velocity import settling_steps
+from amf_lightning.tasks.spec import STATE
 from amf_lightning.tasks.task import Episode
 
 _STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
@@ -44,15 +45,13 @@ class HalfCheetahSimulation:
         self._actions = np.empty((horizon, count, self._model.nu), dtype=np.float32)
         self._taken = 0
 
-    def reset(self) -> NDArray[np.float32]:
+    def reset(self) -> Observations:
         for episode, state in zip(self._episodes, self._states, strict=True):
             self._env.reset(seed=episode.seed, options=dict(episode.task.options))
             mujoco.mj_getState(self._model, self._data, state, _STATE)
         return self._observe()
 
-    def step(
-        self, running: NDArray[np.intp], actions: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    def step(self, running: NDArray[np.intp], actions: NDArray[np.float32]) -> tuple[Observations, NDArray[np.bool_]]:
         self._controls[:] = self._actions[self._taken] = actions
         model, data, frames = self._model, self._data, self._frames
         for state in self._states:
@@ -62,10 +61,10 @@ class HalfCheetahSimulation:
         self._taken += 1
         return self._observe(), np.full(len(running), self._taken == len(self._actions))
 
-    def _observe(self) -> NDArray[np.float32]:
+    def _observe(self) -> Observations:
         """Positions and velocities but for the position along x, [n, 17]; that is noted."""
         self._x[self._taken] = self._moving[:, 0]
-        return self._moving[:, 1:].astype(np.float32)
+        return {STATE: self._moving[:, 1:].astype(np.float32)}
 
     def outcome(self, number: int) -> Outcome:
         velocities = np.diff(self._x[:, number]) / self._dt

@@ -8,6 +8,7 @@ from gymnasium.wrappers import RescaleAction
 from numpy.typing import NDArray
 
 from amf_lightning.suites.velocity import Env, VelocitySuite, VelocityTracking, make_mujoco
+from amf_lightning.tasks.spec import state_specs
 from amf_lightning.tasks.task import Task
 
 
@@ -31,7 +32,7 @@ class HumanoidVelocity(VelocitySuite):
     """
 
     name = "HumanoidVelocity"
-    observation_dim = 45
+    observation = state_specs(45)
     action_dim = 17
 
     def __init__(

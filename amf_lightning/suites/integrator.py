@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amf_lightning.errors import InputError
+from amf_lightning.tasks.spec import state_specs
 from amf_lightning.tasks.task import ReferenceReturns, Task, TaskSuite
 
 SPEED = 0.1
@@ -65,7 +66,7 @@ class Integrator(TaskSuite):
     """
 
     name = "Integrator"
-    observation_dim = 2
+    observation = state_specs(2)
     action_dim = 2
 
     def __init__(

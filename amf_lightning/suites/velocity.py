@@ -72,6 +72,10 @@ class VelocitySuite(TaskSuite):
         """With a one-hot context the tasks belong to it: the same number means another velocity elsewhere."""
         return super().signature() | ({"targets": list(self.targets)} if self._one_hot else {})
 
+    @abstractmethod
+    def make(self, task: Task, render_mode: str | None = None) -> Env:
+        """The robot's environment, whose target `reset(options=task.options)` sets."""
+
     @property
     def goals(self) -> Tensor:
         """The scalar target / scale of each task, [K, 1] float32."""

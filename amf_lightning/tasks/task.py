@@ -1,15 +1,17 @@
 """A task, and a suite of tasks that share observations, actions and a context."""
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from amf_lightning.errors import InputError
+from amf_lightning.tasks.spec import STATE, Dimensions, Specs, specs_from_json, specs_to_json, state_size, state_specs
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,10 @@ class Episode:
         return f"Task '{self.task.name}', seed {self.seed}, step {step}"
 
 
+EvaluationJob = tuple[int, Episode]
+"""Number of an evaluation episode within its task, and the episode."""
+
+
 @dataclass(frozen=True)
 class ReferenceReturns:
     """Returns between which scores are normalised, one entry a task, with the command that measured them."""
@@ -57,14 +63,14 @@ class ReferenceReturns:
 
 
 class TaskSuite(ABC):
-    """Tasks over one observation space and one action space.
+    """Tasks over one kind of observations and of actions.
 
-    A subclass sets `name`, `tasks`, `observation_dim`, `action_dim` and `reference`, and makes environments.
+    A subclass sets `name`, `tasks`, `action_dim`, and `observation` or, where that is one vector, `observation_dim`.
+    One that can be simulated has a method `make(task, render_mode=None)`, which gives an environment; see `Simulator`.
     """
 
     name: str
     tasks: tuple[Task, ...]
-    observation_dim: int
     action_dim: int
     discrete: bool = False
     """Whether actions are choices: one-hot vectors, of which the environment reads the largest entry."""
@@ -76,13 +82,27 @@ class TaskSuite(ABC):
     metrics_text: str = ""
     """What the suite's metrics are, with their units: a clause of the caption of a table that shows them."""
 
-    @abstractmethod
-    def make(self, task: Task, render_mode: str | None = None) -> Any:
-        """An environment in which `reset(seed=..., options=task.options)` starts an episode of `task`.
+    @cached_property
+    def observation(self) -> Specs:
+        """The entries of an observation by name: one vector, unless a suite says otherwise."""
+        if isinstance(getattr(type(self), "observation_dim", None), cached_property) and (
+            "observation_dim" not in vars(self)
+        ):
+            raise InputError(f"{type(self).__name__} sets neither `observation` nor `observation_dim`.")
+        return state_specs(self.observation_dim)
 
-        Its actions lie in [-1, 1]. It truncates after `task.horizon` steps. `info["success"]` says at each step
-        whether the episode so far is a success; `info["metrics"]`, if present, holds further numbers.
+    @cached_property
+    def observation_dim(self) -> int:
+        """O, where an observation is one vector; InputError where it is not."""
+        return state_size(self.observation, "A part of this run")
+
+    @property
+    def simulator(self) -> Any:
+        """What runs episodes of it, a `simulation.Simulator`; None if nothing does.
+
+        The suite itself if it can `make` environments.
         """
+        return self if callable(getattr(self, "make", None)) else None
 
     def environment_key(self, task: Task) -> str:
         """Tasks with the same key can be run in the same environment object, one after the other."""
@@ -91,6 +111,11 @@ class TaskSuite(ABC):
     def episode_success(self, flags: Sequence[bool]) -> bool:
         """Whether an episode with these `info["success"]` flags, one a step, succeeded: the last one by default."""
         return bool(flags[-1])
+
+    @property
+    def dimensions(self) -> Dimensions:
+        """What a policy for it is made for."""
+        return Dimensions(self.observation, self.context_dim, self.action_dim)
 
     @property
     def context_dim(self) -> int:
@@ -132,8 +157,24 @@ class TaskSuite(ABC):
         """What must agree for a policy, an expert or a demonstration to belong to this suite."""
         return {
             "name": self.name,
-            "observation_dim": self.observation_dim,
+            **_observation_signature(self.observation),
             "action_dim": self.action_dim,
             "context_dim": self.context_dim,
             **({"discrete": True} if self.discrete else {}),
         }
+
+
+def _observation_signature(observation: Specs) -> dict[str, Any]:
+    """Where there is one vector its length says it all, as files of version 0.1 have it."""
+    if list(observation) == [STATE] and observation[STATE].is_vector:
+        return {"observation_dim": observation[STATE].shape[0]}
+    return {"observation": specs_to_json(observation)}
+
+
+def dimensions_of(signature: Mapping[str, Any]) -> Dimensions:
+    """Dimensions of a suite by its `signature`."""
+    if "observation_dim" in signature:
+        observation: Specs = state_specs(signature["observation_dim"])
+    else:
+        observation = specs_from_json(signature["observation"])
+    return Dimensions(observation, signature["context_dim"], signature["action_dim"])

@@ -3,16 +3,16 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from amf_lightning.errors import InputError
-from amf_lightning.policies.protocol import Policy, check_output_layer, features_with_bias
-from amf_lightning.uncertainty.knowledge import Embedded as Embedded
-from amf_lightning.uncertainty.knowledge import Knowledge as Knowledge
-from amf_lightning.uncertainty.knowledge import States as States
+from amf_lightning.needs import Need, Part
+from amf_lightning.policies.capabilities import LinearHead, check_output_layer, embedded, require
+from amf_lightning.policies.protocol import Policy
+from amf_lightning.tasks.steps import Steps
+from amf_lightning.uncertainty.knowledge import Embedded, Knowledge
 from amf_lightning.uncertainty.partial.parts import (
     MaskedGradientKernel,
     Parts,
@@ -24,19 +24,17 @@ from amf_lightning.uncertainty.posterior import FunctionSpacePosterior
 from amf_lightning.uncertainty.remembered import known_moment, remembered_shares, squared_change
 
 
-class Embedding(ABC):
-    """Turns states into points of a posterior."""
+class Embedding(Part, ABC):
+    """Turns states into points of a posterior.
 
-    needs_actions: ClassVar[bool] = False
-    """Whether expected states must come with the expert's actions."""
-    uses: tuple[str, ...] = ()
-    """What it needs beyond the demonstrations, in the words of `Selector.uses`. One that calls `Knowledge.reference`
-    says "simulator rollouts": their steps are counted in the first round."""
+    One that calls `Knowledge.reference` needs `Need.SIMULATOR`: its steps are counted in the first round.
+    """
+
     assumes_retention: bool = False
     """Whether it takes for granted that what π0 knew is not forgotten."""
 
     @abstractmethod
-    def embed(self, knowledge: Knowledge, candidates: States, targets: States, ridge: float) -> Embedded:
+    def embed(self, knowledge: Knowledge, candidates: Steps, targets: Steps, ridge: float) -> Embedded:
         """Points of candidates [M, S, ·] and targets [M', S', ·], and the belief given the history, with ridge ρ."""
 
 
@@ -64,6 +62,11 @@ class LastLayerFeatures(Embedding):
         InputError: the tolerance is not positive.
     """
 
+    instead = (
+        "Choose the embedding Kernel with lengthscales of your own, which needs nothing but demonstrations, or "
+        "LossGradient with the occupancy Demonstrated or ImportanceWeighted."
+    )
+
     def __init__(
         self,
         of_pretrained: bool = True,
@@ -80,11 +83,10 @@ class LastLayerFeatures(Embedding):
         self.assumes_retention = statistics and tolerance is None
         # Without statistics the scale comes from π0's own rollouts.
         rolled_out = not statistics or unit_norm or not of_pretrained or tolerance is not None
-        self.uses = (("pre-training statistics",) if statistics else ()) + (
-            ("simulator rollouts",) if rolled_out else ()
-        )
+        statistical, simulated = (Need.PRETRAINING_STATISTICS,) * statistics, (Need.SIMULATOR,) * rolled_out
+        self.needs = (*statistical, *simulated, Need.FEATURES)
 
-    def embed(self, knowledge: Knowledge, candidates: States, targets: States, ridge: float) -> Embedded:
+    def embed(self, knowledge: Knowledge, candidates: Steps, targets: Steps, ridge: float) -> Embedded:
         """See `Embedding.embed`.
 
         Raises:
@@ -93,7 +95,7 @@ class LastLayerFeatures(Embedding):
         basis = knowledge.pretrained if self.of_pretrained else knowledge.policy
         scale = self._scale(knowledge)
 
-        def points(states: States, of: Policy = basis) -> Tensor:
+        def points(states: Steps, of: Policy = basis) -> Tensor:
             features = last_layer_features(of, states)
             return nn.functional.normalize(features, dim=-1) if self.unit_norm else features / scale
 
@@ -123,7 +125,7 @@ class LastLayerFeatures(Embedding):
         reference = [last_layer_features(knowledge.pretrained, states) for states in knowledge.reference().values()]
         return float(torch.cat(reference).square().sum(1).mean().sqrt())
 
-    def _largest_norm(self, knowledge: Knowledge, points: Callable[[States], Tensor], scale: float) -> float:
+    def _largest_norm(self, knowledge: Knowledge, points: Callable[[Steps], Tensor], scale: float) -> float:
         """Largest norm among the states of π0: its pre-training states if the file says it, else its rollouts."""
         if self.statistics and self.of_pretrained and knowledge.statistics is not None:
             return knowledge.statistics.largest_norm / scale
@@ -132,7 +134,7 @@ class LastLayerFeatures(Embedding):
     def _known(
         self,
         knowledge: Knowledge,
-        points: Callable[[States, Policy], Tensor],
+        points: Callable[[Steps, Policy], Tensor],
         scale: float,
         shares: Mapping[str, float],
         part: int,
@@ -170,7 +172,7 @@ class LastLayerFeatures(Embedding):
         if not self.statistics or tolerance is None or statistics is None:
             return {}
         changes = {
-            name: squared_change(knowledge.policy, knowledge.pretrained, rows.observations, rows.contexts)
+            name: squared_change(knowledge.policy, knowledge.pretrained, rows)
             for name, rows in knowledge.reference().items()
             if statistics.covers.get(name)
         }
@@ -178,6 +180,8 @@ class LastLayerFeatures(Embedding):
 
     def _weights(self, knowledge: Knowledge, dimension: int) -> Tensor | None:
         """How much each entry of the last layer can learn, if φ is the input of that layer."""
+        if not knowledge.policy.can(LinearHead):
+            return None  # its φ is its own
         weights = last_layer_weights(knowledge.policy, knowledge.trainable)
         return weights if weights is not None and weights.shape[-1] == dimension else None
 
@@ -197,16 +201,17 @@ class LossGradient(Embedding):
             through the residuals of the fine-tuned policy, and only picks of the same round are conditioned on.
     """
 
-    needs_actions = True
+    needs = (Need.LINEAR_HEAD, Need.EXPERT_ACTIONS)
+    instead = "Choose the embedding Kernel, or LastLayerFeatures where the policy has an `embed` of its own."
 
     def __init__(self, condition_on_history: bool = False) -> None:
         self.condition_on_history = condition_on_history
 
-    def embed(self, knowledge: Knowledge, candidates: States, targets: States, ridge: float) -> Embedded:
+    def embed(self, knowledge: Knowledge, candidates: Steps, targets: Steps, ridge: float) -> Embedded:
         """See `Embedding.embed`."""
         policy, weights = knowledge.policy, last_layer_weights(knowledge.policy, knowledge.trainable)
         ahead, wanted = (self._rows(policy, states, weights is not None) for states in (candidates, targets))
-        outputs = policy.parts[0].output_layer.out_features
+        outputs = _head(policy.parts[0]).output_layer.out_features
         plain = GradientKernel(outputs) if weights is None else MaskedGradientKernel(weights)
         mean = float(torch.cat([plain.diagonal(ahead).flatten(), plain.diagonal(wanted).flatten()]).mean())
         # Without any residual there is nothing to divide: all gains are zero, and ties are drawn.
@@ -216,7 +221,7 @@ class LossGradient(Embedding):
             posterior = posterior.condition(rows, noise_or_one(knowledge.noise))
         return Embedded(posterior, ahead, wanted)
 
-    def _rows(self, policy: Policy, states: States, named: bool) -> Tensor:
+    def _rows(self, policy: Policy, states: Steps, named: bool) -> Tensor:
         """`gradient_factors` of the part that acts in each state, with its number in front if `named`."""
         factors = by_part(policy, states, gradient_factors)
         if not named:
@@ -242,13 +247,12 @@ class GradientKernel:
         return a[..., : self.outputs].square().sum(-1) * a[..., self.outputs :].square().sum(-1) / self.scale
 
 
-def last_layer_features(policy: Policy, states: States) -> Tensor:
-    """`Policy.embed`: input of the last layer with a 1 appended, [..., F + 1] float64."""
-    observations, contexts = states.observations.flatten(0, -2), states.contexts.flatten(0, -2)
-    return features_with_bias(policy, observations, contexts).reshape(*states.observations.shape[:-1], -1)
+def last_layer_features(policy: Policy, states: Steps) -> Tensor:
+    """`Embeds.embed`, of a linear head its input with a 1 appended, [..., F + 1] float64."""
+    return embedded(policy, states.flatten()).reshape(*states.shape, -1)
 
 
-def gradient_factors(policy: Policy, states: States) -> Tensor:
+def gradient_factors(policy: Policy, states: Steps) -> Tensor:
     """Rows [r, h], [..., A + F + 1] float64, with d loss / d (weight, bias) of the last layer equal to r hᵀ.
 
     r = dℓ/dz for the output z of the last layer, before any squashing; h is its input with a 1 appended.
@@ -258,7 +262,7 @@ def gradient_factors(policy: Policy, states: States) -> Tensor:
     """
     if states.actions is None:
         raise InputError("LossGradient needs the expert's actions at the expected states. Use ImportanceWeighted.")
-    rows = [tensor.flatten(0, -2) for tensor in (states.observations, states.contexts, states.actions)]
+    rows, head = states.flatten(), _head(policy)
     inputs: list[Tensor] = []
     outputs: list[Tensor] = []
 
@@ -267,16 +271,20 @@ def gradient_factors(policy: Policy, states: States) -> Tensor:
         outputs.append(output.detach().requires_grad_())
         return outputs[-1]
 
-    handle = policy.output_layer.register_forward_hook(cut)
+    handle = head.output_layer.register_forward_hook(cut)
     try:
         with torch.enable_grad():
-            loss = policy.loss(*rows).sum()
+            loss = policy.loss(rows).sum()
     finally:
         handle.remove()
-    check_output_layer(policy, [tuple(found.shape) for found in inputs], len(rows[0]))
+    check_output_layer(head, [tuple(each.shape) for each in inputs], len(rows))
     (residuals,) = torch.autograd.grad(loss, outputs[0])
     factors = torch.cat([residuals, inputs[0], torch.ones_like(residuals[:, :1])], dim=1).to(torch.float64)
-    return factors.reshape(*states.observations.shape[:-1], -1)
+    return factors.reshape(*states.shape, -1)
+
+
+def _head(policy: Policy) -> LinearHead:
+    return require(policy, LinearHead, "LossGradient", "Choose the embedding Kernel")
 
 
 def noise_or_one(noise: Tensor | None) -> Tensor | float:

@@ -9,7 +9,10 @@ from jsonargparse.typing import lazy_instance
 from torch import Tensor
 
 from amf_lightning.errors import InputError
-from amf_lightning.uncertainty.embeddings import Embedded, Embedding, Knowledge, States, noise_or_one
+from amf_lightning.needs import Need
+from amf_lightning.tasks.steps import Steps
+from amf_lightning.uncertainty.embeddings import Embedding, noise_or_one
+from amf_lightning.uncertainty.knowledge import Embedded, Knowledge
 from amf_lightning.uncertainty.posterior import FunctionSpacePosterior
 
 
@@ -88,6 +91,8 @@ class Kernel(Embedding):
         context_lengthscales: the same for the context.
     """
 
+    instead = "Give observation_lengthscales and context_lengthscales, so that they need not be measured."
+
     def __init__(
         self,
         kernel: Stationary = _KERNEL,
@@ -97,22 +102,31 @@ class Kernel(Embedding):
         self.kernel = RBF() if kernel is _KERNEL else kernel
         self.observation_lengthscales = _positive("observation_lengthscales", observation_lengthscales)
         self.context_lengthscales = _positive("context_lengthscales", context_lengthscales)
-        self.uses = ("simulator rollouts",) if None in (observation_lengthscales, context_lengthscales) else ()
+        self.needs = (Need.SIMULATOR,) if None in (observation_lengthscales, context_lengthscales) else ()
 
-    def embed(self, knowledge: Knowledge, candidates: States, targets: States, ridge: float) -> Embedded:
+    def embed(self, knowledge: Knowledge, candidates: Steps, targets: Steps, ridge: float) -> Embedded:
         """See `Embedding.embed`.
 
         Raises:
             InputError: another number of lengthscales than of entries.
         """
-        reference = list(knowledge.reference().values()) if self.uses else []
+        reference = list(knowledge.reference().values()) if self.needs else []
+        remembers = knowledge.policy.window.history > 1
+
+        def latest(states: Steps) -> Tensor:
+            return states.state[..., -1, :] if remembers else states.state
+
         scales = [
-            _lengthscales("observation", self.observation_lengthscales, candidates.observations, reference),
-            _lengthscales("context", self.context_lengthscales, candidates.contexts, reference),
+            _lengthscales(
+                "observation", self.observation_lengthscales, latest(candidates), [latest(rows) for rows in reference]
+            ),
+            _lengthscales(
+                "context", self.context_lengthscales, candidates.contexts, [rows.contexts for rows in reference]
+            ),
         ]
 
-        def points(states: States) -> Tensor:
-            return torch.cat([states.observations / scales[0], states.contexts / scales[1]], dim=-1)
+        def points(states: Steps) -> Tensor:
+            return torch.cat([latest(states) / scales[0], states.contexts / scales[1]], dim=-1)
 
         posterior = FunctionSpacePosterior(self.kernel, ridge)
         if knowledge.history is not None:
@@ -129,10 +143,10 @@ def _positive(name: str, lengthscales: float | Sequence[float] | None) -> tuple[
     return values
 
 
-def _lengthscales(name: str, given: tuple[float, ...] | None, rows: Tensor, reference: list[States]) -> Tensor:
+def _lengthscales(name: str, given: tuple[float, ...] | None, rows: Tensor, reference: list[Tensor]) -> Tensor:
     """Of each entry of `rows`, or one for all, float64."""
     if given is None:
-        return measured_lengthscales(torch.cat([getattr(states, f"{name}s") for states in reference]))
+        return measured_lengthscales(torch.cat(reference))
     if len(given) not in (1, rows.shape[-1]):
         raise InputError(
             f"Kernel: {name}_lengthscales has {len(given)} entries, but the {name} has {rows.shape[-1]}. "

@@ -7,19 +7,8 @@ from torch import Tensor
 
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.policies.statistics import FeatureStatistics
+from amf_lightning.tasks.steps import Steps
 from amf_lightning.uncertainty.posterior import Posterior
-
-
-@dataclass(frozen=True, eq=False)
-class States:
-    """States as a policy sees them, with any leading shape."""
-
-    observations: Tensor
-    """[..., O] float32."""
-    contexts: Tensor
-    """[..., C] float32: the task that the states are read for."""
-    actions: Tensor | None = None
-    """What the expert does there, [..., A] float32, where that is known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,10 +21,10 @@ class Knowledge:
     """π0."""
     statistics: FeatureStatistics | None
     """What π0's file says about its pre-training states."""
-    history: States | None
-    """All states demonstrated so far, each with the context of its own task and the expert's action; [N, ·]."""
-    reference: Callable[[], Mapping[str, States]]
-    """States of π0's own first rollouts of each task, by name, [N, ·]. Called only where needed: it may simulate."""
+    history: Steps | None
+    """All steps demonstrated so far, each read for its own task, with the expert's action; [N]."""
+    reference: Callable[[], Mapping[str, Steps]]
+    """Steps of π0's own first rollouts of each task, by name, [N]. Called only where needed: it may simulate."""
     clip: bool = False
     """Whether expected states may lie far outside all data, so that their features have to be bounded."""
     noise: Tensor | None = None

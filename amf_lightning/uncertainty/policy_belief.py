@@ -4,9 +4,12 @@ import torch
 from torch import Tensor
 
 from amf_lightning.errors import InputError
+from amf_lightning.needs import Need
 from amf_lightning.policies.gaussian_process import GaussianProcessPolicy
-from amf_lightning.uncertainty.embeddings import Embedded, Embedding, Knowledge, States
+from amf_lightning.tasks.steps import Steps
+from amf_lightning.uncertainty.embeddings import Embedding
 from amf_lightning.uncertainty.kernels import RBF
+from amf_lightning.uncertainty.knowledge import Embedded, Knowledge
 from amf_lightning.uncertainty.posterior import FunctionSpacePosterior
 
 
@@ -17,9 +20,10 @@ class PolicyBelief(Embedding):
     of 2,000 rows. The rows of π0 are what others have as pre-training statistics.
     """
 
-    uses = ("pre-training statistics",)
+    needs = (Need.PRETRAINING_STATISTICS,)
+    does_without = (Need.PRETRAINING_STATISTICS,)  # they are the rows of π0 itself
 
-    def embed(self, knowledge: Knowledge, candidates: States, targets: States, ridge: float) -> Embedded:
+    def embed(self, knowledge: Knowledge, candidates: Steps, targets: Steps, ridge: float) -> Embedded:
         """See `Embedding.embed`.
 
         Raises:
@@ -42,6 +46,6 @@ class PolicyBelief(Embedding):
         return Embedded(posterior, _points(policy, candidates), _points(policy, targets))
 
 
-def _points(policy: GaussianProcessPolicy, states: States) -> Tensor:
+def _points(policy: GaussianProcessPolicy, states: Steps) -> Tensor:
     with torch.no_grad():
-        return policy.points(states.observations, states.contexts)
+        return policy.points(states)

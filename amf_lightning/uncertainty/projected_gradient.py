@@ -2,15 +2,19 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from amf_lightning.errors import InputError
+from amf_lightning.needs import Need
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.seeding import Purpose, keyed_generator
-from amf_lightning.uncertainty.embeddings import Embedded, Embedding, Knowledge, States
+from amf_lightning.tasks.steps import Steps
+from amf_lightning.uncertainty.embeddings import Embedding
+from amf_lightning.uncertainty.knowledge import Embedded, Knowledge
 from amf_lightning.uncertainty.partial.parts import Parts, by_part, part_masks, prior_of_parts
 from amf_lightning.uncertainty.posterior import thinned_history
 
@@ -35,7 +39,7 @@ class ProjectedGradient(Embedding):
         condition_on_history: see `LossGradient`.
     """
 
-    needs_actions = True
+    needs = (Need.EXPERT_ACTIONS,)
 
     def __init__(
         self, dimension: int = 256, seed: int = 0, orthogonal: bool = False, condition_on_history: bool = False
@@ -48,7 +52,7 @@ class ProjectedGradient(Embedding):
         self.condition_on_history = condition_on_history
         self._matrices: dict[int, Tensor] = {}
 
-    def embed(self, knowledge: Knowledge, candidates: States, targets: States, ridge: float) -> Embedded:
+    def embed(self, knowledge: Knowledge, candidates: Steps, targets: Steps, ridge: float) -> Embedded:
         """See `Embedding.embed`.
 
         Raises:
@@ -71,11 +75,11 @@ class ProjectedGradient(Embedding):
         )
         return Embedded(posterior, ahead, wanted)
 
-    def _points(self, knowledge: Knowledge, states: States) -> Tensor:
+    def _points(self, knowledge: Knowledge, states: Steps) -> Tensor:
         """Projected gradients by the weights of the part that acts there, [..., m] float64."""
         policy = knowledge.policy
 
-        def of_part(part: Policy, rows: States) -> Tensor:
+        def of_part(part: Policy, rows: Steps) -> Tensor:
             number = next(number for number, each in enumerate(policy.parts) if each is part)
             trainable = part_masks(policy, number, knowledge.trainable)
             return projected_gradients(part, rows, trainable, self._projection(trainable_count(part, trainable)))
@@ -110,7 +114,7 @@ def trainable_count(policy: Policy, trainable: Mapping[str, Tensor]) -> int:
     return count
 
 
-def projected_gradients(policy: Policy, states: States, trainable: Mapping[str, Tensor], matrix: Tensor) -> Tensor:
+def projected_gradients(policy: Policy, states: Steps, trainable: Mapping[str, Tensor], matrix: Tensor) -> Tensor:
     """Rᵀ∇ℓ of each state, ∇ by the trainable entries in the order of `named_parameters`; [..., m] float64.
 
     Args:
@@ -127,28 +131,29 @@ def projected_gradients(policy: Policy, states: States, trainable: Mapping[str, 
             "ProjectedGradient needs the expert's actions at the expected states. Use ImportanceWeighted or "
             "Demonstrated."
         )
-    rows = [part.flatten(0, -2) for part in (states.observations, states.contexts, states.actions)]
+    rows = states.flatten()
     weights = {name: parameter.detach() for name, parameter in policy.named_parameters()}
     moved = {name: weight for name, weight in weights.items() if name not in trainable or trainable[name].any()}
     fixed = {f"policy.{name}": weight for name, weight in weights.items() if name not in moved}
     kept = torch.cat([_mask(name, weight, trainable) for name, weight in moved.items()])
     model = _Loss(policy)
 
-    def loss(moving: dict[str, Tensor], *row: Tensor) -> Tensor:
+    def loss(moving: dict[str, Tensor], row: dict[str, Any]) -> Tensor:
         named = {f"policy.{name}": weight for name, weight in moving.items()}
-        value: Tensor = functional_call(model, {**fixed, **named}, tuple(part[None] for part in row))
+        step = Steps.from_tensors(row).map(lambda tensor: tensor[None])
+        value: Tensor = functional_call(model, {**fixed, **named}, (step,))
         return value.squeeze(0)
 
-    gradient = vmap(grad(loss), in_dims=(None, 0, 0, 0))
+    gradient = vmap(grad(loss), in_dims=(None, 0))
     matrix = matrix.to(kept.device)
     size = max(1, _CHUNK // len(kept))
     points = []
-    for chunk in zip(*(torch.split(part, size) for part in rows), strict=True):
+    for start in range(0, len(rows), size):
         with torch.enable_grad():
-            found = gradient(moved, *chunk)
+            found = gradient(moved, rows[start : start + size].tensors())
         flat = torch.cat([found[name].detach().flatten(1) for name in moved], dim=1)
         points.append((flat if kept.all() else flat[:, kept]) @ matrix.to(flat.dtype))
-    return torch.cat(points).to(torch.float64).reshape(*states.observations.shape[:-1], -1)
+    return torch.cat(points).to(torch.float64).reshape(*states.shape, -1)
 
 
 class _Loss(nn.Module):
@@ -158,15 +163,14 @@ class _Loss(nn.Module):
         super().__init__()
         self.policy = policy
 
-    def forward(self, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
-        return self.policy.loss(observations, contexts, actions)
+    def forward(self, steps: Steps) -> Tensor:
+        return self.policy.loss(steps)
 
 
-def _thinned(history: States, noise: Tensor | None) -> tuple[States, Tensor]:
-    levels = torch.ones(len(history.observations), dtype=torch.float64) if noise is None else noise
+def _thinned(history: Steps, noise: Tensor | None) -> tuple[Steps, Tensor]:
+    levels = torch.ones(len(history), dtype=torch.float64) if noise is None else noise
     rows, levels = thinned_history(torch.arange(len(levels), device=levels.device), levels)
-    actions = None if history.actions is None else history.actions[rows]
-    return States(history.observations[rows], history.contexts[rows], actions), levels
+    return history[rows], levels
 
 
 def _mask(name: str, weight: Tensor, trainable: Mapping[str, Tensor]) -> Tensor:

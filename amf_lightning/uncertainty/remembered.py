@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from amf_lightning.policies.protocol import Policy
+from amf_lightning.tasks.steps import Steps
 
 
 def remembered_shares(squared_changes: Mapping[str, float], tolerance: float) -> dict[str, float]:
@@ -25,9 +26,9 @@ def remembered_shares(squared_changes: Mapping[str, float], tolerance: float) ->
 
 
 @torch.no_grad()
-def squared_change(policy: Policy, pretrained: Policy, observations: Tensor, contexts: Tensor) -> float:
-    """Mean over states [N, ·] and action entries of (π(s, c) − π0(s, c))²."""
-    change = policy.act(observations, contexts) - pretrained.act(observations, contexts)
+def squared_change(policy: Policy, pretrained: Policy, steps: Steps) -> float:
+    """Mean over steps [N] and action entries of (π(s, c) − π0(s, c))²."""
+    change = policy.act(steps) - pretrained.act(steps)
     return float(change.to(torch.float64).square().mean())
 
 

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amf_lightning.campaign.ledger import Job, Ledger
+from amf_lightning.campaign.ledger import Ledger
+from amf_lightning.campaign.request import Request
 from amf_lightning.errors import InputError
 
 
-def jobs_of(round: int, first: int, count: int = 2, scores: tuple[float, ...] = (0.1, 0.2)) -> list[Job]:
-    return [Job(first + i, round, f"v={i}", i, "Uniform", scores, seed=1000 + first + i) for i in range(count)]
+def jobs_of(round: int, first: int, count: int = 2, scores: tuple[float, ...] = (0.1, 0.2)) -> list[Request]:
+    return [Request(first + i, round, f"v={i}", i, "Uniform", scores, seed=1000 + first + i) for i in range(count)]
 
 
 @pytest.fixture
@@ -37,9 +38,9 @@ def test_before_the_first_write_there_is_no_file_and_nothing_in_it(ledger: Ledge
 
 def test_what_was_opened_and_recorded_is_read_back_by_another_process(ledger: Ledger, path: Path) -> None:
     first, second = jobs_of(0, 0), jobs_of(1, 2, count=1)
-    ledger.open_round(first, {"ess/v=2": 1.5, "undefined": math.nan})
+    ledger.ask(first, {"ess/v=2": 1.5, "undefined": math.nan})
     ledger.record(0, "ab")
-    ledger.open_round(second, {})
+    ledger.ask(second, {})
     ledger.set_fact("suite", "old")
     ledger.set_fact("suite", "halfcheetah")
     ledger.close()
@@ -63,46 +64,57 @@ def test_what_was_opened_and_recorded_is_read_back_by_another_process(ledger: Le
 def test_scores_and_seeds_keep_their_bits(
     tmp_path_factory: pytest.TempPathFactory, scores: list[float], seed: int, task: str
 ) -> None:
-    job = Job(0, 0, task, 0, "InformationGain", (*scores, math.nan), seed)
+    job = Request(0, 0, task, 0, "InformationGain", (*scores, math.nan), seed)
     ledger = Ledger(tmp_path_factory.mktemp("ledger") / "ledger.sqlite")
-    ledger.open_round([job], {})
+    ledger.ask([job], {})
     [read] = ledger.jobs()
     ledger.close()
     assert repr(read) == repr(job)
 
 
-def test_a_round_is_not_opened_twice(ledger: Ledger, path: Path) -> None:
-    ledger.open_round(jobs_of(3, 0), {})
-    with pytest.raises(InputError, match=r"Round 3 is open already in .*ledger\.sqlite"):
-        ledger.open_round(jobs_of(3, 2), {})
-    with pytest.raises(InputError, match="Round 2 is open already"):
-        ledger.open_round(jobs_of(2, 2), {})
-    with pytest.raises(InputError, match="Round 3 is open already"):
-        Ledger(path).open_round(jobs_of(3, 2), {})
-    assert ledger.jobs() == jobs_of(3, 0)
+def test_of_two_who_ask_at_the_same_time_the_second_is_told_to_choose_again(ledger: Ledger, path: Path) -> None:
+    assert ledger.ask(jobs_of(0, 0), {"environment_steps": 3.0, "variance": 1.0})
+    assert not Ledger(path).ask(jobs_of(0, 0, count=1), {"environment_steps": 100.0})
+    assert ledger.jobs() == jobs_of(0, 0)
+    assert Ledger(path).ask(jobs_of(0, 2, count=1), {"environment_steps": 4.0, "variance": 0.5})
+    assert ledger.diagnostics(0) == {"environment_steps": 7.0, "variance": 0.5}
+
+
+def test_nothing_is_asked_in_a_round_that_is_closed(ledger: Ledger) -> None:
+    ledger.ask(jobs_of(0, 0, count=1), {})
+    with pytest.raises(InputError, match="no demonstration to train on"):
+        ledger.close_round(0)
+    ledger.record(0, "ab")
+    ledger.close_round(0)
+    ledger.close_round(0)
+    with pytest.raises(ValueError, match="before round 1"):
+        ledger.close_round(2)
+    assert not ledger.ask(jobs_of(0, 1), {})
+    assert ledger.ask(jobs_of(1, 1), {})
+    assert (ledger.open_round(), len(ledger.jobs())) == (1, 3)
 
 
 @pytest.mark.parametrize(
-    "jobs", [[], [*jobs_of(1, 2), *jobs_of(2, 4)], jobs_of(1, 3), jobs_of(1, 1), jobs_of(1, 2)[::-1]],
-    ids=["none", "two rounds", "gap", "overlap", "order"],
+    "jobs", [[], [*jobs_of(1, 2), *jobs_of(2, 4)], jobs_of(1, 3), jobs_of(1, 2)[::-1]],
+    ids=["none", "two rounds", "gap", "order"],
 )  # fmt: skip
-def test_rounds_are_whole_and_demonstrations_numbered_without_gaps(ledger: Ledger, jobs: list[Job]) -> None:
-    ledger.open_round(jobs_of(0, 0), {})
+def test_rounds_are_whole_and_demonstrations_numbered_without_gaps(ledger: Ledger, jobs: list[Request]) -> None:
+    ledger.ask(jobs_of(0, 0), {})
     with pytest.raises(ValueError, match="round"):
-        ledger.open_round(jobs, {})
+        ledger.ask(jobs, {})
     assert ledger.jobs() == jobs_of(0, 0)
 
 
 def test_an_error_inside_a_transaction_undoes_all_of_it(ledger: Ledger) -> None:
     with pytest.raises(ValueError, match="not a number"):
-        ledger.open_round(jobs_of(0, 0), {"fine": 1.0, "bad": "not a number"})  # type: ignore[dict-item]
+        ledger.ask(jobs_of(0, 0), {"fine": 1.0, "bad": "not a number"})  # type: ignore[dict-item]
     assert (ledger.jobs(), ledger.diagnostics(0)) == ([], {})
-    ledger.open_round(jobs_of(0, 0), {"fine": 1.0})
+    ledger.ask(jobs_of(0, 0), {"fine": 1.0})
     assert ledger.jobs() == jobs_of(0, 0)
 
 
 def test_recording_twice_is_once_but_not_with_another_hash(ledger: Ledger) -> None:
-    ledger.open_round(jobs_of(0, 0), {})
+    ledger.ask(jobs_of(0, 0), {})
     ledger.record(1, "ab")
     ledger.record(1, "ab")
     with pytest.raises(InputError, match=r"Demonstration 1 is recorded in .* with SHA-256 ab, not cd"):
@@ -115,7 +127,7 @@ def test_recording_twice_is_once_but_not_with_another_hash(ledger: Ledger) -> No
 def test_a_reader_sees_what_a_writer_does_and_cannot_write(ledger: Ledger, path: Path) -> None:
     reader = Ledger(path, read_only=True)
     assert reader.jobs() == []
-    ledger.open_round(jobs_of(0, 0), {})
+    ledger.ask(jobs_of(0, 0), {})
     assert reader.jobs() == jobs_of(0, 0)
     ledger.record(0, "ab")
     assert reader.recorded() == {0: "ab"}
@@ -127,7 +139,7 @@ def test_a_reader_sees_what_a_writer_does_and_cannot_write(ledger: Ledger, path:
 
 def test_a_truncated_ledger_is_refused_by_name(ledger: Ledger, path: Path) -> None:
     for round in range(20):
-        ledger.open_round(jobs_of(round, 10 * round, count=10, scores=tuple(range(50))), {"x": 1.0})
+        ledger.ask(jobs_of(round, 10 * round, count=10, scores=tuple(range(50))), {"x": 1.0})
     ledger.close()
     whole = path.read_bytes()
     assert len(whole) > 5 * 4096
@@ -162,14 +174,14 @@ def test_a_database_of_another_program_is_refused_and_left_alone(path: Path, pra
 def test_a_ledger_of_another_version_is_refused(ledger: Ledger, path: Path) -> None:
     ledger.set_fact("a", "b")
     with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 3")
     connection.close()
-    with pytest.raises(InputError, match="is a ledger of version 2"):
+    with pytest.raises(InputError, match="is a ledger of version 3"):
         Ledger(path)
 
 
 def test_there_is_no_write_ahead_log(ledger: Ledger, path: Path) -> None:
-    ledger.open_round(jobs_of(0, 0), {})
+    ledger.ask(jobs_of(0, 0), {})
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)

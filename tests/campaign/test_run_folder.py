@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amf_lightning.campaign.ledger import Job
+from amf_lightning.campaign.request import Request
 from amf_lightning.campaign.run_folder import CurveRow, RunFolder
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.scores import Evaluation, weighted_mean
@@ -22,8 +22,8 @@ EVALUATIONS = (
     Evaluation(5, (1e17 / 3, -2.5), (1.0, 2 / 3), (0.7, 1.0), 0.85),
 )
 JOBS = [
-    Job(0, 0, "v=-3", 0, "InformationGain", (0.1 + 0.2, math.nan), 2**63 - 1),
-    Job(1, 1, 'odd, "name"', 1, "InformationGain", (-math.inf, 1e-300), 7),
+    Request(0, 0, "v=-3", 0, "InformationGain", (0.1 + 0.2, math.nan), 2**63 - 1),
+    Request(1, 1, 'odd, "name"', 1, "InformationGain", (-math.inf, 1e-300), 7),
 ]
 
 

@@ -8,15 +8,16 @@ from typing import Any
 import pytest
 from amf_process import Outcome, amf, tree, write_config
 
-from amf_lightning.campaign.ledger import Job, Ledger
+from amf_lightning.campaign.ledger import Ledger
+from amf_lightning.campaign.request import Request
 from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.campaign.run_lock import held, sole_writer
 from amf_lightning.campaign.status import read_status
 from amf_lightning.errors import InputError
 
 
-def job(number: int, round: int, task: str) -> Job:
-    return Job(number, round, task, 0, "Uniform", (0.5, float("nan")), 7)
+def job(number: int, round: int, task: str) -> Request:
+    return Request(number, round, task, 0, "Uniform", (0.5, float("nan")), 7)
 
 
 @pytest.fixture
@@ -29,10 +30,12 @@ def folder(tmp_path: Path) -> RunFolder:
         "active: {budget: 6}\nseed_everything: 3\n"
     )
     ledger = Ledger(run.ledger)
-    ledger.open_round([job(0, 0, "left"), job(1, 0, "right")], {})
-    ledger.open_round([job(2, 1, "left"), job(3, 1, "left")], {})
-    for number in (0, 1, 3):
+    ledger.ask([job(0, 0, "left"), job(1, 0, "right")], {})
+    for number in (0, 1):
         ledger.record(number, "f" * 64)
+    ledger.close_round(0)
+    ledger.ask([job(2, 1, "left"), job(3, 1, "left")], {})
+    ledger.record(3, "f" * 64)
     ledger.close()
     return run
 
@@ -59,7 +62,7 @@ def test_a_writer_in_mid_transaction_is_waited_for_and_not_disturbed(folder: Run
     with sole_writer(folder.path):
         writer = sqlite3.connect(folder.ledger, isolation_level=None)
         writer.execute("BEGIN IMMEDIATE")
-        writer.execute("INSERT INTO recorded VALUES (2, 'abc')")
+        writer.execute("INSERT INTO recorded (demonstration, sha256) VALUES (2, 'abc')")
         assert read_status(folder.path).pending == 1, "what is not committed is not there"
         writer.execute("COMMIT")
         writer.close()

@@ -10,20 +10,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from amf_lightning.campaign.ledger import Job, Ledger
+from amf_lightning.campaign.ledger import Ledger
+from amf_lightning.campaign.request import Request
 from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.errors import InputError
 from amf_lightning.tasks.trajectory import Trajectory
 
 
-def jobs_of(round: int, first: int, count: int = 2, scores: tuple[float, ...] = (0.1, 0.2)) -> list[Job]:
-    return [Job(first + i, round, f"v={i}", i, "Uniform", scores, seed=1000 + first + i) for i in range(count)]
+def jobs_of(round: int, first: int, count: int = 2, scores: tuple[float, ...] = (0.1, 0.2)) -> list[Request]:
+    return [Request(first + i, round, f"v={i}", i, "Uniform", scores, seed=1000 + first + i) for i in range(count)]
 
 
 def trajectory(seed: int) -> Trajectory:
     rng = np.random.default_rng(seed)
     return Trajectory(
-        observations=rng.normal(size=(6, 4)).astype(np.float32),
+        observations={"state": rng.normal(size=(6, 4)).astype(np.float32)},
         actions=rng.uniform(-1, 1, size=(5, 2)).astype(np.float32),
         rewards=rng.normal(size=5),
         task="v=0",
@@ -89,9 +90,9 @@ def test_a_process_killed_inside_open_round_leaves_no_trace_of_the_round(
     path: Path, count: int, read_only: bool
 ) -> None:
     with_first = Ledger(path)
-    with_first.open_round(jobs_of(0, 0), {})
+    with_first.ask(jobs_of(0, 0), {})
     with_first.close()
-    killed(lambda: Ledger(path).open_round(jobs_of(1, 2, count, tuple(np.arange(20.0))), KillsDuringTransaction()))
+    killed(lambda: Ledger(path).ask(jobs_of(1, 2, count, tuple(np.arange(20.0))), KillsDuringTransaction()))
     if count > 2:
         assert path.with_name("ledger.sqlite-journal").stat().st_size > 0  # otherwise nothing is tested here
 
@@ -101,7 +102,7 @@ def test_a_process_killed_inside_open_round_leaves_no_trace_of_the_round(
     again.close()
 
     writer = Ledger(path)
-    writer.open_round(jobs_of(1, 2), {"first": 2.0})
+    writer.ask(jobs_of(1, 2), {"first": 2.0})
     assert writer.round(1) == jobs_of(1, 2)
     assert writer.diagnostics(1) == {"first": 2.0}
 
@@ -118,7 +119,7 @@ def test_a_process_killed_while_the_ledger_is_created_leaves_none(path: Path, mo
 
 def test_a_process_killed_between_the_file_and_its_record_repeats_it(path: Path, store: DemonstrationStore) -> None:
     def work() -> None:
-        Ledger(path).open_round(jobs_of(0, 0), {})
+        Ledger(path).ask(jobs_of(0, 0), {})
         store.write(0, trajectory(0))
         kill_self()
 
@@ -135,7 +136,7 @@ def _work_until_killed(path: Path, acknowledge: int) -> None:
     ledger = Ledger(path)
     while True:
         done = len(ledger.jobs()) // 5
-        ledger.open_round(jobs_of(done, 5 * done, count=5), {"round": float(done)})
+        ledger.ask(jobs_of(done, 5 * done, count=5), {"round": float(done)})
         os.write(acknowledge, b"o")
         for demonstration in range(5 * done, 5 * done + 5):
             ledger.record(demonstration, f"hash {demonstration}")

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from amf_lightning.evaluation.forgetting import (
-    FORGETTING_COLUMNS,
     FrozenShare,
     forgetting_metrics,
     forgetting_table,
@@ -28,7 +27,8 @@ CURVE = [evaluation(0, 0.8, 0.6, 0.1), evaluation(3, 0.9, 0.2, 0.7, a=0.0, b=0.0
 
 def test_the_table_has_a_row_a_task_and_their_mean_over_the_pre_training() -> None:
     rows = list(csv.DictReader(io.StringIO(forgetting_table(CURVE, NAMES, PRETRAINED, 0.25))))
-    assert tuple(rows[0]) == FORGETTING_COLUMNS
+    columns = ("demonstrations", "task", "pretrained", "score", "forgotten", "lost", "alpha", "frozen")
+    assert tuple(rows[0]) == columns
     assert [(row["demonstrations"], row["task"]) for row in rows] == [(n, t) for n in "03" for t in (*NAMES, "mean")]
     assert [float(row["forgotten"]) for row in rows[4:]] == pytest.approx([-0.1, 0.4, -0.6, 0.15])
     assert [float(row["lost"]) for row in rows[4:]] == pytest.approx([0, 0.4, 0, 0.2])
@@ -36,6 +36,15 @@ def test_the_table_has_a_row_a_task_and_their_mean_over_the_pre_training() -> No
     assert [row["pretrained"] for row in rows[:4]] == ["1", "1", "0", "1"]
     assert {row["frozen"] for row in rows} == {"0.25"}
     assert float(rows[-1]["score"]) == pytest.approx(0.55)
+
+
+def test_a_number_of_a_retention_of_ones_own_is_a_column_and_none_is_none() -> None:
+    measured = Evaluation(0, (0.0,) * 3, (0.0,) * 3, (0.5,) * 3, 0.5, {"held/a": 0.25, "held/c": 1.0, "overall": 3.0})
+    rows = list(csv.DictReader(io.StringIO(forgetting_table([measured], NAMES, PRETRAINED, 0.0))))
+    assert [row["held"] for row in rows] == ["0.25", "", "1.0", ""] and "overall" not in rows[0]
+    plain = list(csv.DictReader(io.StringIO(forgetting_table(CURVE[:1], NAMES, PRETRAINED, 0.0))))
+    assert set(plain[0]) == {"demonstrations", "task", "pretrained", "score", "forgotten", "lost", "frozen"}
+    assert forgetting_table([], NAMES, PRETRAINED, 0.0).count("\n") == 1, "nobody evaluated: no rows"
 
 
 def test_without_pre_training_there_is_no_mean_and_no_number_of_forgetting() -> None:

@@ -16,7 +16,7 @@ def episode(task: int, number: int) -> Trajectory:
     rng = np.random.default_rng([task, number])
     steps = int(rng.integers(1, 30))
     return Trajectory(
-        observations=np.zeros((steps + 1, 1), np.float32),
+        observations={"state": np.zeros((steps + 1, 1), np.float32)},
         actions=np.zeros((steps, 1), np.float32),
         rewards=rng.normal(size=steps) * 10.0 ** rng.integers(-8, 8),
         task=str(task),
@@ -57,7 +57,7 @@ def test_means_are_those_of_numpy() -> None:
     assert returns.dtype == successes.dtype == torch.float64
     for task in range(TASKS):
         episodes = [episode(task, number) for number in range(EPISODES)]
-        assert returns[task].item() == pytest.approx(np.mean([e.rewards.sum() for e in episodes]), rel=1e-12)
+        assert returns[task].item() == pytest.approx(np.mean([e.episode_return for e in episodes]), rel=1e-12)
         assert successes[task].item() == np.mean([e.success for e in episodes])
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from amf_lightning.errors import InputError
-from amf_lightning.experts.checked import check_number, check_shown
+from amf_lightning.experts.checked import check_number, check_shown, in_types_of, objection
 from amf_lightning.tasks.task import Episode
 from amf_lightning.tasks.trajectory import Trajectory
 from tiny import TinyExpert, TinySuite
@@ -24,8 +24,19 @@ def shown() -> Trajectory:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda t: replace(t, actions=np.repeat(t.actions, 2, axis=1)), "are 2 and 2 long, those of the suite 2 and 1"),
-        (lambda t: replace(t, observations=t.observations[:, :1]), "are 1 and 1 long, those of the suite 2 and 1"),
+        (lambda t: replace(t, actions=np.repeat(t.actions, 2, axis=1)), "actions are 2 long, those of suite 'tiny' 1"),
+        (
+            lambda t: replace(t, observations={"state": t.state[:, :1]}),
+            r"observations 'state' are \[1\] float32, those of suite 'tiny' \[2\] float32\.",
+        ),
+        (
+            lambda t: replace(t, observations={"state": t.state.astype(np.int64)}),
+            r"'state' are \[2\] int64, those of suite 'tiny' \[2\] float32; convert it by astype\('float32'\)",
+        ),
+        (
+            lambda t: replace(t, observations={"state": t.state, "image": np.zeros((len(t.state), 8, 8), np.uint8)}),
+            r"consist of 'state' \[2\] float32, 'image' \[8, 8\] uint8, those of suite 'tiny' of 'state' \[2\] float32",
+        ),
         (lambda t: replace(t, actions=np.full_like(t.actions, -3)), r"actions reach 3, but each .* in \[-1, 1\]"),
         (lambda t: replace(t, task="goal=1"), "is one of task 'goal=1'"),
         (lambda t: [t], "is a list, not a Trajectory"),
@@ -36,6 +47,11 @@ def test_what_does_not_fit_is_refused_by_expert_and_task(
 ) -> None:
     with pytest.raises(InputError, match=rf"TinyExpert: the demonstration of task 'goal=-0.5'.*{reason}"):
         check_shown(TinyExpert(), SUITE, EPISODE, change(shown))
+
+
+def test_what_a_recording_lacks_is_not_asked_for(shown: Trajectory) -> None:
+    bare = replace(shown, observations=shown.acted_on, rewards=None, success=None, seed=None)
+    check_shown(TinyExpert(), SUITE, EPISODE, bare)
 
 
 def test_what_fits_is_taken_and_rounding_is_forgiven(shown: Trajectory) -> None:
@@ -57,3 +73,11 @@ def test_choices_are_one_hot(shown: Trajectory, choice: list[float], fits: bool)
 def test_too_few_are_named() -> None:
     with pytest.raises(InputError, match="TinyExpert gave 1 demonstrations when asked for 2"):
         check_number(TinyExpert(), 1, 2)
+
+
+def test_observations_of_another_precision_are_taken_in_that_of_the_suite(shown: Trajectory) -> None:
+    double = replace(shown, observations={"state": shown.state.astype(np.float64)})
+    assert objection(SUITE, EPISODE, double) is None
+    taken = in_types_of(SUITE, double)
+    assert taken.state.dtype == np.float32 and np.array_equal(taken.state, shown.state)
+    assert in_types_of(SUITE, shown) is shown

@@ -10,7 +10,7 @@ from amf_lightning.errors import InputError
 from amf_lightning.experts.expert import ActingExpert
 from amf_lightning.simulation.rollout import rollout
 from amf_lightning.suites.halfcheetah import HalfCheetahVelocity
-from amf_lightning.tasks.actor import Actor
+from amf_lightning.tasks.controller import Actor
 from amf_lightning.tasks.task import Episode, TaskSuite
 
 
@@ -63,7 +63,7 @@ def test_equal_requests_get_equal_demonstrations_whatever_is_asked_beside(still:
     expert = Made(GoalsSeen(), noise=0.3, successes_only=False)
     many = expert.demonstrate(still, [Episode(still.tasks[1], seed) for seed in range(5)])
     (one,) = expert.demonstrate(still, [Episode(still.tasks[1], 3)])
-    assert one.observations.tobytes() == many[3].observations.tobytes()
+    assert one.state.tobytes() == many[3].state.tobytes()
 
 
 def test_failed_attempts_are_repeated_from_other_initial_states_and_the_order_stays() -> None:
@@ -73,7 +73,7 @@ def test_failed_attempts_are_repeated_from_other_initial_states_and_the_order_st
     # The second and the fourth succeed at once; of the two retries the second does, then the first.
     assert [t.seed == e.seed for t, e in zip(found, episodes, strict=True)] == [False, True, False, True]
     assert all(t.success for t in found)
-    assert len({t.observations.tobytes() for t in found}) == 4
+    assert len({t.state.tobytes() for t in found}) == 4
 
 
 def test_an_expert_that_never_succeeds_is_reported(still: HalfCheetahVelocity) -> None:
@@ -98,8 +98,8 @@ def test_noise_is_executed_and_clean_actions_are_recorded(still: HalfCheetahVelo
     (clean,) = rollout(GoalsSeen(), still, episodes)
     (noisy,) = Made(GoalsSeen(), noise=0.3, successes_only=False).demonstrate(still, episodes)
     assert np.array_equal(noisy.actions, np.zeros((20, 6)))
-    assert np.array_equal(noisy.observations[0], clean.observations[0])
-    assert not np.allclose(noisy.observations[1:], clean.observations[1:])
+    assert np.array_equal(noisy.state[0], clean.state[0])
+    assert not np.allclose(noisy.state[1:], clean.state[1:])
 
 
 @pytest.mark.parametrize("one_hot", [False, True])

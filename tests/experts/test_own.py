@@ -90,7 +90,7 @@ def test_the_largest_score_is_the_choice() -> None:
     suite = GymnasiumSuite("CartPole-v1", [GymnasiumTask("stand")], horizon=5, return_threshold=1)
     (shown,) = ActorExpert(f"{__name__}.Scores").demonstrate(suite, [Episode(suite.tasks[0], 0)])
     assert shown.actions.tolist() == [[0.0, 1.0]] * 5
-    assert shown.observations[-1, 1] > shown.observations[0, 1], "the cart was pushed to the right"
+    assert shown.state[-1, 1] > shown.state[0, 1], "the cart was pushed to the right"
 
 
 class Elsewhere(torch.nn.Module):

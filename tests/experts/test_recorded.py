@@ -55,9 +55,12 @@ def test_folders_and_recordings_that_do_not_fit_are_refused(tmp_path: Path) -> N
     with pytest.raises(InputError, match="holds no recorded demonstration"):
         RecordedExpert(str(tmp_path / "nothing"))
     [made] = record(tmp_path / "wide", [1])
-    wide = replace(made, observations=made.observations.repeat(2, axis=1))
+    wide = replace(made, observations={"state": made.state.repeat(2, axis=1)})
     DemonstrationStore(tmp_path / "wide").write(0, wide)
-    with pytest.raises(InputError, match=r"observations of length 4 .* 'tiny' have 2 and 1"):
+    with pytest.raises(
+        InputError,
+        match=r"recording of task 'goal=-0.5' .*'state' are \[4\] float32, those of suite 'tiny' \[2\] float32",
+    ):
         RecordedExpert(str(tmp_path / "wide")).remaining(SUITE, [0] * 4)
     DemonstrationStore(tmp_path / "other").write(0, replace(made, task="goal=2"))
     with pytest.raises(InputError, match="no task 'goal=2'"):

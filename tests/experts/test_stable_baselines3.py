@@ -15,6 +15,7 @@ from amf_lightning.errors import InputError
 from amf_lightning.experts.stable_baselines3 import StableBaselines3Expert
 from amf_lightning.suites.gymnasium_suite import GymnasiumSuite, GymnasiumTask
 from amf_lightning.tasks.task import Episode
+from tiny import actor_of
 
 ZIPS = Path(__file__).parent / "stable_baselines3_zips"
 SAYS: dict[str, dict[str, Any]] = json.loads((ZIPS / "says.json").read_text())
@@ -44,7 +45,7 @@ def rewritten(name: str, path: Path, data: dict[str, Any], tensors: dict[str, An
 
 @pytest.mark.parametrize("name", ["sac", "td3", "ppo"])
 def test_a_continuous_actor_says_what_stable_baselines3_says(name: str, pendulum: GymnasiumSuite) -> None:
-    actor = StableBaselines3Expert(str(ZIPS / f"{name}.zip")).actor(pendulum)
+    actor = actor_of(StableBaselines3Expert(str(ZIPS / f"{name}.zip")), pendulum)
     observations = torch.tensor(SAYS[name]["observations"])
     ours = actor.act(observations, torch.zeros(len(observations), 1))
     torques = torch.tensor(SAYS[name]["actions"])  # in [-2, 2], the environment's own units
@@ -54,7 +55,7 @@ def test_a_continuous_actor_says_what_stable_baselines3_says(name: str, pendulum
 
 @pytest.mark.parametrize("name", ["ppo-discrete", "dqn"])
 def test_a_discrete_actor_makes_the_choices_of_stable_baselines3(name: str, cartpole: GymnasiumSuite) -> None:
-    actor = StableBaselines3Expert(str(ZIPS / f"{name}.zip")).actor(cartpole)
+    actor = actor_of(StableBaselines3Expert(str(ZIPS / f"{name}.zip")), cartpole)
     observations = torch.tensor(SAYS[name]["observations"])
     ours = actor.act(observations, torch.zeros(len(observations), 1))
     assert ours.sum(dim=1).tolist() == [1.0] * len(ours)
@@ -80,7 +81,7 @@ def test_an_actor_that_was_trained_with_the_goal_gets_it(tmp_path: Path, pendulu
         first = torch.load(io.BytesIO(old.read("policy.pth")), weights_only=True)["actor.latent_pi.0.weight"]
     wide = torch.cat([first, torch.ones(len(first), 1)], dim=1)
     file = rewritten("sac", tmp_path / "wide.zip", {}, {"actor.latent_pi.0.weight": wide})
-    actor = StableBaselines3Expert(file).actor(pendulum)
+    actor = actor_of(StableBaselines3Expert(file), pendulum)
     at = torch.tensor([narrow, narrow])
     without, with_goal = actor.act(at, torch.tensor([[0.0], [1.0]]))
     torch.testing.assert_close(2 * without, torch.tensor(SAYS["sac"]["actions"][0]), atol=2e-6, rtol=1e-5)
@@ -92,7 +93,7 @@ def test_what_cannot_be_read_is_refused_with_the_reason(
 ) -> None:
     def refused(file: str, *reasons: str) -> None:
         with pytest.raises(InputError) as error:
-            StableBaselines3Expert(file).actor(pendulum)
+            actor_of(StableBaselines3Expert(file), pendulum)
         assert all(reason in str(error.value) for reason in reasons), error.value
 
     refused(str(tmp_path / "none.zip"), "There is no file")
@@ -107,7 +108,7 @@ def test_what_cannot_be_read_is_refused_with_the_reason(
     refused(rewritten("sac", tmp_path / "five.zip", {}, five), "reads 5 numbers", "observations of 3")
     with pytest.raises(InputError, match=r"1 continuous actions.*2 discrete ones"):
         four = {"actor.latent_pi.0.weight": torch.zeros(6, 4)}
-        StableBaselines3Expert(rewritten("sac", tmp_path / "four.zip", {}, four)).actor(cartpole)
+        actor_of(StableBaselines3Expert(rewritten("sac", tmp_path / "four.zip", {}, four)), cartpole)
 
 
 class Payload:

@@ -10,6 +10,7 @@ from torch import nn
 from amf_lightning.errors import InputError
 from amf_lightning.experts.state_dict import StateDictExpert
 from amf_lightning.suites.gymnasium_suite import GymnasiumSuite, GymnasiumTask
+from tiny import actor_of
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def test_it_acts_as_the_module_that_was_saved(
     observations, goals = torch.randn(20, 3), torch.randn(20, 1)
     outputs = Actor()(torch.cat([observations, goals], dim=1))
     wanted = torch.tanh(outputs) if tanh else outputs.clamp(-2, 2) / 2  # torques lie in [-2, 2]
-    acts = StateDictExpert(files[kind], tanh=tanh, **OPTIONS).actor(suite).act(observations, goals)
+    acts = actor_of(StateDictExpert(files[kind], tanh=tanh, **OPTIONS), suite).act(observations, goals)
     torch.testing.assert_close(acts, wanted)
 
 
@@ -67,16 +68,16 @@ def test_a_pickle_is_opened_only_by_the_flag(files: dict[str, str], suite: Gymna
     with pytest.raises(InputError, match="unsafe_pickle: true"):
         StateDictExpert(files["pkl"], activation=nn.ELU)
     observations, goals = torch.randn(4, 3), torch.randn(4, 1)
-    opened = StateDictExpert(files["pkl"], activation=nn.ELU, unsafe_pickle=True).actor(suite)
-    safe = StateDictExpert(files["pt"], **OPTIONS).actor(suite)
+    opened = actor_of(StateDictExpert(files["pkl"], activation=nn.ELU, unsafe_pickle=True), suite)
+    safe = actor_of(StateDictExpert(files["pt"], **OPTIONS), suite)
     assert torch.equal(opened.act(observations, goals), safe.act(observations, goals))
 
 
 def test_layers_can_be_named(files: dict[str, str], suite: GymnasiumSuite) -> None:
     names = [*(f"body.{2 * i}" for i in range(7)), "top"]
     observations, goals = torch.randn(4, 3), torch.randn(4, 1)
-    named = StateDictExpert(files["pt"], layers=names, **OPTIONS).actor(suite).act(observations, goals)
-    assert torch.equal(named, StateDictExpert(files["pt"], **OPTIONS).actor(suite).act(observations, goals))
+    named = actor_of(StateDictExpert(files["pt"], layers=names, **OPTIONS), suite).act(observations, goals)
+    assert torch.equal(named, actor_of(StateDictExpert(files["pt"], **OPTIONS), suite).act(observations, goals))
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_the_largest_output_is_the_choice(tmp_path: Path) -> None:
     torch.save({f"only.{name}": tensor for name, tensor in layer.state_dict().items()}, tmp_path / "choice.pt")
     suite = GymnasiumSuite("CartPole-v1", [GymnasiumTask("stand")], horizon=5, return_threshold=1)
     observations = torch.randn(20, 4)
-    acts = StateDictExpert(str(tmp_path / "choice.pt")).actor(suite).act(observations, torch.zeros(20, 1))
+    acts = actor_of(StateDictExpert(str(tmp_path / "choice.pt")), suite).act(observations, torch.zeros(20, 1))
     assert acts.sum(dim=1).tolist() == [1.0] * 20
     assert torch.equal(acts.argmax(dim=1), layer(observations).argmax(dim=1))
 

@@ -40,7 +40,7 @@ def test_it_still_succeeds_with_noise_and_shows_clean_actions(suite: HalfCheetah
     actor = expert.actor(suite)
     for episode, trajectory in zip(episodes, expert.demonstrate(suite, episodes), strict=True):
         goals = suite.goals[episode.task.index].expand(trajectory.length, 1)
-        clean = actor.act(torch.from_numpy(trajectory.observations[:-1]), goals).numpy()
+        clean = actor.act(torch.from_numpy(trajectory.state[:-1]), goals).numpy()
         np.testing.assert_allclose(trajectory.actions, clean, atol=1e-4)
 
 
@@ -49,4 +49,4 @@ def test_one_hot_policies_get_the_same_demonstrations(suite: HalfCheetahVelocity
     expert = TrainedExpert()
     (scalar,) = expert.demonstrate(suite, [Episode(suite.tasks[4], 1)])
     (hot,) = expert.demonstrate(one_hot, [Episode(one_hot.tasks[4], 1)])
-    assert hot.observations.tobytes() == scalar.observations.tobytes()
+    assert hot.state.tobytes() == scalar.state.tobytes()

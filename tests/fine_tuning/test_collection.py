@@ -9,8 +9,9 @@ import torch
 from tiny_runs import Run, assert_same_outcome
 from torch import Tensor
 
-from amf_lightning.campaign.collection import Share, collect, episodes_of
-from amf_lightning.campaign.ledger import Job, Ledger
+from amf_lightning.campaign.campaign import Campaign
+from amf_lightning.campaign.collection import Collection, Share
+from amf_lightning.campaign.request import Request
 from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.errors import InputError
 from amf_lightning.experts.expert import Expert
@@ -47,17 +48,18 @@ class Round:
 
     def __init__(self, folder: Path) -> None:
         tasks = [SUITE.tasks[index] for index in (0, 2, 3)]
-        self.jobs = [Job(n, 0, task.name, task.index, "None", (), n) for n, task in enumerate(tasks)]
-        self.store, self.ledger = DemonstrationStore(folder / "demonstrations"), Ledger(folder / "ledger.sqlite")
-        self.ledger.open_round(self.jobs, {})
+        requests = [Request(n, 0, task.name, task.index, "None", (), n) for n, task in enumerate(tasks)]
+        self.campaign = Campaign(folder, SUITE)
+        self.store, self.ledger = DemonstrationStore(folder / "demonstrations"), self.campaign.ledger
+        self.ledger.ask(requests, {})
 
     def collect(self, expert: Expert) -> dict[int, str]:
-        had = self.ledger.recorded()
-        missing = [
-            pair for pair in zip(self.jobs, episodes_of(self.jobs, SUITE), strict=True) if pair[0].seed not in had
-        ]
-        collect(missing, expert, SUITE, self.store, ALONE, had, self.ledger.record, quiet=True)
-        return had
+        pending = self.campaign.pending
+        collection = Collection(expert, SUITE, self.campaign.tell, ALONE, quiet=True)
+        outcome = collection.run(list(zip(pending, self.campaign.episodes(pending), strict=True)))
+        if outcome.failure is not None:
+            raise outcome.failure
+        return outcome.answers
 
 
 @pytest.mark.parametrize("reason", [InputError("left"), RuntimeError("left"), KeyboardInterrupt("left")], ids=repr)

@@ -23,7 +23,7 @@ def test_information_gain_asks_clusters_not_tasks_where_tasks_overlap(tmp_path: 
 
 
 def test_without_overlap_it_asks_no_task_twice(tmp_path: Path) -> None:
-    assert max(Counter(picks(tmp_path, "separate-goals", 8)).values()) == 1
+    assert max(Counter(picks(tmp_path, "compare/bases/separate-goals", 8)).values()) == 1
 
 
 def test_it_asks_far_goals_first_where_these_have_the_large_features(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from amf_lightning.fine_tuning import module
 from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.policies.weights import load_policy
 from amf_lightning.retention.frozen import FreezeByImportance
+from amf_lightning.tasks.spec import Specs
+from amf_lightning.tasks.steps import Steps
 
 ADAMW = ("--model.optimizer=AdamW", "--model.optimizer.lr=0.01", "--model.optimizer.weight_decay=0.1")
 MOMENTUM = (
@@ -92,13 +94,13 @@ def test_importance_that_the_pre_training_stored_freezes_the_next_run(tmp_path: 
 class Normed(MLPPolicy):
     """With two normalisation layers that follow their batches."""
 
-    def __init__(self, observation_dim: int, context_dim: int, action_dim: int, hidden: list[int]) -> None:
-        super().__init__(observation_dim, context_dim, action_dim, hidden)
+    def __init__(self, observation: Specs, context_dim: int, action_dim: int, hidden: list[int]) -> None:
+        super().__init__(observation, context_dim, action_dim, hidden)
         self.backbone.append(torch.nn.BatchNorm1d(hidden[-1]))
         self.free = torch.nn.BatchNorm1d(hidden[-1])
 
-    def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
-        hidden = self.free(self.backbone(torch.cat([observations, contexts], dim=1)))
+    def act(self, steps: Steps) -> Tensor:
+        hidden = self.free(self.backbone(torch.cat([steps.state, steps.contexts], dim=1)))
         return torch.tanh(self.head(hidden))
 
 

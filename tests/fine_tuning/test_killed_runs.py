@@ -37,7 +37,7 @@ def state(run: Run) -> dict[str, int]:
     ("point", "on_disk", "recorded", "last_words"),
     [
         (kill_points.with_an_episode_half_collected, 0, 0, "died after 12 of 24 steps"),
-        (kill_points.between_rename_and_ledger, BATCH, 0, "died before demonstration {first} was recorded"),
+        (kill_points.between_rename_and_ledger, 1, 0, "died before demonstration {first} was recorded"),
         (kill_points.between_ledger_and_training, BATCH, BATCH, "died before the first batch"),
         (kill_points.in_mid_epoch, BATCH, BATCH, "died in training step 6"),
         (kill_points.while_the_checkpoint_is_written, BATCH, BATCH, "died with half a checkpoint"),

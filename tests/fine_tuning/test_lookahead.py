@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_two_processes import TWO_PROCESSES, end_of
+from test_two_processes import start as start_processes
 from tiny_runs import FINE_TUNING, PRETRAINING, Run
 
 from amf_lightning.campaign.run_folder import MEAN
@@ -47,8 +49,17 @@ def test_the_oracle_chooses_what_exhaustive_retraining_chooses(tmp_path: Path, s
     assert "trial fine-tuning" in oracle.folder.report.read_text()
 
 
-def test_a_batch_is_looked_ahead_in_as_a_whole(tmp_path: Path, start: dict[str, Any]) -> None:
-    changes = {"selector": {"class_path": "Oracle"}, "active": {"budget": 2, "batch_size": 2}}
+@pytest.mark.parametrize(
+    "trainer",
+    [
+        {},
+        {"accumulate_grad_batches": 2, "gradient_clip_val": 0.01, "gradient_clip_algorithm": "value"},
+        {"precision": "bf16-mixed", "gradient_clip_val": 0},
+    ],
+    ids=["plain", "accumulated and clipped by value", "bf16-mixed"],
+)
+def test_a_batch_is_looked_ahead_in_as_a_whole(tmp_path: Path, start: dict[str, Any], trainer: dict[str, Any]) -> None:
+    changes = {"selector": {"class_path": "Oracle"}, "active": {"budget": 2, "batch_size": 2}, "trainer": trainer}
     oracle = Run(tmp_path / "oracle", merge(start, changes)).complete()
     last = oracle.folder.read_selections()[-1]
     means = [row.score for row in oracle.folder.read_curve() if row.task == MEAN]
@@ -56,8 +67,7 @@ def test_a_batch_is_looked_ahead_in_as_a_whole(tmp_path: Path, start: dict[str, 
     assert float(oracle.folder.evaluation.read_text().split('"environment_steps": ')[1].split(",")[0]) > 0
 
 
-def test_what_cannot_be_repeated_is_refused(tmp_path: Path, start: dict[str, Any]) -> None:
-    changes = {"selector": {"class_path": "Oracle"}, "trainer": {"accumulate_grad_batches": 2}}
-    run = Run(tmp_path / "run", merge(start, changes))
-    assert run.finish() == 2
-    assert "without accumulated gradients" in run.log.read_text()
+def test_it_is_refused_on_several_processes(tmp_path: Path, start: dict[str, Any]) -> None:
+    run = Run(tmp_path / "run", merge(start, {"selector": {"class_path": "Oracle"}}), TWO_PROCESSES)
+    assert end_of(start_processes(run), within=240) != 0
+    assert "which it can on one process" in run.log.read_text()

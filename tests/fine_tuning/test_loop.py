@@ -3,22 +3,24 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from frozen_entries import policy_like, trainable_entries
 from tiny_runs import Run, checkpoint, outcome
 
-from amf_lightning.demonstrations.batches import demonstration_rows
+from amf_lightning.demonstrations.batches import MicroBatch, demonstration_rows
 from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.fine_tuning.module import BehaviouralCloning
+from amf_lightning.policies.protocol import Policy
 from amf_lightning.policies.weights import load_policy
 from amf_lightning.retention.frozen import FreezeByImportance
 from amf_lightning.selection.context import SelectionContext
 from amf_lightning.selection.informed import InformationGain
 from amf_lightning.simulation.rollout import rollout
+from amf_lightning.tasks.steps import Steps
 from tiny import TinySuite
 
 SUITE = TinySuite()
@@ -71,18 +73,19 @@ def test_scores_are_those_of_the_policy_that_the_round_before_has_trained(
 
 
 def save_batches(folder: Path) -> None:
-    """Has every batch that is trained on saved, with its round."""
-    training_step = BehaviouralCloning.training_step
+    """Has every micro-batch that is trained on saved, with its round."""
+    losses, numbers = BehaviouralCloning.losses, count()
 
-    def spied(self: BehaviouralCloning, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
-        torch.save((self.current_epoch, batch), folder / f"{self.current_epoch}-{batch_idx}.pt")
-        return training_step(self, batch, batch_idx)
+    def spied(self: BehaviouralCloning, policy: Policy, microbatch: MicroBatch) -> dict[str, torch.Tensor]:
+        plain = {name: rows.tensors() for name, rows in microbatch.items()}
+        torch.save((self.current_epoch, plain), folder / f"{next(numbers)}.pt")
+        return losses(self, policy, microbatch)
 
-    BehaviouralCloning.training_step = spied  # type: ignore[method-assign]
+    BehaviouralCloning.losses = spied  # type: ignore[method-assign]
 
 
-def bits(rows: tuple[torch.Tensor, ...]) -> set[bytes]:
-    return {row.numpy().tobytes() for row in torch.cat(rows, dim=1)}
+def bits(steps: Steps) -> set[bytes]:
+    return {row.numpy().tobytes() for row in torch.cat([steps.state, steps.contexts, steps.shown_actions], dim=1)}
 
 
 def test_a_round_trains_on_the_rounds_so_far_and_replays_what_was_not_demonstrated(
@@ -95,14 +98,14 @@ def test_a_round_trains_on_the_rounds_so_far_and_replays_what_was_not_demonstrat
     replayed: dict[int, set[float]] = defaultdict(set)
     for path in folder.iterdir():
         round, batch = torch.load(path)
-        trained[round] |= bits(batch["demonstrations"])
-        replayed[round] |= set(batch["replay"][1].flatten().tolist())
+        trained[round] |= bits(Steps.from_tensors(batch["demonstrations"]))
+        replayed[round] |= set(batch["replay"]["contexts"].flatten().tolist())
     store = DemonstrationStore(run.folder.demonstrations)
     jobs = run.folder.read_selections()
     collected: dict[int, set[bytes]] = defaultdict(set)
     for job in jobs:
         rows = demonstration_rows([store.read(job.demonstration)], SUITE)
-        collected[job.round] |= bits((rows.observations, rows.contexts, rows.actions))
+        collected[job.round] |= bits(rows.everything())
     for round in range(3):
         assert trained[round] <= set().union(*(collected[earlier] for earlier in range(round + 1)))
         assert all(trained[round] & collected[earlier] for earlier in range(round + 1))

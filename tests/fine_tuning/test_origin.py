@@ -18,7 +18,7 @@ def test_no_initial_state_of_the_pre_training_is_demonstrated_again(pretrained: 
     assert seeds(before) and seeds(uninterrupted)
     assert not seeds(before) & seeds(uninterrupted)
     first, second = (
-        {DemonstrationStore(run.folder.demonstrations).read(index).observations[0].tobytes() for index in range(4)}
+        {DemonstrationStore(run.folder.demonstrations).read(index).state[0].tobytes() for index in range(4)}
         for run in (before, uninterrupted)
     )
     assert not first & second

@@ -49,7 +49,7 @@ def test_the_policy_is_fitted_to_what_pi_zero_knows_and_all_demonstrations(
     before, found = load_policy(str(pretrained)).make(), load_policy(str(uninterrupted.folder.policy)).make()
     assert isinstance(before, GaussianProcessPolicy) and isinstance(found, GaussianProcessPolicy)
     expected = GaussianProcessPolicy(2, 2, 2)
-    expected.refit(before, rows.observations, rows.contexts, rows.actions)
+    expected.refit(before, rows.everything())
     assert (int(before.used), int(found.used)) == (3 * 20, 8 * 20)
     assert torch.equal(found.rows, expected.rows)
 
@@ -105,9 +105,12 @@ def test_what_does_not_go_together_is_refused(
     assert message in " ".join(run.log.read_text().split())
 
 
-@pytest.mark.parametrize("goals", [1, 3, 6, 12])
-def test_a_start_is_shipped_for_each_number_of_goals(goals: int) -> None:
-    content = read_configuration(find_configuration(f"configs/integrator/start-{goals}.yaml"))
+@pytest.mark.parametrize(
+    ("goals", "name"),
+    [(3, "integrator"), *((goals, f"compare/bases/integrator-{goals}") for goals in (1, 6, 12))],
+)
+def test_a_start_is_shipped_for_each_number_of_goals(goals: int, name: str) -> None:
+    content = read_configuration(find_configuration(f"configs/{name}.yaml"))
     file = load_policy(content["model"]["pretrained"])
     file.check_suite(SUITE.signature())
     options = content["model"]["policy"]["init_args"]

@@ -8,14 +8,14 @@ import kill_points
 import pytest
 from tiny_runs import Run, assert_same_outcome, outcome
 
-from amf_lightning.campaign.ledger import Job
+from amf_lightning.campaign.request import Request
 from amf_lightning.campaign.stopping import StopRule
 from amf_lightning.errors import InputError
 
 
-def jobs_of(*rounds: tuple[float, ...], batch_size: int = 1) -> list[Job]:
+def jobs_of(*rounds: tuple[float, ...], batch_size: int = 1) -> list[Request]:
     return [
-        Job(number * batch_size + position, number, "a", 0, "S", tuple(s / (position + 1) for s in scores), 0)
+        Request(number * batch_size + position, number, "a", 0, "S", tuple(s / (position + 1) for s in scores), 0)
         for number, scores in enumerate(rounds)
         for position in range(batch_size)
     ]

@@ -10,6 +10,7 @@ from amf_lightning.errors import InputError
 from amf_lightning.experts.metaworld import MetaworldExpert
 from amf_lightning.suites.halfcheetah import HalfCheetahVelocity
 from amf_lightning.suites.metaworld import Metaworld
+from amf_lightning.tasks.steps import Steps
 from amf_lightning.tasks.task import Episode
 
 pytestmark = METAWORLD
@@ -44,10 +45,10 @@ def test_it_acts_as_the_script_of_the_task_in_each_row() -> None:
 
     suite = Metaworld(["faucet-open", "faucet-close"])
     episodes = [Episode(task, 1000) for task in suite.tasks]
-    rows = torch.stack(
-        [torch.from_numpy(shown.observations[10]) for shown in MetaworldExpert().demonstrate(suite, episodes)]
-    )
-    actions = MetaworldExpert().actor(suite).act(torch.cat([rows, torch.zeros(1, 39)]), torch.eye(2)[[0, 1, 0]])
+    rows = torch.stack([torch.from_numpy(shown.state[10]) for shown in MetaworldExpert().demonstrate(suite, episodes)])
+    tasks = torch.tensor([0, 1, 0])
+    steps = Steps({"state": torch.cat([rows, torch.zeros(1, 39)])}, tasks, torch.eye(2)[tasks])
+    actions = MetaworldExpert().actor(suite).act(steps)
     for row, action, policy in zip(
         rows, actions, (SawyerFaucetOpenV3Policy(), SawyerFaucetCloseV3Policy()), strict=False
     ):

@@ -25,7 +25,8 @@ def shown(suite: Metaworld, episodes: list[Episode]) -> list[Trajectory]:
 
 
 def bits(trajectory: Trajectory) -> tuple[Any, ...]:
-    arrays = (trajectory.observations, trajectory.actions, trajectory.rewards)
+    assert trajectory.rewards is not None
+    arrays = (trajectory.state, trajectory.actions, trajectory.rewards)
     return trajectory.task, trajectory.success, *(array.tobytes() for array in arrays)
 
 
@@ -71,8 +72,9 @@ def test_an_episode_is_metaworlds_own_until_it_is_solved() -> None:
     env.seed(1000)
     observation, _ = env.reset()
     flags = []
+    assert ours.rewards is not None
     for step, action in enumerate(ours.actions):
-        assert ours.observations[step].tobytes() == observation.astype(np.float32).tobytes()
+        assert ours.state[step].tobytes() == observation.astype(np.float32).tobytes()
         observation, reward, _, _, info = env.step(action)
         flags.append(bool(info["success"]))
         if not flags[-1]:
@@ -99,7 +101,7 @@ def test_an_episode_is_a_function_of_task_and_seed_alone(start: int) -> None:
     among = shown(used, [Episode(task, seed) for task in used.tasks for seed in (1000, 1001)])
     for first, again, other in zip(alone, among[::2], among[1::2], strict=True):
         assert bits(again) == bits(first), first.task
-        assert not np.array_equal(other.observations[0], first.observations[0]), first.task
+        assert not np.array_equal(other.state[0], first.state[0]), first.task
 
 
 @pytest.mark.parametrize(

@@ -10,17 +10,20 @@ from torch import Tensor, nn
 
 from amf_lightning.errors import InputError
 from amf_lightning.fine_tuning.module import BehaviouralCloning
+from amf_lightning.policies.capabilities import GaussianDensity, LinearHead
 from amf_lightning.policies.categorical import CategoricalPolicy
 from amf_lightning.policies.mixture import IsolatedPolicy
 from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.policies.preflight import check_last_layer, rehearse_export
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.policies.weights import load_policy, save_policy
+from amf_lightning.tasks.spec import Specs, state_size, state_specs
+from amf_lightning.tasks.steps import Steps
 from amf_lightning.tasks.task import Episode
 from tiny import TinyExpert, TinySuite
 
 SUITE = TinySuite()
-DIMS = (2, 1, 1)
+DIMS = (state_specs(2), 1, 1)
 
 
 @pytest.fixture(autouse=True)
@@ -30,54 +33,58 @@ def nothing_warns() -> Iterator[None]:
         yield
 
 
-class Plain(Policy):
-    def __init__(self, observation_dim: int, context_dim: int, action_dim: int, width: int = 4) -> None:
+def rows(steps: Steps) -> Tensor:
+    return torch.cat([steps.state, steps.contexts], dim=1)
+
+
+class Plain(GaussianDensity, LinearHead, Policy):
+    def __init__(self, observation: Specs, context_dim: int, action_dim: int, width: int = 4) -> None:
         super().__init__()
-        self.body = nn.Linear(observation_dim + context_dim, width)
+        self.body = nn.Linear(state_size(observation, type(self).__name__) + context_dim, width)
         self.middle = nn.Linear(width, width)
         self.top = nn.Linear(width, action_dim)
 
-    def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
-        hidden = torch.relu(self.body(torch.cat([observations, contexts], dim=1)))
+    def act(self, steps: Steps) -> Tensor:
+        hidden = torch.relu(self.body(rows(steps)))
         return torch.tanh(self.top(torch.relu(self.middle(hidden))))
 
 
 class Tied(Plain):
     """Two layers share their weight, and the last one is known by two names."""
 
-    def __init__(self, observation_dim: int, context_dim: int, action_dim: int) -> None:
-        super().__init__(observation_dim, context_dim, action_dim)
+    def __init__(self, observation: Specs, context_dim: int, action_dim: int) -> None:
+        super().__init__(observation, context_dim, action_dim)
         self.other = nn.Linear(4, 4)
         self.other.weight = self.middle.weight
         del self.top
         self.top = nn.Linear(4, action_dim)
         self.head = self.top
 
-    def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
-        hidden = torch.relu(self.body(torch.cat([observations, contexts], dim=1)))
+    def act(self, steps: Steps) -> Tensor:
+        hidden = torch.relu(self.body(rows(steps)))
         return torch.tanh(self.top(torch.relu(self.other(self.middle(hidden)))))
 
 
 class WithoutLayers(Policy):
-    def __init__(self, observation_dim: int, context_dim: int, action_dim: int) -> None:
+    def __init__(self, observation: Specs, context_dim: int, action_dim: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(observation_dim + context_dim, action_dim))
+        self.weight = nn.Parameter(torch.ones(state_size(observation, type(self).__name__) + context_dim, action_dim))
 
-    def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
-        return torch.tanh(torch.cat([observations, contexts], dim=1) @ self.weight)
+    def act(self, steps: Steps) -> Tensor:
+        return torch.tanh(rows(steps) @ self.weight)
 
 
 class Critic(Plain):
     """Has a layer that does not act, registered last."""
 
-    def __init__(self, observation_dim: int, context_dim: int, action_dim: int) -> None:
-        super().__init__(observation_dim, context_dim, action_dim)
+    def __init__(self, observation: Specs, context_dim: int, action_dim: int) -> None:
+        super().__init__(observation, context_dim, action_dim)
         self.value = nn.Linear(4, 1)
 
 
 class HeadFirst(Plain):
-    def __init__(self, observation_dim: int, context_dim: int, action_dim: int) -> None:
-        super().__init__(observation_dim, context_dim, action_dim)
+    def __init__(self, observation: Specs, context_dim: int, action_dim: int) -> None:
+        super().__init__(observation, context_dim, action_dim)
         self.body = self._modules.pop("body")  # type: ignore[assignment]
 
 
@@ -90,37 +97,37 @@ class Named(HeadFirst):
 class ParameterHead(Plain):
     """What comes after its last linear layer is a parameter."""
 
-    def __init__(self, observation_dim: int, context_dim: int, action_dim: int) -> None:
-        super().__init__(observation_dim, context_dim, action_dim)
+    def __init__(self, observation: Specs, context_dim: int, action_dim: int) -> None:
+        super().__init__(observation, context_dim, action_dim)
         del self.top
         self.weight = nn.Parameter(torch.ones(4, action_dim))
 
-    def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
-        hidden = self.middle(torch.relu(self.body(torch.cat([observations, contexts], dim=1))))
+    def act(self, steps: Steps) -> Tensor:
+        hidden = self.middle(torch.relu(self.body(rows(steps))))
         return torch.tanh(torch.relu(hidden) @ self.weight)
 
 
 class Normal(Plain):
     """Its last layer gives mean and deviation."""
 
-    def __init__(self, observation_dim: int, context_dim: int, action_dim: int) -> None:
-        super().__init__(observation_dim, context_dim, 2 * action_dim)
+    def __init__(self, observation: Specs, context_dim: int, action_dim: int) -> None:
+        super().__init__(observation, context_dim, 2 * action_dim)
 
-    def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
-        return super().act(observations, contexts)[:, :1]
+    def act(self, steps: Steps) -> Tensor:
+        return super().act(steps)[:, :1]
 
-    def log_prob(self, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
-        mean, deviation = torch.split(super().act(observations, contexts), 1, dim=1)
-        return torch.distributions.Normal(mean, deviation.exp()).log_prob(actions).sum(1)  # type: ignore[no-untyped-call,no-any-return]
+    def log_prob(self, steps: Steps) -> Tensor:
+        mean, deviation = torch.split(super().act(steps), 1, dim=1)
+        return torch.distributions.Normal(mean, deviation.exp()).log_prob(steps.shown_actions).sum(1)  # type: ignore[no-untyped-call,no-any-return]
 
 
-class Choices(CategoricalPolicy):
-    def __init__(self, observation_dim: int, context_dim: int, action_dim: int) -> None:
+class Choices(LinearHead, CategoricalPolicy):
+    def __init__(self, observation: Specs, context_dim: int, action_dim: int) -> None:
         super().__init__()
-        self.top = nn.Linear(observation_dim + context_dim, action_dim)
+        self.top = nn.Linear(state_size(observation, type(self).__name__) + context_dim, action_dim)
 
-    def logits(self, observations: Tensor, contexts: Tensor) -> Tensor:
-        logits: Tensor = self.top(torch.cat([observations, contexts], dim=1))
+    def logits(self, steps: Steps) -> Tensor:
+        logits: Tensor = self.top(rows(steps))
         return logits
 
 
@@ -128,11 +135,11 @@ class Choices(CategoricalPolicy):
 def test_what_has_features_and_fits_into_a_file_passes(kind: type[Policy]) -> None:
     policy = kind(*DIMS)
     assert rehearse_export(policy, SUITE)
-    assert rehearse_export(IsolatedPolicy.of(policy, SUITE.contexts, (0, 0, 1, 1), 1, 2), SUITE)
+    assert rehearse_export(IsolatedPolicy.of(policy, SUITE.contexts, (0, 0, 1, 1), SUITE.dimensions), SUITE)
     assert policy.training and all(parameter.requires_grad for parameter in policy.parameters())
 
 
-@pytest.mark.parametrize(("kind", "reason"), [(WithoutLayers, "not end in a linear"), (Critic, "'value'.*nothing")])
+@pytest.mark.parametrize(("kind", "reason"), [(WithoutLayers, "WithoutLayers has none"), (Critic, "'value'.*nothing")])
 def test_a_policy_without_features_is_exported_without_statistics(
     kind: type[Policy], reason: str, tmp_path: Path
 ) -> None:
@@ -148,7 +155,7 @@ def test_a_last_layer_that_does_not_give_the_actions_is_refused_at_once(kind: ty
     with pytest.raises(InputError, match=f"{kind.__name__}: '{layer}' is the linear layer that is registered last"):
         BehaviouralCloning(SUITE, kind)
     with pytest.raises(InputError, match="Register the last layer last"):
-        check_last_layer(kind(*DIMS), torch.zeros(2, 2), torch.zeros(2, 1))
+        check_last_layer(kind(*DIMS), Steps.of_state(torch.zeros(2, 2), torch.zeros(2, 1)))
 
 
 def test_tied_weights_come_back_tied(tmp_path: Path) -> None:
@@ -156,14 +163,14 @@ def test_tied_weights_come_back_tied(tmp_path: Path) -> None:
     save_policy(path, policy, SUITE.signature(), None, {})
     made = load_policy(str(path)).make()
     assert isinstance(made, Tied) and made.other.weight is made.middle.weight and made.head is made.top
-    rows = torch.randn(5, 2), torch.randn(5, 1)
-    assert torch.equal(made.act(*rows), policy.act(*rows))
+    steps = Steps.of_state(torch.randn(5, 2), torch.randn(5, 1))
+    assert torch.equal(made.act(steps), policy.act(steps))
 
 
 def test_what_no_file_can_hold_is_refused_at_once() -> None:
     class Sparse(Plain):
-        def __init__(self, observation_dim: int, context_dim: int, action_dim: int) -> None:
-            super().__init__(observation_dim, context_dim, action_dim)
+        def __init__(self, observation: Specs, context_dim: int, action_dim: int) -> None:
+            super().__init__(observation, context_dim, action_dim)
             self.register_buffer("table", torch.eye(3).to_sparse())
 
     with pytest.raises(InputError, match="Sparse cannot be written into a file"):

@@ -11,14 +11,21 @@ from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.policies.statistics import backbone_hash, feature_statistics
 from amf_lightning.policies.weights import PolicyFile, build_policy, load_policy, save_policy
+from amf_lightning.tasks.spec import Specs
+from amf_lightning.tasks.steps import Steps
+from amf_lightning.tasks.task import dimensions_of
 
 SUITE = {"name": "tiny", "observation_dim": 3, "context_dim": 2, "action_dim": 4}
 
 
+def rows(count: int) -> Steps:
+    return Steps.of_state(torch.randn(count, 3), torch.randn(count, 2))
+
+
 def saved(folder: Path) -> tuple[Path, MLPPolicy]:
     policy = MLPPolicy(3, 2, 4, hidden=(8, 6))
-    policy.fit_normaliser(torch.randn(30, 3), torch.randn(30, 2))
-    statistics = feature_statistics(policy, torch.randn(30, 3), torch.randn(30, 2), {"a": 2})
+    policy.fit_normaliser(rows(30))
+    statistics = feature_statistics(policy, rows(30), {"a": 2})
     save_policy(folder / "policy.safetensors", policy, SUITE, statistics, {"a": 2, "b": 0})
     return folder / "policy.safetensors", policy
 
@@ -45,11 +52,11 @@ def test_equal_policies_make_equal_files(tmp_path: Path) -> None:
 
 def test_statistics_are_sums_over_the_states() -> None:
     policy = MLPPolicy(3, 2, 4, hidden=(8, 6))
-    observations, contexts = torch.randn(20, 3), torch.randn(20, 2)
-    statistics = feature_statistics(policy, observations, contexts, {"a": 1})
+    steps = rows(20)
+    statistics = feature_statistics(policy, steps, {"a": 1})
     total = torch.zeros(7, 7, dtype=torch.float64)
-    for observation, context in zip(observations, contexts, strict=True):
-        phi = torch.cat([policy.features(observation[None], context[None])[0].double(), torch.ones(1).double()])
+    for index in range(20):
+        phi = torch.cat([policy.features(steps[index : index + 1])[0].double(), torch.ones(1).double()])
         total += torch.outer(phi, phi)
     assert torch.allclose(statistics.second_moment, total.detach(), rtol=1e-5)
     assert statistics.scale == pytest.approx((total.trace() / 20).sqrt().item(), rel=1e-5)
@@ -57,7 +64,7 @@ def test_statistics_are_sums_over_the_states() -> None:
 
 def test_statistics_of_another_backbone_are_refused_and_the_head_does_not_matter() -> None:
     policy = MLPPolicy(3, 2, 4, hidden=(8, 6))
-    statistics = feature_statistics(policy, torch.randn(20, 3), torch.randn(20, 2), {})
+    statistics = feature_statistics(policy, rows(20), {})
     torch.nn.init.zeros_(policy.head.weight)
     statistics.check_backbone(policy)
     torch.nn.init.zeros_(policy.get_parameter("backbone.0.weight"))
@@ -91,7 +98,7 @@ def test_other_shapes_and_another_suite_are_refused(tmp_path: Path) -> None:
 
 def test_initial_weights_depend_on_the_key_alone() -> None:
     def first(seed: int) -> torch.Tensor:
-        policy = build_policy(MLPPolicy, SUITE, torch.Generator().manual_seed(seed))
+        policy = build_policy(MLPPolicy, dimensions_of(SUITE), torch.Generator().manual_seed(seed))
         return next(policy.parameters()).detach()
 
     one = first(1)
@@ -105,7 +112,7 @@ def test_initial_weights_depend_on_the_key_alone() -> None:
 def test_hash_is_of_everything_below_the_head() -> None:
     policy = MLPPolicy(3, 2, 4, hidden=(8, 6))
     before = backbone_hash(policy)
-    policy.fit_normaliser(torch.randn(10, 3), torch.randn(10, 2))
+    policy.fit_normaliser(rows(10))
     assert backbone_hash(policy) != before
 
 
@@ -114,18 +121,18 @@ class Bent(MLPPolicy):
 
     def __init__(
         self,
-        observation_dim: int,
+        observation: Specs | int,
         context_dim: int,
         action_dim: int,
         curve: str = "tanh",
         widths: tuple[int, ...] = (8,),
     ) -> None:
-        super().__init__(observation_dim, context_dim, action_dim, hidden=widths)
+        super().__init__(observation, context_dim, action_dim, hidden=widths)
 
 
 class Bulk(MLPPolicy):
-    def __init__(self, observation_dim: int, context_dim: int, action_dim: int, **options: Any) -> None:
-        super().__init__(observation_dim, context_dim, action_dim, hidden=(8,))
+    def __init__(self, observation: Specs | int, context_dim: int, action_dim: int, **options: Any) -> None:
+        super().__init__(observation, context_dim, action_dim, hidden=(8,))
 
 
 def written(policy: Policy, options: dict[str, Any], folder: Path) -> PolicyFile:

@@ -12,7 +12,7 @@ from amf_lightning.reports import animation
 from amf_lightning.reports.animation import side_by_side, write_animation
 from amf_lightning.simulation.render import RenderingUnavailable
 from amf_lightning.suites.halfcheetah import HalfCheetahVelocity
-from amf_lightning.tasks.actor import Actor
+from amf_lightning.tasks.controller import Actor
 from amf_lightning.tasks.task import Episode, TaskSuite
 
 SUITE = HalfCheetahVelocity(targets=[0, 3], horizon=6, reference=None)

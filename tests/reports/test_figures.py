@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+from amf_lightning.evaluation.statistics import Interval
 from amf_lightning.reports.figures import (
     Band,
     allocation_figure,
@@ -87,9 +88,9 @@ def test_strategies_differ_in_line_style_as_well_as_in_colour() -> None:
 
 
 def test_a_sweep_has_a_line_for_each_series_and_a_level_for_what_has_no_setting() -> None:
-    def metrics(mean: float | None) -> dict[str, dict[str, float | None]]:
-        found = {"mean": mean, "lo": mean and mean - 0.1, "hi": mean and mean + 0.1}
-        return {"auc": found, "final": found, "worst_forgetting": {"mean": None, "lo": None, "hi": None}}
+    def metrics(mean: float | None) -> dict[str, Interval | None]:
+        interval = None if mean is None else Interval(mean, mean - 0.1, mean + 0.1)
+        return {"auc": interval, "final": interval, "worst_forgetting": None}
 
     series = {"A": {0.5: metrics(0.6), 0.25: metrics(0.4)}, "B": {0.5: metrics(None)}}
     figure = sweep_figure(series, {"none": metrics(0.5)}, "share")
@@ -99,6 +100,14 @@ def test_a_sweep_has_a_line_for_each_series_and_a_level_for_what_has_no_setting(
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["none", "A"]
     assert not unknown.lines
     pixels(figure)
+
+
+def test_a_small_file_shows_the_same_picture_in_fewer_bytes() -> None:
+    figure = bands_figure({label: band(0.1 * number) for number, label in enumerate("abcdef")})
+    whole, small = png(figure), png(figure, small=True)
+    assert len(small) < len(whole) / 2
+    before, after = (np.asarray(Image.open(BytesIO(file)).convert("RGB"), int) for file in (whole, small))
+    assert before.shape == after.shape and np.abs(before - after).mean() < 1
 
 
 def test_the_users_own_matplotlib_settings_and_figures_are_left_alone() -> None:

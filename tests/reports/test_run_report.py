@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
 from PIL import Image
 
-from amf_lightning.campaign.ledger import Job
+from amf_lightning.campaign.request import Request
 from amf_lightning.campaign.run_folder import RunFolder
-from amf_lightning.errors import InputError
 from amf_lightning.evaluation.scores import Evaluation
 from amf_lightning.reports.run_report import write_report
 from amf_lightning.suites.halfcheetah import HalfCheetahVelocity
@@ -23,14 +21,16 @@ def evaluation(demonstrations: int, scores: Sequence[float]) -> Evaluation:
     return Evaluation(demonstrations, returns, tuple(scores), tuple(scores), math.fsum(scores) / len(scores))
 
 
-def job(number: int, task: int, scores: Sequence[float], round: int | None = None) -> Job:
-    return Job(number, number if round is None else round, NAMES[task], task, "InformationGain", tuple(scores), number)
+def job(number: int, task: int, scores: Sequence[float], round: int | None = None) -> Request:
+    return Request(
+        number, number if round is None else round, NAMES[task], task, "InformationGain", tuple(scores), number
+    )
 
 
 def write_run(
     path: Path,
     curve: Sequence[Sequence[float]] = ((0.9, 0.2, 0.1), (0.85, 0.6, 0.2), (0.8, 0.9, 1.0)),
-    jobs: Sequence[Job] = (job(0, 1, (0.1, 3.0, 2.0)), job(1, 2, (0.1, 0.5, 2.5))),
+    jobs: Sequence[Request] = (job(0, 1, (0.1, 3.0, 2.0)), job(1, 2, (0.1, 0.5, 2.5))),
     **facts: Any,
 ) -> str:
     folder = RunFolder(path)
@@ -138,6 +138,9 @@ def test_a_run_without_demonstrations_still_has_a_report(tmp_path: Path) -> None
     assert "0 demonstrations" in report and "0.50 → 0.50" in report
 
 
-def test_a_folder_without_a_curve_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=re.escape(str(tmp_path / "curve.csv"))):
-        write_report(RunFolder(tmp_path), SUITE)
+def test_the_report_of_a_run_that_nobody_evaluated_says_what_it_cannot_know(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    write_report(folder, SUITE)
+    report = folder.report.read_text()
+    assert "What the demonstrations gained is unknown" in report and "Mean score" not in report
+    assert folder.allocation_picture.exists() and not folder.curve_picture.exists()

@@ -14,6 +14,7 @@ from amf_lightning.retention.importance import MagnitudeImportance
 from amf_lightning.retention.isolation import ParameterIsolation
 from amf_lightning.retention.penalties import ElasticWeights, L2ToPretrained
 from amf_lightning.retention.retention import CombinedRetention, Retention, RetentionContext
+from amf_lightning.tasks.steps import Steps
 from tiny import TinySuite
 
 SUITE = TinySuite()
@@ -64,7 +65,7 @@ def test_penalties_add_up() -> None:
 def test_only_the_learner_of_a_mixture_is_frozen_and_by_the_names_of_either() -> None:
     combined = CombinedRetention([AdaptivePrior(), FreezeModules(["backbone.0.*"])])
     pretrained = mlp(SUITE)
-    pretrained.fit_normaliser(torch.randn(9, 2), torch.zeros(9, 1))
+    pretrained.fit_normaliser(Steps.of_state(torch.randn(9, 2), torch.zeros(9, 1)))
     policy = combined.wrap(pretrained, SUITE)
     combined.prepare(CONTEXT, policy)
     learner = {name for name in combined.masks() if name.startswith("learner.")}

@@ -26,17 +26,18 @@ def test_the_targets_are_what_the_pretrained_policy_does() -> None:
     retention, context = prepared(weight=0.7)
     rows = retention.replay(frozenset())
     assert rows is not None
-    assert len(rows.observations) == 4 * 2 * 12
+    steps = rows.everything()
+    assert len(rows) == 4 * 2 * 12
     assert rows.loss_weight == 0.7
-    assert torch.equal(rows.actions, context.pretrained.act(rows.observations, rows.contexts))
-    assert context.pretrained.loss(rows.observations, rows.contexts, rows.actions).max() == 0
+    assert torch.equal(steps.shown_actions, context.pretrained.act(steps))
+    assert context.pretrained.loss(steps).max() == 0
 
 
 def test_demonstrated_tasks_are_left_to_the_expert() -> None:
     retention, _ = prepared()
     rows = retention.replay(frozenset({0, 2}))
     assert rows is not None
-    assert set(rows.contexts.flatten().tolist()) == {-0.5, 1.0}
+    assert set(rows.everything().contexts.flatten().tolist()) == {-0.5, 1.0}
     assert retention.replay(frozenset(range(4))) is None
 
 
@@ -45,8 +46,9 @@ def test_noise_moves_the_states_and_not_the_targets() -> None:
     retention, context = prepared(noise=0.5)
     noisy = retention.replay(frozenset())
     assert plain is not None and noisy is not None
-    assert (noisy.observations - plain.observations).abs().max() > 0.1
-    assert torch.equal(noisy.actions, context.pretrained.act(noisy.observations, noisy.contexts))
+    steps = noisy.everything()
+    assert (steps.state - plain.everything().state).abs().max() > 0.1
+    assert torch.equal(steps.shown_actions, context.pretrained.act(steps))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +57,7 @@ def test_noise_moves_the_states_and_not_the_targets() -> None:
 def test_it_holds_on_to_the_chosen_tasks(tasks: Any, chosen: set[float]) -> None:
     rows = prepared(tasks=tasks)[0].replay(frozenset())
     assert rows is not None
-    assert set(rows.contexts.flatten().tolist()) == chosen
+    assert set(rows.everything().contexts.flatten().tolist()) == chosen
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from amf_lightning.retention.frozen import (
 )
 from amf_lightning.retention.importance import MagnitudeImportance
 from amf_lightning.retention.retention import CombinedRetention, NoRetention, RetentionContext
+from amf_lightning.tasks.steps import Steps
 from tiny import TinySuite
 
 SUITE = TinySuite()
@@ -43,8 +44,8 @@ def train(model: MLPPolicy, masks: dict[str, torch.Tensor], optimiser: Optimizer
         optimiser.register_step_post_hook(lambda *_: restore_frozen(model, masks, frozen))
     generator = torch.Generator().manual_seed(0)
     for step in range(1000):
-        observations, contexts, actions = (torch.randn(8, width, generator=generator) for width in (2, 1, 1))
-        (model.loss(observations, contexts, actions).mean() / 2).backward()  # type: ignore[no-untyped-call]
+        steps = Steps.of_state(*(torch.randn(8, width, generator=generator) for width in (2, 1, 1)))
+        (model.loss(steps).mean() / 2).backward()  # type: ignore[no-untyped-call]
         if step % 2:  # gradients of two batches are accumulated
             mask_gradients(model, masks)
             nn.utils.clip_grad_norm_(model.parameters(), 0.1)

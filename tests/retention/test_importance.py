@@ -6,7 +6,6 @@ import torch
 from selection_world import demonstrate, rows_of
 from torch.func import functional_call, grad, vmap
 
-from amf_lightning.demonstrations.batches import demonstration_rows
 from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.errors import InputError
 from amf_lightning.policies.mlp import MLPPolicy
@@ -20,11 +19,12 @@ from amf_lightning.retention.importance import (
     RandomImportance,
     StoredImportance,
     diagonal_fisher,
-    pretrained_rows,
+    pretrained_steps,
     stored_importance,
 )
 from amf_lightning.retention.retention import RetentionContext
 from amf_lightning.seeding import Purpose, keyed_generator
+from amf_lightning.tasks.steps import Steps
 from tiny import TinySuite
 
 SUITE = TinySuite()
@@ -36,39 +36,41 @@ def context(counts: tuple[int, ...] | None = (1, 1, 0, 0), seed: int = 0) -> Ret
     return RetentionContext(SUITE, policy, seed, counts)
 
 
-def rows(count: int) -> tuple[torch.Tensor, ...]:
+def rows(count: int) -> Steps:
     generator = torch.Generator().manual_seed(1)
-    return tuple(torch.randn(count, width, generator=generator) for width in (2, 1, 1))
+    return Steps.of_state(*(torch.randn(count, width, generator=generator) for width in (2, 1, 1)))
 
 
 def test_fisher_is_the_mean_of_squared_gradients_of_each_row() -> None:
     policy = MLPPolicy(2, 1, 1, hidden=(6, 5))
-    observations, contexts, actions = rows(37)
-    fisher = diagonal_fisher(policy, observations, contexts, actions, chunk=10)
+    steps = rows(37)
+    fisher = diagonal_fisher(policy, steps, chunk=10)
     for name, parameter in policy.named_parameters():
         squares = torch.zeros_like(parameter)
         for index in range(37):
             policy.zero_grad()
-            one = slice(index, index + 1)
-            policy.log_prob(observations[one], contexts[one], actions[one]).sum().backward()  # type: ignore[no-untyped-call]
+            policy.log_prob(steps[index : index + 1]).sum().backward()  # type: ignore[no-untyped-call]
             squares += policy.get_parameter(name).grad ** 2  # type: ignore[operator]
         assert torch.allclose(fisher[name], squares / 37, rtol=1e-4, atol=1e-6)
 
 
 def test_fisher_equals_torch_func_and_not_the_squared_batch_gradient() -> None:
     policy = MLPPolicy(2, 1, 1, hidden=(6, 5)).double()
-    observations, contexts, actions = (tensor.double() for tensor in rows(37))
+    single = rows(37)
+    steps = Steps.of_state(*(part.double() for part in (single.state, single.contexts, single.shown_actions)))
     parameters = {name: parameter.detach() for name, parameter in policy.named_parameters()}
     buffers = dict(policy.named_buffers())
 
     def log_prob(weights: dict[str, torch.Tensor], *row: torch.Tensor) -> torch.Tensor:
-        mean = functional_call(policy, {**weights, **buffers}, (row[0][None], row[1][None]))[0]
+        mean = functional_call(policy, {**weights, **buffers}, (Steps.of_state(row[0][None], row[1][None]),))[0]
         z = (row[2] - mean) / policy.action_std
         total: torch.Tensor = (-0.5 * z**2).sum()
         return total
 
-    gradients = vmap(grad(log_prob), in_dims=(None, 0, 0, 0))(parameters, observations, contexts, actions)
-    fisher = diagonal_fisher(policy, observations, contexts, actions)
+    gradients = vmap(grad(log_prob), in_dims=(None, 0, 0, 0))(
+        parameters, steps.state, steps.contexts, steps.shown_actions
+    )
+    fisher = diagonal_fisher(policy, steps)
     for name, gradient in gradients.items():
         torch.testing.assert_close(fisher[name], gradient.square().mean(dim=0), rtol=1e-6, atol=1e-12)
     batch = gradients["head.weight"].mean(dim=0).square()
@@ -77,9 +79,8 @@ def test_fisher_equals_torch_func_and_not_the_squared_batch_gradient() -> None:
 
 def test_fisher_looks_at_the_pre_training_tasks_only() -> None:
     known, unknown = context((1, 0, 0, 0)), context(None)
-    observations, contexts, tasks = pretrained_rows(known, [0], 2)
-    assert set(tasks) == {0}
-    assert len(observations) == len(contexts) == len(tasks) == 2 * 12
+    steps = pretrained_steps(known, [0], 2)
+    assert steps.tasks.tolist() == [0] * 2 * 12 and (steps.contexts == SUITE.contexts[0]).all()
     one, every = FisherImportance().compute(known), FisherImportance().compute(unknown)
     assert not torch.equal(one["head.weight"], every["head.weight"])
 
@@ -120,9 +121,10 @@ def test_given_demonstrations_need_no_simulator(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(SUITE, "make", None)  # nothing can be rolled out
     blind = context()
     importance = DemonstratedFisher(str(store.folder)).compute(blind)
-    states, contexts, _ = rows_of(SUITE, given)
-    drawn = blind.pretrained.sample(states, contexts, keyed_generator(0, Purpose.RETAIN, 1))
-    expected = diagonal_fisher(blind.pretrained, states, contexts, drawn)
+    steps, pretrained = rows_of(SUITE, given), blind.pretrained
+    assert isinstance(pretrained, MLPPolicy)
+    drawn = pretrained.sample(steps, keyed_generator(0, Purpose.RETAIN, 1))
+    expected = diagonal_fisher(pretrained, steps.with_actions(drawn))
     for name, tensor in expected.items():
         assert torch.equal(importance[name], tensor)
     with pytest.raises(InputError, match="There are no demonstrations in"):
@@ -131,7 +133,7 @@ def test_given_demonstrations_need_no_simulator(tmp_path: Path, monkeypatch: pyt
 
 def test_the_file_of_a_policy_can_keep_its_importance(tmp_path: Path) -> None:
     known = context()
-    kept = stored_importance(known.pretrained, demonstration_rows(demonstrate(SUITE, [0, 1]), SUITE), seed=0)
+    kept = stored_importance(known.pretrained, rows_of(SUITE, demonstrate(SUITE, [0, 1])), seed=0)
     path = tmp_path / "policy.safetensors"
     save_policy(path, known.pretrained, SUITE.signature(), None, {}, kept)
     file = load_policy(str(path))

@@ -9,6 +9,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from amf_lightning.errors import InputError
 from amf_lightning.policies.mixture import IsolatedPolicy
 from amf_lightning.retention.isolation import ParameterIsolation
+from amf_lightning.tasks.steps import Steps
 from tiny import TinySuite
 
 SUITE = TinySuite()
@@ -27,10 +28,10 @@ def test_groups_without_demonstrations_stay_as_they_were_to_the_bit(name: str) -
     optimizer = OPTIMISERS[name](policy.parameters())
     generator = torch.Generator().manual_seed(0)
     for _ in range(50):
-        observations, actions = torch.randn(16, 2, generator=generator), torch.rand(16, 1, generator=generator)
+        state, actions = torch.randn(16, 2, generator=generator), torch.rand(16, 1, generator=generator)
         contexts = SUITE.contexts[torch.randint(2, (16,), generator=generator)]
         optimizer.zero_grad()
-        retention.loss(policy, observations, contexts, actions).mean().backward()  # type: ignore[no-untyped-call]
+        retention.loss(policy, Steps.of_state(state, contexts, actions)).mean().backward()  # type: ignore[no-untyped-call]
         retention.before_step(policy)
         optimizer.step()
     for number, copy in enumerate(policy.copies):

@@ -14,6 +14,7 @@ from amf_lightning.seeding import Purpose, keyed_generator
 from amf_lightning.selection.context import SelectionContext
 from amf_lightning.selection.ensemble import EnsembleDisagreement, chances_of, disagreement, fresh_like
 from amf_lightning.selection.occupancies import Demonstrated, PolicyRollout
+from amf_lightning.tasks.steps import Steps
 from tiny import TinySuite
 
 SUITE = TinySuite()
@@ -42,10 +43,10 @@ def test_members_agree_where_they_were_shown_what_to_do() -> None:
 def test_what_pi0_does_on_the_tasks_of_its_file_is_learned_too() -> None:
     known = context(covered=True)
     [demonstration, distilled] = quick()._data(known)
-    assert torch.equal(demonstration.observations, torch.from_numpy(known.demonstrations[0].observations[:-1]))
+    assert torch.equal(demonstration.state, torch.from_numpy(known.demonstrations[0].state[:-1]))
     assert (distilled.contexts == SUITE.tasks[3].context[0]).all()
     with torch.no_grad():
-        actions = known.pretrained.act(distilled.observations, distilled.contexts)
+        actions = known.pretrained.act(distilled)
     assert distilled.actions is not None and torch.allclose(distilled.actions, actions, atol=1e-5)
     without, with_file = quick().select(context(), 1), quick().select(known, 1)
     assert without.scores != with_file.scores
@@ -70,9 +71,9 @@ class Watched(MLPPolicy):
 
     seen: ClassVar[set[float]] = set()
 
-    def loss(self, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
-        self.seen.update(contexts.flatten().tolist())
-        return super().loss(observations, contexts, actions)
+    def loss(self, steps: Steps) -> Tensor:
+        self.seen.update(steps.contexts.flatten().tolist())
+        return super().loss(steps)
 
 
 def test_each_member_sees_a_bootstrap_of_its_own() -> None:
@@ -92,8 +93,8 @@ def test_disagreement_is_the_spread_of_the_members() -> None:
     expected = PolicyRollout(states=4).expected(context())
 
     class Constant(MLPPolicy):
-        def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
-            return torch.full((len(observations), 1), self.level)
+        def act(self, steps: Steps) -> Tensor:
+            return torch.full((len(steps), 1), self.level)
 
         level = 0.0
 
@@ -122,9 +123,11 @@ def test_nothing_known_means_a_uniform_draw_and_a_prefill_comes_first() -> None:
 
 def test_members_are_of_the_class_and_the_normalisation_of_the_policy() -> None:
     policy = mlp(SUITE, width=16)
-    policy.fit_normaliser(torch.randn(9, 2, generator=torch.Generator().manual_seed(0)), torch.zeros(9, 1))
+    policy.fit_normaliser(
+        Steps.of_state(torch.randn(9, 2, generator=torch.Generator().manual_seed(0)), torch.zeros(9, 1))
+    )
     one, other = (
-        fresh_like(policy, SUITE.signature(), keyed_generator(0, Purpose.ENSEMBLE, member)) for member in (0, 1)
+        fresh_like(policy, SUITE.dimensions, keyed_generator(0, Purpose.ENSEMBLE, member)) for member in (0, 1)
     )
     assert isinstance(one, MLPPolicy) and torch.equal(one.mean, policy.mean) and one.is_normalised
     assert not torch.equal(one.head.weight, other.get_parameter("head.weight"))

@@ -26,7 +26,7 @@ SUITE = OppositeGoals()
 
 def mean_success(policy: Policy, task: int) -> float:
     runs = rollout(policy, SUITE, [Episode(SUITE.tasks[task], seed) for seed in range(20)])
-    return sum(run.success for run in runs) / len(runs)
+    return sum(bool(run.success) for run in runs) / len(runs)
 
 
 def perfect_on(task: int) -> SeparatedPolicy:
@@ -72,7 +72,7 @@ def test_a_trained_network_asks_for_what_it_was_not_trained_on(perfect: int) -> 
     optimiser = torch.optim.Adam(policy.parameters(), 3e-3)
     for _ in range(400):
         optimiser.zero_grad()
-        policy.loss(*rows).mean().backward()  # type: ignore[no-untyped-call]
+        policy.loss(rows).mean().backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     assert mean_success(policy, perfect) == 1
     assert mean_success(policy, 1 - perfect) == 0

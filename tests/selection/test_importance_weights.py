@@ -9,8 +9,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from selection_world import mlp
-from torch import Tensor, nn
+from torch import Tensor
 
+from amf_lightning.policies.capabilities import Density
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.selection.importance_weights import (
     effective_sample_size,
@@ -18,6 +19,7 @@ from amf_lightning.selection.importance_weights import (
     log_ratios,
     smallest_temperature,
 )
+from amf_lightning.tasks.steps import Steps
 from amf_lightning.tasks.task import Task, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 from tiny import TinySuite
@@ -36,37 +38,23 @@ class TwoStates(TaskSuite):
         raise NotImplementedError
 
 
-class Tabular(Policy):
+class Tabular(Density, Policy):
     """Draws an action of ±1 with the probabilities of `QUARTERS`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.options = {}
-        self.head = nn.Linear(1, 1)
-        self.table = torch.from_numpy(QUARTERS / 4).float()
+        self.register_buffer("table", torch.from_numpy(QUARTERS / 4).float())
 
-    @property
-    def output_layer(self) -> nn.Linear:
-        return self.head
-
-    @property
-    def is_normalised(self) -> bool:
-        return True
-
-    def fit_normaliser(self, observations: Tensor, contexts: Tensor) -> None:
-        pass
-
-    def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
+    def act(self, steps: Steps) -> Tensor:
         raise NotImplementedError
 
-    def sample(self, observations: Tensor, contexts: Tensor, generator: torch.Generator) -> Tensor:
+    def sample(self, steps: Steps, generator: torch.Generator) -> Tensor:
         raise NotImplementedError
 
-    def loss(self, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def log_prob(self, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:
-        return self.table[contexts[:, 0].long(), observations[:, 0].long(), (actions[:, 0] > 0).long()].log()
+    def log_prob(self, steps: Steps) -> Tensor:
+        place = steps.contexts[:, 0].long(), steps.state[:, 0].long(), (steps.shown_actions[:, 0] > 0).long()
+        return self.get_buffer("table")[place].log()
 
 
 def every_trajectory(task: int) -> list[tuple[tuple[int, ...], float]]:
@@ -82,7 +70,7 @@ def every_trajectory(task: int) -> list[tuple[tuple[int, ...], float]]:
 
 def trajectory(path: tuple[int, ...], task: int) -> Trajectory:
     states = np.array(path, dtype=np.float32)[:, None]
-    return Trajectory(states, states[1:] * 2 - 1, np.zeros(HORIZON), f"task {task}", 0, True)
+    return Trajectory({"state": states}, states[1:] * 2 - 1, np.zeros(HORIZON), f"task {task}", 0, True)
 
 
 def test_weights_turn_demonstrations_of_one_task_into_the_occupancy_of_another() -> None:
@@ -102,12 +90,13 @@ def test_log_ratios_of_a_fixed_deviation_are_differences_of_squared_errors() -> 
     generator = np.random.default_rng(0)
     observations = generator.standard_normal((6, 2)).astype(np.float32)
     actions = np.tanh(generator.standard_normal((5, 1))).astype(np.float32)
-    ratios = log_ratios(policy, suite, [Trajectory(observations, actions, np.zeros(5), suite.tasks[1].name, 0, True)])
+    shown = Trajectory({"state": observations}, actions, np.zeros(5), suite.tasks[1].name, 0, True)
+    ratios = log_ratios(policy, suite, [shown])
     states = torch.from_numpy(observations[:-1])
     with torch.no_grad():
         errors = [
-            float((torch.from_numpy(actions) - policy.act(states, torch.full((5, 1), task.context[0]))).square().sum())
-            for task in suite.tasks
+            float((torch.from_numpy(actions) - policy.act(Steps.of_state(states, context))).square().sum())
+            for context in (torch.full((5, 1), task.context[0]) for task in suite.tasks)
         ]
     for task, error in enumerate(errors):
         assert float(ratios[task, 0]) == pytest.approx(-(error - errors[1]) / (2 * 0.1**2), rel=1e-4, abs=1e-3)

@@ -10,6 +10,7 @@ import torch
 from selection_world import context_of, demonstrate, mlp, statistics_of
 
 from amf_lightning.errors import InputError
+from amf_lightning.needs import Need, uses_of
 from amf_lightning.selection.baselines import RoundRobin, Uniform
 from amf_lightning.selection.context import SelectionContext, Selector
 from amf_lightning.selection.ensemble import EnsembleDisagreement
@@ -23,7 +24,7 @@ from amf_lightning.selection.informed import (
 from amf_lightning.selection.occupancies import Demonstrated, ImportanceWeighted, Occupancy, PolicyRollout
 from amf_lightning.selection.privileged import LearningProgress, Oracle, Rebalancing
 from amf_lightning.simulation.rollout import rollout
-from amf_lightning.tasks.actor import Actor
+from amf_lightning.tasks.controller import Acting
 from amf_lightning.tasks.task import Episode
 from amf_lightning.tasks.trajectory import Trajectory
 from amf_lightning.uncertainty.embeddings import Embedding, LastLayerFeatures, LossGradient
@@ -100,8 +101,8 @@ def test_steps_of_the_simulator_are_those_of_an_uninterrupted_run() -> None:
 def counted(suite: TinySuite, steps: list[int], **known: Any) -> SelectionContext:
     """A context in which nothing was collected yet, and whose simulator counts into `steps`."""
 
-    def run(actor: Actor, episodes: Sequence[Episode]) -> list[Trajectory]:
-        return rollout(actor, suite, episodes, on_step=steps.append)
+    def run(acting: Acting, episodes: Sequence[Episode]) -> list[Trajectory]:
+        return rollout(acting, suite, episodes, on_step=steps.append)
 
     return replace(context(suite, demonstrated=()), rollout=run, **known)
 
@@ -117,7 +118,7 @@ def counted(suite: TinySuite, steps: list[int], **known: Any) -> SelectionContex
     ids=lambda selector: type(selector).__name__,
 )
 def test_rollouts_of_pi0_are_counted_in_the_first_round_even_if_nothing_is_scored_then(selector: Selector) -> None:
-    assert "simulator rollouts" in selector.uses
+    assert Need.SIMULATOR in selector.needs
     steps: list[int] = []
     assert math.isnan(selector.select(counted(SUITE, steps, round=0), 1).scores[0][0])
     assert sum(steps) == 4 * 2 * 12  # every task, two episodes, the horizon
@@ -286,12 +287,12 @@ def test_the_ridge_is_the_prior_precision(selector: type[InformationGain] | type
 
 
 def test_what_is_used_follows_the_parts() -> None:
-    assert InformationGain().uses == ("pre-training statistics", "simulator rollouts")
-    assert InformationGain(LossGradient(), ImportanceWeighted()).uses == ()
+    assert uses_of(InformationGain()) == ["pre-training statistics", "simulator rollouts"]
+    assert uses_of(InformationGain(LossGradient(), ImportanceWeighted())) == []
     unaided = LastLayerFeatures(statistics=False)  # its scale is that of π0's rollouts
-    assert InformationGain(unaided, ImportanceWeighted()).uses == ("simulator rollouts",)
+    assert uses_of(InformationGain(unaided, ImportanceWeighted())) == ["simulator rollouts"]
     remade = LastLayerFeatures(of_pretrained=False)
-    assert InformationGain(remade, ImportanceWeighted()).uses == ("pre-training statistics", "simulator rollouts")
+    assert uses_of(InformationGain(remade, ImportanceWeighted())) == ["pre-training statistics", "simulator rollouts"]
 
 
 def test_variance_warns_together_with_rollouts() -> None:

@@ -15,10 +15,9 @@ from amf_lightning.selection.occupancies import (
     StateBlocks,
     thinned_steps,
 )
-from amf_lightning.selection.state_rows import demonstrated_states
 from amf_lightning.simulation.rollout import rollout
 from amf_lightning.suites.integrator import Integrator
-from amf_lightning.tasks.actor import Actor
+from amf_lightning.tasks.controller import Acting
 from amf_lightning.tasks.task import Episode
 from amf_lightning.tasks.trajectory import Trajectory
 from tiny import TinySuite
@@ -28,7 +27,7 @@ POLICY = mlp(SUITE)
 
 
 def rows(blocks: StateBlocks, task: int) -> torch.Tensor:
-    return blocks.states.observations[blocks.tasks == task].flatten(0, 1)
+    return blocks.states.state[blocks.tasks == task].flatten(0, 1)
 
 
 def test_kept_steps_are_evenly_spaced_and_phases_interleave() -> None:
@@ -41,11 +40,11 @@ def test_kept_steps_are_evenly_spaced_and_phases_interleave() -> None:
 
 def test_rollouts_are_of_the_current_policy_and_the_same_every_round() -> None:
     expected = [PolicyRollout(states=4).expected(context_of(SUITE, POLICY, round=number)) for number in (0, 5)]
-    assert torch.equal(expected[0].targets.states.observations, expected[1].targets.states.observations)
+    assert torch.equal(expected[0].targets.states.state, expected[1].targets.states.state)
     episodes = context_of(SUITE, POLICY).rollout_episodes(2)
     runs = rollout(POLICY, SUITE, [episode for episode in episodes if episode.task.index == 2])
     for blocks, run in ((expected[0].targets, runs[0]), (expected[0].candidates, runs[1])):
-        assert torch.equal(rows(blocks, 2), torch.from_numpy(run.observations)[thinned_steps(12, 4)])
+        assert torch.equal(rows(blocks, 2), torch.from_numpy(run.state)[thinned_steps(12, 4)])
     assert expected[0].environment_steps == 4 * 2 * 12
 
 
@@ -65,12 +64,10 @@ def test_a_demonstrated_task_is_observed_where_the_expert_went_and_judged_where_
     known = demonstrate(SUITE, [1, 1, 1])
     expected = PolicyRollout(states=4).expected(context_of(SUITE, POLICY, demonstrations=known))
     steps = thinned_steps(12, 4)
-    latest = torch.cat([torch.from_numpy(demonstration.observations)[steps] for demonstration in known[1:]])
+    latest = torch.cat([torch.from_numpy(demonstration.state)[steps] for demonstration in known[1:]])
     assert torch.equal(rows(expected.candidates, 1), latest)
     runs = rollout(POLICY, SUITE, context_of(SUITE, POLICY).rollout_episodes(2)[2:4])
-    assert torch.equal(
-        rows(expected.targets, 1), torch.cat([torch.from_numpy(run.observations)[steps] for run in runs])
-    )
+    assert torch.equal(rows(expected.targets, 1), torch.cat([torch.from_numpy(run.state)[steps] for run in runs]))
     assert expected.environment_steps == 4 * 2 * 12
 
 
@@ -78,20 +75,20 @@ def test_judged_by_the_expert_a_demonstrated_task_is_not_rolled_out() -> None:
     known = demonstrate(SUITE, [0, 1, 1, 1])
     asked: list[int] = []
 
-    def watched(actor: Actor, episodes: Sequence[Episode]) -> list[Trajectory]:
+    def watched(acting: Acting, episodes: Sequence[Episode]) -> list[Trajectory]:
         asked.extend(episode.task.index for episode in episodes)
-        return rollout(actor, SUITE, episodes)
+        return rollout(acting, SUITE, episodes)
 
     context = context_of(SUITE, POLICY, demonstrations=known, rollout=watched)
     expected = PolicyRollout(states=4, judge_by_expert=True).expected(context)
     assert asked == [2, 2, 3, 3]
     assert expected.environment_steps == 4 * 12
     steps = thinned_steps(12, 4)
-    assert torch.equal(rows(expected.targets, 1), torch.from_numpy(known[2].observations)[steps])
-    assert torch.equal(rows(expected.candidates, 1), torch.from_numpy(known[3].observations)[steps])
+    assert torch.equal(rows(expected.targets, 1), torch.from_numpy(known[2].state)[steps])
+    assert torch.equal(rows(expected.candidates, 1), torch.from_numpy(known[3].state)[steps])
     early, late = thinned_steps(12, 4, 0.25), thinned_steps(12, 4, 0.75)
-    assert torch.equal(rows(expected.targets, 0), torch.from_numpy(known[0].observations)[early])
-    assert torch.equal(rows(expected.candidates, 0), torch.from_numpy(known[0].observations)[late])
+    assert torch.equal(rows(expected.targets, 0), torch.from_numpy(known[0].state)[early])
+    assert torch.equal(rows(expected.candidates, 0), torch.from_numpy(known[0].state)[late])
 
 
 def test_judged_by_the_expert_nothing_is_simulated_once_every_task_was_demonstrated() -> None:
@@ -107,7 +104,7 @@ def test_importance_weighting_reads_demonstrations_for_every_task() -> None:
     blocks = expected.candidates
     assert blocks.tasks.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
     assert torch.allclose(blocks.weights, torch.full((8,), 0.5, dtype=torch.float64), atol=0.01)
-    assert torch.equal(blocks.states.observations[0], blocks.states.observations[2])
+    assert torch.equal(blocks.states.state[0], blocks.states.state[2])
     assert torch.equal(blocks.states.contexts[:, 0, 0], SUITE.contexts[blocks.tasks, 0])
     assert blocks.states.actions is not None
     assert torch.equal(blocks.states.actions[1], torch.from_numpy(known[1].actions)[thinned_steps(12, 4)])
@@ -153,7 +150,7 @@ def test_demonstrated_tasks_are_looked_at_through_their_own_latest_demonstration
     steps = thinned_steps(known[0].length, 6)
     for task, shown, judged in ((0, 4, 1), (2, 3, 2)):
         for blocks, trajectory in ((expected.candidates, known[shown]), (expected.targets, known[judged])):
-            assert torch.equal(rows(blocks, task), torch.from_numpy(trajectory.observations)[steps])
+            assert torch.equal(rows(blocks, task), torch.from_numpy(trajectory.state)[steps])
             assert blocks.states.actions is not None
             actions = blocks.states.actions[blocks.tasks == task].flatten(0, 1)
             assert torch.equal(actions, torch.from_numpy(trajectory.actions)[steps])
@@ -163,7 +160,7 @@ def test_one_demonstration_is_observed_and_judged_at_different_states() -> None:
     [known] = demonstrate(SUITE, [1])
     expected = Demonstrated(states=4).expected(context_of(SUITE, POLICY, demonstrations=[known]))
     assert expected is not None
-    observations = torch.from_numpy(known.observations)
+    observations = torch.from_numpy(known.state)
     assert torch.equal(rows(expected.candidates, 1), observations[[2, 5, 8, 11]])
     assert torch.equal(rows(expected.targets, 1), observations[[0, 3, 6, 9]])
 
@@ -186,7 +183,7 @@ def test_tasks_without_a_demonstration_are_asked_first_in_the_order_of_round_rob
 
 def test_a_demonstration_that_ended_early_stands_for_its_whole_horizon() -> None:
     [known] = demonstrate(SUITE, [1])
-    short = replace(known, observations=known.observations[:6], actions=known.actions[:5], rewards=known.rewards[:5])
+    short = replace(known, observations={"state": known.state[:6]}, actions=known.actions[:5], rewards=None)
     context = context_of(SUITE, POLICY, demonstrations=[short])
     for occupancy in (PolicyRollout(), Demonstrated(), ImportanceWeighted()):
         expected = occupancy.expected(context)
@@ -220,18 +217,18 @@ def test_rollouts_start_where_the_seed_and_the_task_say() -> None:
 def test_nothing_collected_gives_no_expectation() -> None:
     assert ImportanceWeighted().expected(context_of(SUITE, POLICY)) is None
     assert Demonstrated().expected(context_of(SUITE, POLICY)) is None
-    assert demonstrated_states(context_of(SUITE, POLICY)) is None
+    assert context_of(SUITE, POLICY).demonstrated_steps is None
 
 
 def test_the_history_holds_every_state_with_the_context_of_its_own_task() -> None:
     known = demonstrate(SUITE, [2, 0])
-    states = demonstrated_states(context_of(SUITE, POLICY, demonstrations=known))
-    assert states is not None and states.actions is not None
-    observations, contexts, actions = rows_of(SUITE, known)
-    assert torch.equal(states.observations, observations)
-    assert torch.equal(states.contexts, contexts)
-    assert torch.equal(states.actions, actions)
-    assert len(states.observations) == 24
+    steps = context_of(SUITE, POLICY, demonstrations=known).demonstrated_steps
+    assert steps is not None
+    expected = rows_of(SUITE, known)
+    assert torch.equal(steps.state, expected.state)
+    assert torch.equal(steps.contexts, expected.contexts)
+    assert torch.equal(steps.shown_actions, expected.shown_actions)
+    assert steps.tasks.tolist() == [2] * 12 + [0] * 12
 
 
 @pytest.mark.parametrize(

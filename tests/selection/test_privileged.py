@@ -5,6 +5,7 @@ import pytest
 from selection_world import context_of, demonstrate, mlp
 
 from amf_lightning.errors import InputError
+from amf_lightning.needs import Need
 from amf_lightning.selection.privileged import LearningProgress, Oracle, Rebalancing, learning_progress
 from tiny import TinySuite
 
@@ -33,7 +34,7 @@ def test_ties_are_drawn_by_key() -> None:
 
 
 def test_it_declares_its_privilege_and_refuses_to_guess() -> None:
-    assert Rebalancing().uses == ("pre-training counts",)
+    assert Rebalancing().needs == (Need.PRETRAINING_COUNTS,)
     with pytest.raises(InputError, match="pre-training demonstrations"):
         Rebalancing().select(context_of(SUITE, POLICY), 1)
 
@@ -72,8 +73,8 @@ def test_the_oracle_takes_the_best_of_all_it_tries_given_the_picks_before() -> N
 
 
 def test_privileged_selectors_say_so_and_refuse_what_they_lack() -> None:
-    assert LearningProgress().uses == ("evaluation returns",)
-    assert Oracle().uses == ("evaluation returns", "trial fine-tuning")
+    assert LearningProgress().needs == (Need.EVALUATIONS,)
+    assert Oracle().needs[:2] == (Need.EVALUATIONS, Need.TRIAL_TRAINING)
     with pytest.raises(InputError, match="evaluations"):
         LearningProgress().select(context_of(SUITE, POLICY), 1)
     with pytest.raises(InputError, match="looks ahead"):

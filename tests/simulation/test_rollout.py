@@ -1,16 +1,19 @@
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from amf_lightning.errors import InputError
 from amf_lightning.experts.uniform import UniformActor
 from amf_lightning.simulation.rollout import rollout
 from amf_lightning.suites.halfcheetah import HalfCheetahVelocity
+from amf_lightning.tasks.spec import state_specs
 from amf_lightning.tasks.task import Episode
 from amf_lightning.tasks.trajectory import Trajectory
 
@@ -52,19 +55,25 @@ def expected(suite: HalfCheetahVelocity, episodes: list[Episode]) -> list[Trajec
     return rollout(NetActor(), suite, episodes)
 
 
+def bits(array: NDArray[Any] | None) -> tuple[object, bytes]:
+    assert array is not None
+    return array.dtype, array.tobytes()
+
+
 def same_bits(a: Trajectory, b: Trajectory) -> bool:
     return (
         (a.task, a.seed, a.success, dict(a.metrics)) == (b.task, b.seed, b.success, dict(b.metrics))
-        and a.observations.tobytes() == b.observations.tobytes()
-        and a.actions.tobytes() == b.actions.tobytes()
-        and a.rewards.tobytes() == b.rewards.tobytes()
+        and {name: bits(entry) for name, entry in a.observations.items()}
+        == {name: bits(entry) for name, entry in b.observations.items()}
+        and bits(a.actions) == bits(b.actions)
+        and bits(a.rewards) == bits(b.rewards)
     )
 
 
 def test_trajectories_come_in_the_order_of_the_episodes(episodes: list[Episode], expected: list[Trajectory]) -> None:
     assert [(t.task, t.seed) for t in expected] == [(e.task.name, e.seed) for e in episodes]
     assert all(t.length == 60 for t in expected)
-    assert len({t.observations.tobytes() for t in expected}) == len(episodes)
+    assert len({t.state.tobytes() for t in expected}) == len(episodes)
 
 
 @settings(max_examples=8, deadline=None)
@@ -102,9 +111,9 @@ def test_noise_changes_what_is_executed_but_not_the_recorded_action(
 ) -> None:
     actor = NetActor()
     noisy = rollout(actor, suite, episodes[:3], noise=0.2)
-    assert not np.array_equal(noisy[0].observations, expected[0].observations)
+    assert not np.array_equal(noisy[0].state, expected[0].state)
     contexts = torch.tensor([episodes[0].task.context] * 60)
-    clean = actor.act(torch.from_numpy(noisy[0].observations[:-1]), contexts).detach().numpy()
+    clean = actor.act(torch.from_numpy(noisy[0].state[:-1]), contexts).detach().numpy()
     np.testing.assert_allclose(noisy[0].actions, clean, atol=1e-5)
     # The noise is keyed by the episode: alone or among others, it is the same.
     assert same_bits(rollout(actor, suite, episodes[2:3], noise=0.2)[0], noisy[2])
@@ -147,7 +156,7 @@ def test_an_action_of_the_wrong_shape_is_refused(suite: HalfCheetahVelocity, epi
 
 def test_an_observation_of_the_wrong_shape_is_refused(episodes: list[Episode]) -> None:
     class Wrong(HalfCheetahVelocity):
-        observation_dim = 18
+        observation = state_specs(18)
 
     with pytest.raises(InputError, match=r"the observation has shape \(17,\), the suite says \(18,\)"):
         rollout(UniformActor(6), Wrong(horizon=60, reference=None), episodes[:1])

@@ -5,7 +5,8 @@ import pytest
 from gymnasium import spaces
 
 from amf_lightning.errors import InputError
-from amf_lightning.simulation.spaces import FlatObservations, OneHot, Rescaled, actions_of
+from amf_lightning.simulation.spaces import ObservationEntries, OneHot, Rescaled, actions_of
+from amf_lightning.tasks.spec import Spec, state_specs
 
 MANY = spaces.Dict(
     {
@@ -22,24 +23,21 @@ ONE: dict[str, Any] = {
 
 
 def test_a_dictionary_is_read_in_alphabetical_order_each_part_flat() -> None:
-    flat = FlatObservations(MANY)
+    entries = ObservationEntries(MANY)
     a, b, z = [0, 1, 0, 1, 0, 0, 1], [7, 0, 1, 0], [1, 2, 3, 4]
-    assert flat(ONE).tolist() == [*a, *b, *z]
-    assert flat(ONE).dtype == np.float32 and flat.size == 15
+    assert entries.specs == state_specs(15)
+    assert list(entries(ONE)) == ["state"]
+    assert entries(ONE)["state"].tolist() == [*a, *b, *z] and entries(ONE)["state"].dtype == np.float32
 
 
 def test_keys_choose_and_order() -> None:
-    flat = FlatObservations(MANY, ["z", "b"])
-    assert flat(ONE).tolist() == [1, 2, 3, 4, 7, 0, 1, 0] and flat.size == 8
+    entries = ObservationEntries(MANY, ["z", "b"])
+    assert entries(ONE)["state"].tolist() == [1, 2, 3, 4, 7, 0, 1, 0] and entries.specs == state_specs(8)
 
 
 @pytest.mark.parametrize(
     ("space", "keys", "reason"),
     [
-        (spaces.Box(0, 255, (96, 96, 3), np.uint8), None, r"an image, \(96, 96, 3\) of uint8"),
-        (spaces.Dict({"camera": spaces.Box(0, 255, (8, 8), np.uint8)}), None, "The observation camera is an image"),
-        (spaces.Box(0, 1, (8, 9, 3)), None, "an image.*float32"),
-        (spaces.Box(0, 1, (1, 8, 8)), None, "an image.*float32"),
         (MANY, ["z", "b", "z"], "z more than once"),
         (spaces.Dict({"a": spaces.Text(3)}), None, "The observation a is a Text"),
         (spaces.Sequence(spaces.Discrete(2)), None, "a Sequence, which has no fixed length"),
@@ -47,20 +45,48 @@ def test_keys_choose_and_order() -> None:
         (spaces.Discrete(3), ["z"], "no dictionary"),
     ],
 )
-def test_what_is_no_vector_is_refused(space: spaces.Space[Any], keys: list[str] | None, reason: str) -> None:
+def test_what_has_no_fixed_length_or_is_not_there_is_refused(
+    space: spaces.Space[Any], keys: list[str] | None, reason: str
+) -> None:
     with pytest.raises(InputError, match=reason):
-        FlatObservations(space, keys)
+        ObservationEntries(space, keys)
 
 
 @pytest.mark.parametrize("value", [-1, 3])
 def test_a_choice_that_there_is_not_is_refused(value: int) -> None:
     with pytest.raises(ValueError, match=f"the observation is {value}, which is not in Discrete"):
-        FlatObservations(spaces.Discrete(3))(value)
+        ObservationEntries(spaces.Discrete(3))(value)
 
 
-def test_other_entries_can_be_read_beside_an_image() -> None:
-    both = spaces.Dict({"camera": spaces.Box(0, 255, (8, 8), np.uint8), "state": spaces.Box(-1, 1, (2,))})
-    assert FlatObservations(both, ["state"]).size == 2
+@pytest.mark.parametrize(
+    ("space", "specs"),
+    [
+        (spaces.Box(0, 255, (96, 96, 3), np.uint8), {"image": Spec((96, 96, 3), "uint8")}),
+        (spaces.Box(0, 1, (8, 9, 3)), {"image": Spec((8, 9, 3), "float32")}),
+        (spaces.Box(0, 1, (1, 8, 8), np.float64), {"image": Spec((1, 8, 8), "float64")}),
+        (spaces.Box(0, 255, (128,), np.uint8), state_specs(128)),
+        (spaces.Box(0, 1, (5, 2)), state_specs(10)),
+        (
+            spaces.Dict({"views": spaces.Tuple([spaces.Box(0, 255, (8, 8), np.uint8), spaces.Discrete(2)])}),
+            {"state": Spec((2,)), "image/views/0": Spec((8, 8), "uint8")},
+        ),
+    ],
+)
+def test_pictures_are_entries_of_their_own(space: spaces.Space[Any], specs: dict[str, Spec]) -> None:
+    entries = ObservationEntries(space)
+    assert entries.specs == specs
+    space.seed(0)
+    found = entries(space.sample())
+    assert {name: Spec(entry.shape, entry.dtype.name) for name, entry in found.items()} == specs
+
+
+def test_a_picture_keeps_its_bytes_and_the_vector_beside_it_is_what_it_would_be_alone() -> None:
+    camera, others = np.arange(64, dtype=np.uint8).reshape(8, 8), spaces.Dict(MANY.spaces)
+    both = spaces.Dict({"camera": spaces.Box(0, 255, (8, 8), np.uint8), **MANY.spaces})
+    found = ObservationEntries(both)(ONE | {"camera": camera})
+    assert found["image/camera"].dtype == np.uint8 and (found["image/camera"] == camera).all()
+    assert found["state"].tobytes() == ObservationEntries(others)(ONE)["state"].tobytes()
+    assert ObservationEntries(both, ["camera"]).specs == {"image/camera": Spec((8, 8), "uint8")}
 
 
 def test_actions_are_rescaled_to_the_bounds_of_each_entry() -> None:

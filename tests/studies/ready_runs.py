@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from amf_lightning.campaign.ledger import Job
+from amf_lightning.campaign.request import Request
 from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.evaluation.scores import Evaluation
 
@@ -29,7 +29,7 @@ def write_run(folder: Path, selector: str, seed: int, budget: int = BUDGET) -> N
         returns = (10 * scores[0], 10 * scores[1])
         evaluations.append(Evaluation(count, returns, (1.0, 0.0), scores, math.fsum(scores) / 2))
     picks = [int(selector == "InformationGain" or i % 2) for i in range(budget)]
-    run.write_selections([Job(i, i, TASKS[pick], pick, selector, (0.0, 1.0), i) for i, pick in enumerate(picks)])
+    run.write_selections([Request(i, i, TASKS[pick], pick, selector, (0.0, 1.0), i) for i, pick in enumerate(picks)])
     run.write_curve(evaluations, TASKS)
     run.write_evaluation(
         evaluations[-1],

@@ -1,4 +1,5 @@
 import csv
+import gzip
 import json
 import multiprocessing
 import os
@@ -49,10 +50,11 @@ def compare(config: Path, *arguments: str) -> int:
 def test_a_comparison_leaves_everything_that_was_promised(tmp_path: Path) -> None:
     assert compare(comparison(tmp_path), "--seeds", "0:2", "--jobs", "2") == 0
     output = tmp_path / "out"
-    with (output / "curves.csv").open() as file:
+    assert {table.name for table in (output / "curves").iterdir()} == {"seed-0.csv.gz", "seed-1.csv.gz"}
+    with gzip.open(output / "curves" / "seed-1.csv.gz", "rt") as file:
         lines = list(csv.reader(file))
     assert lines[0] == ["strategy", "seed", "demonstrations", "task", "return", "success", "score"]
-    assert len(lines) == 1 + 3 * 2 * 5 * 3  # strategies, seeds, evaluations, two tasks and their mean
+    assert len(lines) == 1 + 3 * 5 * 3  # strategies, evaluations, two tasks and their mean
     summary = json.loads((output / "summary.json").read_text())
     assert list(summary) == ["strategies", "paired", "meta"]
     assert list(summary["strategies"]) == list(SELECTORS)
@@ -156,7 +158,7 @@ def test_an_array_runs_one_pair_each_and_the_last_one_summarises(tmp_path: Path)
     summary = tmp_path / "out" / "summary.json"
     for index in range(4):
         assert not summary.exists()
-        assert not (tmp_path / "out" / "curves.csv").exists()
+        assert not (tmp_path / "out" / "curves").exists()
         assert compare(config, "--seeds", "0:2", "--array-index", str(index)) == 0
         runs = [path for path in (tmp_path / "out" / "runs").glob("*/seed-?") if path.is_dir()]
         assert len(runs) == index + 1
@@ -209,11 +211,23 @@ def test_arguments_that_make_no_sense_are_refused(tmp_path: Path, arguments: tup
 
 # -- going on from committed files ----------------------------------------------------------------------------------
 
-COMMITTED = {"curves.csv", "runs.jsonl", "summary.json", "summary.md", "curves.png", "allocation.png"}
+COMMITTED = {
+    "curves/seed-0.csv.gz",
+    "curves/seed-1.csv.gz",
+    "runs.jsonl",
+    "summary.json",
+    "summary.md",
+    "curves.png",
+    "allocation.png",
+}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def curves(folder: Path) -> dict[str, bytes]:
+    return contents(folder / "curves")
 
 
 def began(runs: Path) -> list[str]:
@@ -241,7 +255,7 @@ def test_another_machine_goes_on_with_what_was_committed(tmp_path: Path) -> None
     assert summary["meta"]["seconds"]["Uniform"] > 0 and "seconds a run" in (out / "summary.md").read_text()
     config.parent.joinpath("out").rename(tmp_path / "old")
     assert compare(config, "--seeds", "0:3", "--jobs", "2") == 0  # all on one machine
-    assert (out / "curves.csv").read_bytes() == (tmp_path / "old" / "curves.csv").read_bytes()
+    assert curves(out) == curves(tmp_path / "old")
 
 
 def test_a_study_that_is_killed_keeps_what_it_did(tmp_path: Path) -> None:
@@ -273,8 +287,8 @@ def test_rows_of_other_settings_are_refused_until_they_are_given_up(tmp_path: Pa
         compare(config, "--seeds", "0:1", *there)
     assert contents(out) == before and not (tmp_path / "there").exists()
     assert compare(config, "--seeds", "0:1", "--replace", *there) == 0
-    (line,) = (out / "runs.jsonl").read_text().splitlines()  # that of seed 1 had the other settings too
-    assert json.loads(line)["settings"]["pretrain.model.width"] == 16
+    shared, _ = map(json.loads, (out / "runs.jsonl").read_text().splitlines())  # seed 1 had the other settings too
+    assert shared["shared_settings"]["pretrain.model.width"] == 16
     assert began(tmp_path / "there") == ["pretrained/seed-0", "runs/Uniform/seed-0"]
 
 
@@ -282,11 +296,11 @@ def test_rows_from_before_runs_had_lines_are_summarised_but_not_taken_for_finish
     config, out = comparison(tmp_path, "Uniform"), tmp_path / "out"
     compare(config, "--seeds", "0:1", "--runs", str(tmp_path / "here"))
     (out / "runs.jsonl").unlink()
-    rows = (out / "curves.csv").read_bytes()
+    rows = curves(out)
     assert compare(config, "--from-curves") == 0
     with pytest.raises(InputError, match=r"has rows of Uniform seed 0"):
         compare(config, "--seeds", "0:1", "--runs", str(tmp_path / "there"))
     assert compare(config, "--seeds", "0:1", "--runs", str(tmp_path / "here")) == 0  # their folders say the rest
-    assert (out / "curves.csv").read_bytes() == rows and (out / "runs.jsonl").is_file()
-    with pytest.raises(InputError, match=r"no .*curves\.csv with rows"):
+    assert curves(out) == rows and (out / "runs.jsonl").is_file()
+    with pytest.raises(InputError, match=r"no rows of these strategies in .*curves"):
         compare(comparison(tmp_path, "Rebalancing", baseline="Rebalancing"), "--from-curves")

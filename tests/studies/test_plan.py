@@ -12,15 +12,15 @@ import yaml
 from amf_lightning.configuration import first_difference
 from amf_lightning.errors import InputError
 from amf_lightning.studies.plan import Run, plan_pretraining, plan_runs
-from amf_lightning.studies.specification import Comparison
+from amf_lightning.studies.specification import Specification
 
 
-def comparison(folder: Path, pretrain: bool = False, **strategies: Mapping[str, Any]) -> Comparison:
+def comparison(folder: Path, pretrain: bool = False, **strategies: Mapping[str, Any]) -> Specification:
     base = folder / "base.yaml"
     if not base.exists():
         base.write_text("active: {budget: 4}\nmodel: {width: 8}\n")
     settings = strategies or {"Uniform": {"selector": "Uniform"}}
-    return Comparison(base, next(iter(settings)), settings, base if pretrain else None)
+    return Specification(base, next(iter(settings)), settings, base if pretrain else None)
 
 
 def one(folder: Path, **settings: Any) -> Run:

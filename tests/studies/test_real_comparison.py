@@ -1,6 +1,7 @@
 """`amf compare` with real runs of the tiny world, each in a process of its own."""
 
 import csv
+import gzip
 import json
 import shutil
 from pathlib import Path
@@ -64,17 +65,18 @@ def test_a_comparison_from_its_first_failure_to_its_summary(tmp_path: Path) -> N
 
 def assert_whole(out: Path) -> None:
     """Every file of a finished comparison, against the run folders that it comes from."""
-    with (out / "curves.csv").open(newline="") as file:
-        header, *rows = csv.reader(file)
-    assert header == ["strategy", "seed", "demonstrations", "task", "return", "success", "score"]
-    expected = [
-        [label, str(seed), str(row.demonstrations), row.task, row.episode_return, row.success, row.score]
-        for label in ("in turn", "Uniform")
-        for seed in (0, 1)
-        for row in RunFolder(out / "runs" / label / f"seed-{seed}").read_curve()
-    ]
-    assert len(rows) == 2 * 2 * 3 * 5  # strategies, seeds, evaluations, four tasks and their mean
-    assert [[*row[:4], *map(float, row[4:])] for row in rows] == expected
+    for seed in (0, 1):
+        with gzip.open(out / "curves" / f"seed-{seed}.csv.gz", "rt", newline="") as file:
+            header, *rows = csv.reader(file)
+        assert header == ["strategy", "seed", "demonstrations", "task", "return", "success", "score"]
+        expected = [
+            ([label, str(seed), str(row.demonstrations), row.task], [row.episode_return, row.success, row.score])
+            for label in ("in turn", "Uniform")
+            for row in RunFolder(out / "runs" / label / f"seed-{seed}").read_curve()
+        ]
+        assert len(rows) == 2 * 3 * 5  # strategies, evaluations, four tasks and their mean
+        for row, (names, numbers) in zip(rows, expected, strict=True):
+            assert row[:4] == names and list(map(float, row[4:])) == pytest.approx(numbers, rel=1e-5)
 
     summary = json.loads((out / "summary.json").read_text())
     assert list(summary) == ["strategies", "paired", "meta"]

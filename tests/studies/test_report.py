@@ -4,7 +4,7 @@ from amf_lightning.campaign.run_folder import MEAN, CurveRow
 from amf_lightning.studies.archive import Entry
 from amf_lightning.studies.report import write_summary
 from amf_lightning.studies.rows import RunFacts, RunRows
-from amf_lightning.studies.specification import Comparison
+from amf_lightning.studies.specification import Specification
 
 
 def entry(strategy: str, seed: int, last: float) -> Entry:
@@ -15,7 +15,7 @@ def entry(strategy: str, seed: int, last: float) -> Entry:
 
 def written(folder: Path, labels: list[str], missing: list[str], sweep: str | None = None) -> str:
     entries = [entry(label, seed, 0.5 + 0.01 * number) for number, label in enumerate(labels) for seed in range(2)]
-    comparison = Comparison(folder / "base.yaml", labels[0], {label: {} for label in labels}, sweep=sweep)
+    comparison = Specification(folder / "base.yaml", labels[0], {label: {} for label in labels}, sweep=sweep)
     return write_summary(folder, entries, comparison, 1, missing).read_text()
 
 

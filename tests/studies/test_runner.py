@@ -15,7 +15,7 @@ from amf_lightning.studies.plan import Run, plan_runs
 from amf_lightning.studies.processes import one_thread
 from amf_lightning.studies.runner import execute
 from amf_lightning.studies.source_version import source_version
-from amf_lightning.studies.specification import Comparison
+from amf_lightning.studies.specification import Specification
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -30,7 +30,7 @@ def runs(folder: Path, seeds: int = 1, pretrain: Path | None = None, **selectors
         label: {"selector": selector} if isinstance(selector, str) else selector
         for label, selector in selectors.items()
     }
-    comparison = Comparison(base, next(iter(strategies)), strategies, pretrain)
+    comparison = Specification(base, next(iter(strategies)), strategies, pretrain)
     return plan_runs(comparison, range(seeds), folder / "out", PROGRAM)
 
 
@@ -87,7 +87,7 @@ def test_a_process_killed_by_a_signal_is_told_as_such(tmp_path: Path) -> None:
     base = tmp_path / "base.yaml"
     base.write_text("active: {budget: 4}")
     killed = (sys.executable, "-c", f"import os; os.kill(os.getpid(), {int(signal.SIGKILL)})")
-    (run,) = plan_runs(Comparison(base, "A", {"A": {}}), [0], tmp_path, killed)
+    (run,) = plan_runs(Specification(base, "A", {"A": {}}), [0], tmp_path, killed)
     (failure,) = execute([run], say=lambda _: None)
     assert failure.reason == f"ended by signal {int(signal.SIGKILL)}"
 
@@ -149,13 +149,13 @@ def test_who_waits_for_a_policy_lets_others_pass_and_only_they_are_left_out_when
 
 def test_the_seconds_of_a_run_are_kept_unless_it_was_resumed(tmp_path: Path) -> None:
     fresh, resumed = runs(tmp_path, A={"selector": "Uniform", "model.delay": 0.3}, B="Stops")
-    assert fresh.making() == {}
+    assert fresh.process_facts() == {}
     execute([fresh, resumed], say=lambda _: None)
-    assert 0.3 <= fresh.making()["seconds"] < 60 and fresh.making()["version"] == source_version()
-    assert resumed.making() == {}, "it did not finish"
+    assert 0.3 <= fresh.process_facts()["seconds"] < 60 and fresh.process_facts()["version"] == source_version()
+    assert resumed.process_facts() == {}, "it did not finish"
     write_run(resumed.folder, "Uniform", 0, budget=2)
     copy = "import shutil, sys; shutil.copytree(*sys.argv[1:], dirs_exist_ok=True)"
     ready = Path(os.environ["STUB_RUNS"]) / "Uniform" / "0"
     again = replace(resumed, command=(sys.executable, "-c", copy, str(ready), str(resumed.folder)))
     assert execute([again], say=lambda _: None) == []
-    assert again.making() == {"seconds": None, "version": source_version()}
+    assert again.process_facts() == {"seconds": None, "version": source_version()}

@@ -6,7 +6,7 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from amf_lightning.errors import InputError
-from amf_lightning.studies.specification import as_arguments, parse_seeds, read_comparison
+from amf_lightning.studies.specification import as_arguments, parse_seeds, read_specification
 
 
 def write(folder: Path, **content: object) -> Path:
@@ -28,15 +28,29 @@ def write(folder: Path, **content: object) -> Path:
 def test_paths_are_relative_to_the_file_and_labels_are_free(tmp_path: Path) -> None:
     settings = {"selector": {"class_path": "InformationGain", "init_args": {"rho": 1.0}}, "active.batch_size": 2}
     path = write(tmp_path, strategies={"Uniform": {}, "ρ = 1": settings}, seeds="2:4", pretrain="base.yaml")
-    comparison = read_comparison(path)
+    comparison = read_specification(path)
     assert comparison.base == comparison.pretrain == tmp_path / "base.yaml"
     assert comparison.strategies == {"Uniform": {}, "ρ = 1": settings}
     assert comparison.seeds == range(2, 4)
 
 
+def test_a_setting_may_name_a_file_beside_the_comparison_and_stands_for_its_content(tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "frozen.yaml").write_text("class_path: Freeze\ninit_args: {share: 0.5}")
+    part = {"class_path": "Freeze", "init_args": {"share": 0.5}}
+    named = {
+        "Uniform": {"retention": "parts/frozen.yaml"},
+        "Written out": {"retention": part},
+        "Other": {"a.b": "c.txt"},
+    }
+    strategies = read_specification(write(tmp_path, strategies=named)).strategies
+    assert strategies["Uniform"] == strategies["Written out"]
+    assert strategies["Other"] == {"a.b": "c.txt"}
+
+
 def test_strategies_without_labels_are_called_by_their_selectors(tmp_path: Path) -> None:
     strategies = [{"selector": "Uniform"}, {"selector": {"class_path": "my.package.Mine"}, "active.batch_size": 1}]
-    assert list(read_comparison(write(tmp_path, strategies=strategies)).strategies) == ["Uniform", "Mine"]
+    assert list(read_specification(write(tmp_path, strategies=strategies)).strategies) == ["Uniform", "Mine"]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +76,7 @@ def test_what_cannot_be_compared_is_refused_with_the_reason(
     tmp_path: Path, content: dict[str, object], message: str
 ) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
-        read_comparison(write(tmp_path, **content))
+        read_specification(write(tmp_path, **content))
 
 
 @pytest.mark.parametrize("text", ["", "- a list", "a: [", "\x00"])
@@ -70,12 +84,12 @@ def test_a_file_that_is_no_mapping_is_refused_by_name(tmp_path: Path, text: str)
     path = tmp_path / "broken.yaml"
     path.write_text(text)
     with pytest.raises(InputError, match=re.escape(str(path))):
-        read_comparison(path)
+        read_specification(path)
 
 
 def test_a_missing_file_is_refused_by_name() -> None:
     with pytest.raises(InputError, match="no configuration nowhere"):
-        read_comparison(Path("nowhere.yaml"))
+        read_specification(Path("nowhere.yaml"))
 
 
 @pytest.mark.parametrize("text", ["5", "a:b", "3:1", "-1:2", "1:", ":1", "0:1:2", ""])

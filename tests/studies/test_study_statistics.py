@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import ready_runs
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from amf_lightning.campaign.run_folder import MEAN, CurveRow, RunFolder
 from amf_lightning.errors import InputError
-from amf_lightning.studies.rows import RunFacts, RunRows, read_rows, read_run, write_rows
-from amf_lightning.studies.statistics import METRICS, gather_facts, largest_fall, run_metrics, score_band, summarise
+from amf_lightning.evaluation.statistics import Interval
+from amf_lightning.studies.rows import RunFacts, RunRows, read_run
+from amf_lightning.studies.statistics import gather_facts, largest_fall, run_metrics, score_band, summarise
+from amf_lightning.studies.summary import METRICS, MetricSummary, StudyFacts
 
 
 def run(strategy: str, seed: int, scores: list[float], counts: list[int] | None = None) -> RunRows:
@@ -52,17 +52,40 @@ def test_a_run_that_is_not_evaluated_to_the_end_is_refused() -> None:
 
 def test_means_medians_and_values_of_each_seed() -> None:
     runs = [run("A", seed, [0.1, last]) for seed, last in enumerate([0.2, 0.8, 0.9])]
-    summary = summarise(runs, "A", {"pretraining_tasks": {"A": ["old"]}})
-    metrics = summary["strategies"]["A"]
+    summary = summarise(runs, "A", facts=StudyFacts(pretraining_tasks={"A": ["old"]}))
+    metrics = summary.strategies["A"]
     assert tuple(metrics) == METRICS
-    assert metrics["final"]["per_seed"] == [0.2, 0.8, 0.9]
-    assert metrics["final"]["mean"] == pytest.approx(statistics.mean([0.2, 0.8, 0.9]))
-    assert metrics["final"]["lo"] < metrics["final"]["mean"] < metrics["final"]["hi"]
-    assert metrics["demos_to_80"]["per_seed"] == [2, 1, 1]  # never counts as one more than the budget
-    assert metrics["demos_to_80"]["median"] == 1
-    assert metrics["forgetting"]["mean"] == pytest.approx(statistics.mean([0.1, 0.7, 0.8]))
-    assert summary["paired"] == {}
-    assert summary["meta"]["seeds"] == {"A": [0, 1, 2]} and summary["meta"]["budget"] == 1
+    assert metrics["final"].per_seed == (0.2, 0.8, 0.9)
+    final = metrics["final"].mean
+    assert final and final.value == pytest.approx(statistics.mean([0.2, 0.8, 0.9]))
+    assert final.lo < final.value < final.hi
+    assert metrics["demos_to_80"].per_seed == (2, 1, 1)  # never counts as one more than the budget
+    assert (median := metrics["demos_to_80"].median) and median.value == 1
+    assert mean_of(metrics["forgetting"].mean) == pytest.approx(statistics.mean([0.1, 0.7, 0.8]))
+    assert summary.paired == {}
+    assert summary.seeds == {"A": [0, 1, 2]} and summary.budget == 1
+
+
+def mean_of(interval: Interval | None) -> float:
+    assert interval is not None
+    return interval.value
+
+
+def test_a_summary_is_written_with_a_null_for_what_is_unknown() -> None:
+    facts = StudyFacts(pretraining_tasks={"A": ["old"]}, versions=["1"])
+    runs = [run("A", 0, [0.1, 0.2]), run("B", 0, [0.1, 0.4])]
+    content = json.loads(json.dumps(summarise(runs, "A", None, facts, ["A seed 1"], "share").to_json()))
+    assert content["strategies"]["A"]["final"] == {"mean": 0.2, "lo": 0.2, "hi": 0.2, "per_seed": [0.2]}
+    assert content["strategies"]["B"]["demos_to_80"] == {
+        **dict.fromkeys(("mean", "lo", "hi", "median", "median_lo", "median_hi"), 2.0),
+        "per_seed": [2],
+    }
+    unknown = dict.fromkeys(("mean", "lo", "hi"))
+    assert content["strategies"]["B"]["forgetting"] == {**unknown, "per_seed": []}
+    assert content["paired"] == {"B": content["paired"]["B"]} and content["paired"]["B"]["forgetting"] == unknown
+    assert content["meta"]["pairs"]["A"]["B"]["mean"] == pytest.approx(-0.1)
+    assert {"budget": 1, "missing": ["A seed 1"], "sweep": "share", "baseline": "A"}.items() <= content["meta"].items()
+    assert StudyFacts.from_json(content["meta"]) == facts
 
 
 def test_pairing_by_seed_removes_what_the_seed_does_to_both() -> None:
@@ -70,22 +93,22 @@ def test_pairing_by_seed_removes_what_the_seed_does_to_both() -> None:
     runs = [
         run(label, seed, [0.0, levels[seed] + gain]) for label, gain in (("A", 0.0), ("B", 0.1)) for seed in range(3)
     ]
-    difference = summarise(runs, "A", {})["paired"]["B"]["final"]
-    assert difference == {key: pytest.approx(0.1) for key in ("mean", "lo", "hi")}
+    assert summarise(runs, "A").paired["B"]["final"] == pytest.approx((0.1, 0.1, 0.1))
 
 
 def test_each_strategy_is_paired_with_each_by_the_area_under_the_curve() -> None:
     runs = [run(label, seed, [0.0, 0.2 * seed + gain]) for label, gain in (("A", 0.0), ("B", 0.1)) for seed in range(3)]
-    pairs = summarise(runs, "A", {})["meta"]["pairs"]
-    assert pairs["B"]["A"]["mean"] == pytest.approx(0.05)
-    assert pairs["A"]["B"]["mean"] == pytest.approx(-0.05)
+    pairs = summarise(runs, "A").pairs
+    assert pairs is not None
+    assert mean_of(pairs["B"]["A"]) == pytest.approx(0.05)
+    assert mean_of(pairs["A"]["B"]) == pytest.approx(-0.05)
     assert set(pairs["A"]) == {"B"}
 
 
 def test_among_very_many_strategies_not_each_is_compared_with_each() -> None:
     runs = [run(str(number), 0, [0.0, 0.1 * number]) for number in range(16)]
-    assert summarise(runs, "0", {})["meta"]["pairs"] is None
-    assert len(summarise(runs[:15], "0", {})["meta"]["pairs"]) == 15
+    assert summarise(runs, "0").pairs is None
+    assert len(summarise(runs[:15], "0").pairs or ()) == 15
 
 
 def test_the_largest_fall_is_that_of_what_was_pretrained_in_the_mean_over_seeds() -> None:
@@ -102,22 +125,19 @@ def test_only_seeds_that_both_have_are_paired_whatever_their_order() -> None:
         *(run("A", seed, [0.0, 0.1 * seed]) for seed in (2, 1, 0)),
         *(run("B", seed, [0.0, 0.1 * seed + 0.2]) for seed in (1, 2, 7)),
     ]
-    difference = summarise(runs, "A", {})["paired"]["B"]["final"]
-    assert difference["lo"] == pytest.approx(0.2) and difference["hi"] == pytest.approx(0.2)
+    assert summarise(runs, "A").paired["B"]["final"] == pytest.approx((0.2, 0.2, 0.2))
 
 
 def test_without_common_seeds_or_known_forgetting_there_is_no_difference() -> None:
-    paired = summarise([run("A", 0, [0.0, 0.1]), run("B", 1, [0.0, 0.1])], "A", {})["paired"]["B"]
-    assert paired["auc"] == {"mean": None, "lo": None, "hi": None}
-    same = summarise([run("A", 0, [0.0, 0.1]), run("B", 0, [0.0, 0.1])], "A", {})
-    assert same["paired"]["B"]["forgetting"]["mean"] is None
-    assert same["strategies"]["A"]["forgetting"] == {"mean": None, "lo": None, "hi": None, "per_seed": []}
-    json.dumps(same, allow_nan=False)
+    assert summarise([run("A", 0, [0.0, 0.1]), run("B", 1, [0.0, 0.1])], "A").paired["B"]["auc"] is None
+    same = summarise([run("A", 0, [0.0, 0.1]), run("B", 0, [0.0, 0.1])], "A")
+    assert same.paired["B"]["forgetting"] is None
+    assert same.strategies["A"]["forgetting"] == MetricSummary(None, ())
 
 
 def test_without_a_run_of_the_baseline_nothing_can_be_said() -> None:
     with pytest.raises(InputError, match="baseline 'B' among: A"):
-        summarise([run("A", 0, [0.0, 0.1])], "B", {})
+        summarise([run("A", 0, [0.0, 0.1])], "B")
 
 
 def test_a_band_holds_scores_between_evaluations_and_covers_the_mean() -> None:
@@ -137,14 +157,14 @@ def test_facts_of_a_strategy_are_those_of_its_runs() -> None:
     made = [(10.0, 5.0, "1"), (30.0, None, None), (20.0, 8.0, "0"), (20.0, 90.0, "1")]
     asked = ("old", "new", "new")
     facts = [RunFacts(("x",), steps, ("old",), asked, seconds, version) for steps, seconds, version in made]
-    assert gather_facts({"A": facts}, ["old", "new"]) == {
-        "uses": {"A": ["x"]},
-        "environment_steps": {"A": 20.0},
-        "seconds": {"A": 8.0},
-        "versions": ["0", "1"],
-        "pretraining_tasks": {"A": ["old"]},
-        "asked": {"A": [1.0, 2.0]},
-    }
+    assert gather_facts({"A": facts}, ["old", "new"]) == StudyFacts(
+        uses={"A": ["x"]},
+        environment_steps={"A": 20.0},
+        seconds={"A": 8.0},
+        versions=["0", "1"],
+        pretraining_tasks={"A": ["old"]},
+        asked={"A": [1.0, 2.0]},
+    )
 
 
 def test_runs_that_began_with_different_pre_training_do_not_mix() -> None:
@@ -153,33 +173,8 @@ def test_runs_that_began_with_different_pre_training_do_not_mix() -> None:
         gather_facts({"A": facts}, ["old", "new"])
 
 
-numbers = st.floats(allow_nan=False, allow_infinity=False)
-rows = st.builds(CurveRow, st.integers(0, 99), st.text("ab ,\"'\nκ", min_size=1), numbers, numbers, numbers)
-
-
-@given(st.dictionaries(st.tuples(st.sampled_from(["A", "B, 1"]), st.integers(0, 3)), st.lists(rows, min_size=1)))
-@settings(max_examples=30, deadline=None)
-def test_rows_are_read_back_bit_for_bit(
-    tmp_path_factory: pytest.TempPathFactory, of_runs: dict[tuple[str, int], list[CurveRow]]
-) -> None:
-    path = tmp_path_factory.mktemp("rows") / "curves.csv"
-    runs = [RunRows(strategy, seed, tuple(of)) for (strategy, seed), of in of_runs.items()]
-    write_rows(path, runs)
-    assert read_rows(path) == runs
-
-
 def test_a_finished_run_folder_is_read_whole(tmp_path: Path) -> None:
     ready_runs.write_run(tmp_path, "InformationGain", 2)
     curve, facts = read_run("ours", 2, RunFolder(tmp_path))
     assert curve.tasks == ["slow", "fast"] and [row.demonstrations for row in curve.of(MEAN)] == [0, 1, 2, 3, 4]
     assert facts == RunFacts(("simulator rollouts",), 200, ("slow",), ("fast",) * 4)
-
-
-@pytest.mark.parametrize(
-    "text", ["", "a,b\n", "strategy,seed,demonstrations,task,return,success,score\nA,0,x,t,0,0,0\n"]
-)
-def test_a_file_of_other_rows_is_refused_by_name(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "curves.csv"
-    path.write_text(text)
-    with pytest.raises(InputError, match=r"curves\.csv"):
-        read_rows(path)

@@ -8,8 +8,8 @@ from amf_lightning.errors import InputError
 from amf_lightning.evaluation.scores import check_scorable, normalised_scores
 from amf_lightning.experts.scripted import IntegratorExpert
 from amf_lightning.experts.uniform import UniformActor
+from amf_lightning.policies.capabilities import embedded
 from amf_lightning.policies.mlp import MLPPolicy
-from amf_lightning.policies.protocol import features_with_bias
 from amf_lightning.policies.weights import build_policy
 from amf_lightning.simulation.rollout import rollout
 from amf_lightning.suites.designed import OverlappingGoals, PreciseGoals
@@ -75,18 +75,18 @@ def test_the_hard_tasks_are_those_of_small_features() -> None:
     shown = IntegratorExpert().demonstrate(suite, [Episode(task, task.index) for task in suite.tasks])
     rows = demonstration_rows(shown, suite)
     generator = torch.Generator().manual_seed(0)
-    policy = build_policy(lambda o, c, a: MLPPolicy(o, c, a, hidden=(64, 64)), suite.signature(), generator)
-    policy.fit_normaliser(rows.observations, rows.contexts)
+    policy = build_policy(lambda o, c, a: MLPPolicy(o, c, a, hidden=(64, 64)), suite.dimensions, generator)
+    policy.fit_normaliser(rows.everything())
     optimizer = torch.optim.Adam(policy.parameters(), lr=2e-3)
     for _ in range(800):
         optimizer.zero_grad()
-        policy.loss(*rows.take(rows.draw((1, 128), generator)[0])).mean().backward()  # type: ignore[no-untyped-call]
+        policy.loss(rows.take(rows.draw((1, 128), generator)[0])).mean().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     ran = rollout(policy, suite, [Episode(task, 1000 + i) for task in suite.tasks for i in range(8)])
     returns = torch.tensor([trajectory.episode_return for trajectory in ran]).reshape(-1, 8).mean(1)
     scores = normalised_scores(returns, suite.reference)
     lengths = [demonstration_rows([one], suite) for one in shown]
-    norms = [features_with_bias(policy, row.observations, row.contexts).norm(dim=1).mean().item() for row in lengths]
+    norms = [embedded(policy, row.everything()).norm(dim=1).mean().item() for row in lengths]
     assert spearmanr(norms, range(8)).statistic > 0.9
     assert int(scores.argmin()) == 0 and scores[:2].mean() + 0.08 < scores[2:].mean()
 

@@ -55,6 +55,7 @@ def scripted(infos: list[dict[str, Any]], tasks: list[GymnasiumTask] | None = No
 
 def succeeded(suite: GymnasiumSuite) -> bool:
     (trajectory,) = rollout(UniformActor(suite.action_dim), suite, [Episode(suite.tasks[0], 0)])
+    assert trajectory.success is not None
     return trajectory.success
 
 
@@ -63,9 +64,10 @@ def test_episodes_are_those_of_gymnasium_bit_for_bit() -> None:
     (ours,) = rollout(UniformActor(6), suite, [Episode(suite.tasks[0], 7)])
     env = gymnasium.make("HalfCheetah-v5", max_episode_steps=40)
     observation, _ = env.reset(seed=7)
+    assert ours.rewards is not None
     truncated, steps = False, 0
     while not truncated:
-        assert ours.observations[steps].tobytes() == observation.astype(np.float32).tobytes()
+        assert ours.state[steps].tobytes() == observation.astype(np.float32).tobytes()
         observation, reward, _, truncated, _ = env.step(ours.actions[steps])
         assert ours.rewards[steps] == reward
         steps += 1
@@ -79,6 +81,7 @@ def test_actions_reach_the_environment_in_its_own_units() -> None:
     env = gymnasium.make("Pendulum-v1", max_episode_steps=10)
     env.reset(seed=3)
     theirs = [float(env.step(2 * action)[1]) for action in ours.actions]
+    assert ours.rewards is not None
     np.testing.assert_allclose(ours.rewards, theirs, rtol=1e-6)
 
 
@@ -96,13 +99,16 @@ def test_choices_and_constructor_arguments_of_each_task() -> None:
         GymnasiumTask("hole", [0.5], arguments={"desc": ["SFFG", "HFFF"]}, horizon=9),
         GymnasiumTask("slow", [-1.0], arguments={"desc": ["SFFG"]}, horizon=2),
     ]
-    with pytest.raises(InputError, match=r"Task 'hole'.*has 8 observations and 4 actions, the first task 4 and 4"):
+    with pytest.raises(
+        InputError,
+        match=r"Task 'hole'.* has observations 'state' \[8\] float32 and 4 actions, the first task 'state' \[4\]",
+    ):
         suite = GymnasiumSuite("FrozenLake-v1", tasks, 5, {"is_slippery": False}, return_threshold=1.0)
         rollout(Walk(), suite, [Episode(task, 0) for task in suite.tasks])
     suite = GymnasiumSuite("FrozenLake-v1", [tasks[0], tasks[2]], 5, {"is_slippery": False}, return_threshold=1.0)
     assert suite.discrete and suite.signature()["discrete"] is True
     right, slow = rollout(Walk(), suite, [Episode(task, 0) for task in suite.tasks])
-    assert right.observations.tolist() == np.eye(4).tolist()
+    assert right.state.tolist() == np.eye(4).tolist()
     assert (right.success, right.length, slow.success, slow.length) == (True, 3, False, 2)
     assert suite.environment_key(suite.tasks[0]) != suite.environment_key(suite.tasks[1])
 
@@ -111,7 +117,7 @@ def test_options_set_the_task_and_the_key_that_says_success_is_found() -> None:
     tasks = [GymnasiumTask("near", [1.0], {"goal": 1}), GymnasiumTask("far", [2.0], {"goal": 5})]
     suite = scripted([{"is_success": False}, {"is_success": np.True_}], tasks)
     near, far = rollout(UniformActor(1), suite, [Episode(task, 0) for task in suite.tasks])
-    assert (near.observations[0, 0], far.observations[0, 0], far.success) == (1, 5, True)
+    assert (near.state[0, 0], far.state[0, 0], far.success) == (1, 5, True)
     assert suite.environment_key(suite.tasks[0]) == suite.environment_key(suite.tasks[1])
 
 

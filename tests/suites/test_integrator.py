@@ -41,9 +41,10 @@ class Push:
 def test_an_action_is_a_velocity_and_the_distance_to_the_goal_costs() -> None:
     suite = Integrator([0], horizon=5)
     (trajectory,) = rollout(Push(), suite, [Episode(suite.tasks[0], 3)])
-    assert np.abs(trajectory.observations[0]).max() <= 0.1
-    np.testing.assert_allclose(np.diff(trajectory.observations, axis=0), [[0.1, -0.05]] * 5, atol=1e-6)
-    distances = [math.dist(position, (1, 0)) for position in trajectory.observations[1:]]
+    assert np.abs(trajectory.state[0]).max() <= 0.1
+    np.testing.assert_allclose(np.diff(trajectory.state, axis=0), [[0.1, -0.05]] * 5, atol=1e-6)
+    distances = [math.dist(position, (1, 0)) for position in trajectory.state[1:]]
+    assert trajectory.rewards is not None
     assert trajectory.rewards.tolist() == pytest.approx([-distance for distance in distances], abs=1e-6)
     assert trajectory.metrics["distance"] == pytest.approx(distances[-1], abs=1e-6)
     assert not trajectory.success
@@ -55,8 +56,8 @@ def test_the_expert_goes_straight_to_the_goal_and_stays() -> None:
         goal = np.array(suite.task(trajectory.task).context)
         assert trajectory.success
         assert np.linalg.norm(trajectory.actions, axis=1).max() < 1 + 1e-6
-        np.testing.assert_allclose(trajectory.observations[-5:], np.tile(goal, (5, 1)), atol=1e-6)
-        path = trajectory.observations - trajectory.observations[0]
+        np.testing.assert_allclose(trajectory.state[-5:], np.tile(goal, (5, 1)), atol=1e-6)
+        path = trajectory.state - trajectory.state[0]
         assert np.linalg.matrix_rank(path, tol=1e-5) == 1
 
 

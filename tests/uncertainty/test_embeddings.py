@@ -7,42 +7,39 @@ from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
 from amf_lightning.errors import InputError
+from amf_lightning.policies.capabilities import embedded as embedding_of
 from amf_lightning.policies.mlp import MLPPolicy
-from amf_lightning.policies.protocol import features_with_bias
 from amf_lightning.policies.statistics import FeatureStatistics, feature_statistics
+from amf_lightning.tasks.steps import Steps, cat
 from amf_lightning.uncertainty.embeddings import (
     GradientKernel,
-    Knowledge,
     LastLayerFeatures,
     LossGradient,
-    States,
     clip_norms,
     gradient_factors,
     last_layer_features,
 )
+from amf_lightning.uncertainty.knowledge import Knowledge
 from amf_lightning.uncertainty.posterior import FunctionSpacePosterior
 from tiny import TinySuite
 
 SUITE = TinySuite()
 
 
-def states(*shape: int, seed: int = 0, actions: bool = True) -> States:
-    return States(
-        normal(*shape, 2, seed=seed).float(),
-        normal(*shape, 1, seed=seed + 1).float(),
-        normal(*shape, 1, seed=seed + 2).tanh().float() if actions else None,
-    )
+def states(*shape: int, seed: int = 0, actions: bool = True) -> Steps:
+    state, contexts = normal(*shape, 2, seed=seed).float(), normal(*shape, 1, seed=seed + 1).float()
+    return Steps.of_state(state, contexts, normal(*shape, 1, seed=seed + 2).tanh().float() if actions else None)
 
 
-def never() -> Mapping[str, States]:
+def never() -> Mapping[str, Steps]:
     raise AssertionError("π0 was rolled out without need")
 
 
 def knowledge(
     policy: MLPPolicy,
-    history: States | None = None,
+    history: Steps | None = None,
     statistics: FeatureStatistics | None = None,
-    reference: Mapping[str, States] | None = None,
+    reference: Mapping[str, Steps] | None = None,
     clip: bool = False,
     pretrained: MLPPolicy | None = None,
 ) -> Knowledge:
@@ -51,8 +48,8 @@ def knowledge(
     )
 
 
-def statistics_of(policy: MLPPolicy, known: States, covers: dict[str, int]) -> FeatureStatistics:
-    return feature_statistics(policy, known.observations, known.contexts, covers)
+def statistics_of(policy: MLPPolicy, known: Steps, covers: dict[str, int]) -> FeatureStatistics:
+    return feature_statistics(policy, known, covers)
 
 
 def test_the_belief_is_the_formula_of_the_method() -> None:
@@ -62,8 +59,8 @@ def test_the_belief_is_the_formula_of_the_method() -> None:
     known = knowledge(current, history, statistics, pretrained=policy)
     embedded = LastLayerFeatures().embed(known, ahead, ahead, 0.2)
 
-    def phi(of: States) -> Tensor:
-        return features_with_bias(policy, of.observations.flatten(0, -2), of.contexts.flatten(0, -2))
+    def phi(of: Steps) -> Tensor:
+        return embedding_of(policy, of.flatten())
 
     scale = phi(pretraining).square().sum(1).mean().sqrt()
     rows = [phi(part) / scale for part in (pretraining, history, ahead)]
@@ -85,8 +82,7 @@ def test_without_statistics_the_scale_is_that_of_the_first_rollouts() -> None:
 def test_statistics_remade_from_rollouts_are_the_stored_ones_where_the_states_are_the_same() -> None:
     policy, ahead = mlp(SUITE), states(3, 4)
     one, two, unseen = states(10, seed=30), states(10, seed=40), states(10, seed=50)
-    both = States(torch.cat([one.observations, two.observations]), torch.cat([one.contexts, two.contexts]))
-    statistics = statistics_of(policy, both, {"a": 2, "b": 2})
+    statistics = statistics_of(policy, cat([one, two]), {"a": 2, "b": 2})
     known = knowledge(policy, statistics=statistics, reference={"a": one, "b": two, "c": unseen})
     stored = LastLayerFeatures().embed(known, ahead, ahead, 0.1)
     remade = LastLayerFeatures(of_pretrained=False).embed(known, ahead, ahead, 0.1)
@@ -104,7 +100,7 @@ def test_unit_norm_features_have_norm_one() -> None:
 
 def test_states_far_outside_are_clipped_to_the_largest_known_norm() -> None:
     policy, near, far = mlp(SUITE), states(3, 4), states(3, 4)
-    far = States(far.observations * 100, far.contexts)
+    far = Steps.of_state(far.state * 100, far.contexts)
     known = knowledge(policy, history=states(6, seed=3), reference={"a": states(5, seed=7)}, clip=True)
     embedded = LastLayerFeatures(statistics=False).embed(known, near, far, 0.1)
     scale = last_layer_features(policy, states(5, seed=7)).square().sum(1).mean().sqrt()
@@ -114,7 +110,7 @@ def test_states_far_outside_are_clipped_to_the_largest_known_norm() -> None:
 
 def test_stored_statistics_bound_the_norms_without_a_rollout() -> None:
     policy, far = mlp(SUITE), states(3, 4)
-    far = States(far.observations * 100, far.contexts)
+    far = Steps.of_state(far.state * 100, far.contexts)
     statistics = statistics_of(policy, states(30, seed=10), {"a": 1})
     embedded = LastLayerFeatures().embed(knowledge(policy, statistics=statistics, clip=True), far, far, 0.1)
     bound = statistics.largest_norm / statistics.scale
@@ -128,7 +124,7 @@ def test_current_features_are_bounded_by_what_pi0_does_in_them() -> None:
     with torch.no_grad():
         current.get_parameter("backbone.0.weight").mul_(3)
     statistics, reference = statistics_of(pretrained, pretraining, {"a": 1}), {"a": states(5, seed=7)}
-    far = States(states(3, 4).observations * 100, states(3, 4).contexts)
+    far = Steps.of_state(states(3, 4).state * 100, states(3, 4).contexts)
     known = knowledge(current, statistics=statistics, reference=reference, clip=True, pretrained=pretrained)
     embedded = LastLayerFeatures(of_pretrained=False).embed(known, far, far, 0.1)
     bound = last_layer_features(current, reference["a"]).norm(dim=-1).max() / statistics.scale
@@ -151,16 +147,15 @@ def test_statistics_of_another_policy_are_refused() -> None:
 
 def test_gradient_factors_are_the_per_sample_gradients_of_torch_func() -> None:
     policy = MLPPolicy(2, 1, 3, hidden=(8, 6))
-    rows = States(normal(10, 2).float(), normal(10, 1, seed=1).float(), normal(10, 3, seed=2).tanh().float())
-    assert rows.actions is not None
+    rows = Steps.of_state(normal(10, 2).float(), normal(10, 1, seed=1).float(), normal(10, 3, seed=2).tanh().float())
 
     def loss(weights: dict[str, Tensor], observation: Tensor, context: Tensor, action: Tensor) -> Tensor:
-        output = functional_call(policy, weights, (observation[None], context[None]))
+        output = functional_call(policy, weights, (Steps.of_state(observation[None], context[None]),))
         error: Tensor = (output - action).square().mean()
         return error
 
     weights = {name: parameter.detach() for name, parameter in policy.named_parameters()}
-    exact = vmap(grad(loss), in_dims=(None, 0, 0, 0))(weights, rows.observations, rows.contexts, rows.actions)
+    exact = vmap(grad(loss), in_dims=(None, 0, 0, 0))(weights, rows.state, rows.contexts, rows.shown_actions)
     factors = gradient_factors(policy, rows)
     gradients = factors[:, :3, None] * factors[:, None, 3:]
     assert torch.allclose(gradients[..., :-1], exact["head.weight"].double(), atol=1e-7)
@@ -208,11 +203,7 @@ def test_the_history_conditions_gradients_only_if_asked_to() -> None:
 
 def test_a_long_history_of_gradients_is_thinned_with_rows_that_stand_for_several() -> None:
     policy, ahead = mlp(SUITE), states(3, 4)
-    distinct = states(1500, seed=3)
-    assert distinct.actions is not None
-    double = States(
-        *(part.repeat_interleave(2, 0) for part in (distinct.observations, distinct.contexts, distinct.actions))
-    )
+    double = states(1500, seed=3)[torch.arange(1500).repeat_interleave(2)]
     # Every second row of pairs of equal rows, each for two, is the same evidence as all of them.
     short = LossGradient(True).embed(knowledge(policy, history=double), ahead, ahead, 0.1).posterior
     assert isinstance(short, FunctionSpacePosterior)
@@ -225,8 +216,8 @@ def test_a_long_history_of_gradients_is_thinned_with_rows_that_stand_for_several
 def test_a_policy_without_residuals_gives_no_gain_but_no_failure() -> None:
     policy, ahead = mlp(SUITE), states(3, 4)
     with torch.no_grad():
-        flat = policy.act(ahead.observations.flatten(0, 1), ahead.contexts.flatten(0, 1))
-    perfect = States(ahead.observations, ahead.contexts, flat.reshape(3, 4, 1))
+        flat = policy.act(ahead.flatten())
+    perfect = ahead.with_actions(flat.reshape(3, 4, 1))
     posterior = LossGradient().embed(knowledge(policy), perfect, perfect, 0.1).posterior
     assert torch.equal(posterior.variance(gradient_factors(policy, perfect)), torch.zeros(3, 4).double())
 
@@ -239,15 +230,14 @@ def test_gradients_of_states_without_actions_are_refused() -> None:
 class Doubled(MLPPolicy):
     """Gives an embedding of its own."""
 
-    def embed(self, observations: Tensor, contexts: Tensor) -> Tensor:
-        return 2 * self.features(observations, contexts)[:, :3]
+    def embed(self, steps: Steps) -> Tensor:
+        return 2 * self.features(steps)[:, :3]
 
 
 def test_a_policy_may_give_its_own_embedding_and_the_statistics_follow() -> None:
     policy, ahead = Doubled(2, 1, 1, hidden=(8,)), states(3, 4)
-    observations, contexts = ahead.observations.flatten(0, 1), ahead.contexts.flatten(0, 1)
-    rows = 2 * policy.features(observations, contexts)[:, :3].detach().double()
-    statistics = statistics_of(policy, States(observations, contexts), {"a": 1})
+    rows = 2 * policy.features(ahead.flatten())[:, :3].detach().double()
+    statistics = statistics_of(policy, ahead.flatten(), {"a": 1})
     assert torch.allclose(statistics.second_moment, rows.T @ rows)
     embedded = LastLayerFeatures().embed(knowledge(policy, statistics=statistics), ahead, ahead, 0.1)
     assert torch.allclose(embedded.targets.flatten(0, 1), rows / statistics.scale)

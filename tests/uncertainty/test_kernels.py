@@ -7,8 +7,10 @@ from selection_world import mlp, normal
 from sklearn.gaussian_process import GaussianProcessRegressor, kernels
 
 from amf_lightning.errors import InputError
-from amf_lightning.uncertainty.embeddings import Knowledge, States
+from amf_lightning.needs import Need
+from amf_lightning.tasks.steps import Steps
 from amf_lightning.uncertainty.kernels import RBF, Kernel, Matern12, Matern32, Matern52, Stationary
+from amf_lightning.uncertainty.knowledge import Knowledge
 from amf_lightning.uncertainty.posterior import FunctionSpacePosterior
 from tiny import TinySuite
 
@@ -22,15 +24,15 @@ REFERENCES = [
 ]
 
 
-def states(*shape: int, seed: int = 0) -> States:
-    return States(normal(*shape, 2, seed=seed).float(), normal(*shape, 1, seed=seed + 1).float())
+def states(*shape: int, seed: int = 0) -> Steps:
+    return Steps.of_state(normal(*shape, 2, seed=seed).float(), normal(*shape, 1, seed=seed + 1).float())
 
 
-def inputs(of: States) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    return torch.cat([of.observations, of.contexts], dim=-1).flatten(0, -2).double().numpy()
+def inputs(of: Steps) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    return torch.cat([of.state, of.contexts], dim=-1).flatten(0, -2).double().numpy()
 
 
-def knowledge(history: States | None = None) -> Knowledge:
+def knowledge(history: Steps | None = None) -> Knowledge:
     return Knowledge(POLICY, POLICY, None, history, dict)
 
 
@@ -40,7 +42,7 @@ def test_the_belief_is_the_gaussian_process_of_scikit_learn(
     ours: Stationary, reference: kernels.Kernel, offset: float
 ) -> None:
     history, ahead = states(9), states(3, 4, seed=5)
-    history, ahead = (States(part.observations + offset, part.contexts) for part in (history, ahead))
+    history, ahead = (Steps.of_state(part.state + offset, part.contexts) for part in (history, ahead))
     ridge = 0.3
     embedded = Kernel(ours, LENGTHSCALES[:2], LENGTHSCALES[2]).embed(knowledge(history), ahead, ahead, ridge)
     process = GaussianProcessRegressor(kernels.ConstantKernel(1 / ridge) * reference)
@@ -65,7 +67,7 @@ def test_a_demonstration_at_a_time_is_all_at_once() -> None:
 
 def test_a_long_history_is_thinned_with_rows_that_stand_for_several() -> None:
     distinct, ahead = states(1500), states(2, 3, seed=9)
-    double = States(distinct.observations.repeat_interleave(2, 0), distinct.contexts.repeat_interleave(2, 0))
+    double = distinct[torch.arange(1500).repeat_interleave(2)]
     embedded = Kernel(RBF(), 1.0, 1.0).embed(knowledge(double), ahead, ahead, 0.1)
     assert isinstance(embedded.posterior, FunctionSpacePosterior)
     assert embedded.posterior.observed is not None and len(embedded.posterior.observed) == 1500
@@ -81,14 +83,13 @@ def test_lengthscales_that_do_not_fit_are_refused() -> None:
 def test_lengthscales_are_measured_on_what_pi0_does_unless_they_are_given() -> None:
     reference = {"a": states(400, seed=20), "b": states(200, seed=30)}
     reference = {
-        name: States(part.observations * torch.tensor([3.0, 0.01]), torch.full_like(part.contexts, 0.1))
+        name: Steps.of_state(part.state * torch.tensor([3.0, 0.01]), torch.full_like(part.contexts, 0.1))
         for name, part in reference.items()
     }
     ahead, known = states(3, 4), replace(knowledge(states(9)), reference=lambda: reference)
     measured = Kernel()
     given = [
-        float(torch.cat([part.observations for part in reference.values()]).double()[:, entry].std(correction=0))
-        * 2**0.5
+        float(torch.cat([part.state for part in reference.values()]).double()[:, entry].std(correction=0)) * 2**0.5
         for entry in (0, 1)
     ]
     explicit = Kernel(RBF(), given, 1.0)  # the context does not vary
@@ -96,5 +97,5 @@ def test_lengthscales_are_measured_on_what_pi0_does_unless_they_are_given() -> N
     assert torch.allclose(found.targets, expected.targets, rtol=1e-9)
     levels = [part.posterior.variance(part.posterior.prepare(part.targets)) for part in (found, expected)]
     assert torch.allclose(levels[0], levels[1])
-    assert measured.uses == Kernel(RBF(), 1.0).uses == ("simulator rollouts",)
-    assert explicit.uses == ()
+    assert measured.needs == Kernel(RBF(), 1.0).needs == (Need.SIMULATOR,)
+    assert explicit.needs == ()

@@ -7,21 +7,22 @@ from amf_lightning.errors import InputError
 from amf_lightning.policies.gaussian_process import GaussianProcessPolicy
 from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.policies.protocol import Policy
-from amf_lightning.uncertainty.embeddings import Knowledge, States
+from amf_lightning.tasks.steps import Steps
+from amf_lightning.uncertainty.knowledge import Knowledge
 from amf_lightning.uncertainty.policy_belief import PolicyBelief
 
 NOISE = 0.2
 
 
-def states(*shape: int) -> States:
+def states(*shape: int) -> Steps:
     generator = torch.Generator().manual_seed(shape[0])
-    return States(torch.randn(*shape, 2, generator=generator), torch.randn(*shape, 1, generator=generator))
+    return Steps.of_state(torch.randn(*shape, 2, generator=generator), torch.randn(*shape, 1, generator=generator))
 
 
 def policy(count: int, capacity: int = 64) -> GaussianProcessPolicy:
     made = GaussianProcessPolicy(2, 1, 1, 0.6, 1.5, NOISE, capacity)
     seen = states(count)
-    made.refit(made, seen.observations, seen.contexts, seen.observations[:, :1])
+    made.refit(made, seen.with_actions(seen.state[:, :1]))
     return made
 
 
@@ -34,7 +35,7 @@ def test_the_variances_are_those_of_the_policy(count: int, capacity: int) -> Non
     known, wanted = policy(count, capacity), states(4, 3)
     embedded = PolicyBelief().embed(knowledge(known), states(2, 3), wanted, NOISE**2)
     variances = embedded.posterior.variance(embedded.posterior.prepare(embedded.targets))
-    expected = known.variance(wanted.observations.flatten(0, 1), wanted.contexts.flatten(0, 1))
+    expected = known.variance(wanted.flatten())
     assert torch.allclose(NOISE**2 * variances.flatten(), expected, atol=1e-9)
     assert embedded.candidates.shape == (2, 3, 3)
 
@@ -44,8 +45,8 @@ def test_conditioning_on_states_does_what_a_refit_on_them_does() -> None:
     embedded = PolicyBelief().embed(knowledge(known), ahead, wanted, NOISE**2)
     after = embedded.posterior.condition(embedded.candidates[0])
     refitted = policy(0)
-    refitted.refit(known, ahead.observations[0], ahead.contexts[0], torch.zeros(6, 1))
-    expected = refitted.variance(wanted.observations.flatten(0, 1), wanted.contexts.flatten(0, 1))
+    refitted.refit(known, ahead[0].with_actions(torch.zeros(6, 1)))
+    expected = refitted.variance(wanted.flatten())
     assert torch.allclose(NOISE**2 * after.variance(after.prepare(embedded.targets)).flatten(), expected, atol=1e-9)
 
 

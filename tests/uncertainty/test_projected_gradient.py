@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 import torch
 from selection_world import mlp, normal
@@ -7,29 +5,29 @@ from torch import Tensor
 
 from amf_lightning.errors import InputError
 from amf_lightning.policies.mlp import MLPPolicy
+from amf_lightning.tasks.steps import Steps
 from amf_lightning.uncertainty import projected_gradient
-from amf_lightning.uncertainty.embeddings import Knowledge, States
+from amf_lightning.uncertainty.knowledge import Knowledge
 from amf_lightning.uncertainty.projected_gradient import ProjectedGradient, projected_gradients, projection
 from tiny import TinySuite
 
 POLICY = mlp(TinySuite(), width=8)
 
 
-def states(*shape: int, seed: int = 0) -> States:
+def states(*shape: int, seed: int = 0) -> Steps:
     parts = [normal(*shape, size, seed=seed + i).float() for i, size in enumerate((2, 1, 1))]
-    return States(parts[0], parts[1], parts[2].tanh())
+    return Steps.of_state(parts[0], parts[1], parts[2].tanh())
 
 
-def knowledge(history: States | None = None, trainable: dict[str, Tensor] | None = None) -> Knowledge:
+def knowledge(history: Steps | None = None, trainable: dict[str, Tensor] | None = None) -> Knowledge:
     return Knowledge(POLICY, POLICY, None, history, dict, trainable=trainable or {})
 
 
-def exact_gradients(policy: MLPPolicy, of: States) -> dict[str, Tensor]:
+def exact_gradients(policy: MLPPolicy, of: Steps) -> dict[str, Tensor]:
     """One backward pass for each row."""
-    assert of.actions is not None
     found: dict[str, list[Tensor]] = {name: [] for name, _ in policy.named_parameters()}
-    for row in zip(of.observations, of.contexts, of.actions, strict=True):
-        loss = policy.loss(*(part[None] for part in row)).sum()
+    for index in range(len(of)):
+        loss = policy.loss(of[index : index + 1]).sum()
         for name, part in zip(found, torch.autograd.grad(loss, list(policy.parameters())), strict=True):
             found[name].append(part.flatten().double())
     return {name: torch.stack(parts) for name, parts in found.items()}
@@ -112,9 +110,9 @@ def test_the_history_is_in_the_units_of_the_expected_states() -> None:
 def test_a_policy_without_residuals_gives_no_gain_but_no_failure() -> None:
     ahead = states(3, 4)
     with torch.no_grad():
-        actions = POLICY.act(ahead.observations.flatten(0, 1), ahead.contexts.flatten(0, 1)).reshape(3, 4, 1)
+        actions = POLICY.act(ahead.flatten()).reshape(3, 4, 1)
     # Batched and single passes round differently, so the residual is only as good as zero: scale it away.
-    perfect = replace(ahead, actions=actions)
+    perfect = ahead.with_actions(actions)
     points = projected_gradients(POLICY, perfect, {}, projection(113, 16, seed=0))
     assert float(points.abs().max()) < 1e-5
 
@@ -122,7 +120,7 @@ def test_a_policy_without_residuals_gives_no_gain_but_no_failure() -> None:
 def test_what_cannot_be_done_is_refused() -> None:
     ahead = states(2, 3)
     with pytest.raises(InputError, match="actions"):
-        ProjectedGradient().embed(knowledge(), replace(ahead, actions=None), ahead, 0.1)
+        ProjectedGradient().embed(knowledge(), ahead.without_actions(), ahead, 0.1)
     frozen = {name: torch.zeros_like(p, dtype=torch.bool) for name, p in POLICY.named_parameters()}
     with pytest.raises(InputError, match="every weight"):
         ProjectedGradient().embed(knowledge(trainable=frozen), ahead, ahead, 0.1)

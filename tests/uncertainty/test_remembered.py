@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 from selection_world import SeparatedPolicy, SmoothSteer, context_of, demonstrate, mlp, normal, statistics_of
 
 from amf_lightning.errors import InputError
+from amf_lightning.needs import uses_of
 from amf_lightning.policies.protocol import Policy, frozen_copy
 from amf_lightning.selection.context import Selection
 from amf_lightning.selection.informed import InformationGain
+from amf_lightning.tasks.steps import Steps
 from amf_lightning.uncertainty.embeddings import LastLayerFeatures
 from amf_lightning.uncertainty.remembered import known_moment, remembered_shares, squared_change
 from tiny import TinySuite
@@ -58,11 +60,11 @@ def test_what_is_left_of_one_task_is_its_own_states() -> None:
 
 
 def test_the_change_is_that_of_actions() -> None:
-    observations, contexts = normal(9, 2).float(), SUITE.contexts[torch.arange(9) % 4]
+    steps = Steps.of_state(normal(9, 2).float(), SUITE.contexts[torch.arange(9) % 4])
     one, other = mlp(SUITE), mlp(SUITE, seed=5)
-    expected = (one.act(observations, contexts) - other.act(observations, contexts)).square().mean().detach()
-    assert squared_change(one, other, observations, contexts) == pytest.approx(float(expected), rel=1e-5)
-    assert squared_change(one, one, observations, contexts) == 0
+    expected = (one.act(steps) - other.act(steps)).square().mean().detach()
+    assert squared_change(one, other, steps) == pytest.approx(float(expected), rel=1e-5)
+    assert squared_change(one, one, steps) == 0
 
 
 def asked_after_forgetting(tolerance: float | None, forgotten: int | None) -> Selection:
@@ -112,6 +114,6 @@ def test_where_nothing_was_forgotten_nothing_changes() -> None:
 def test_the_tolerance_is_positive_and_says_that_it_simulates() -> None:
     with pytest.raises(InputError, match="tolerance is 0"):
         LastLayerFeatures(tolerance=0.0)
-    assert LastLayerFeatures(tolerance=0.2).uses == ("pre-training statistics", "simulator rollouts")
+    assert uses_of(LastLayerFeatures(tolerance=0.2)) == ["pre-training statistics", "simulator rollouts"]
     assert [LastLayerFeatures(tolerance=t).assumes_retention for t in (None, 0.2)] == [True, False]
     assert not LastLayerFeatures(statistics=False).assumes_retention

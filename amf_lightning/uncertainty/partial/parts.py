@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from amf_lightning.policies.capabilities import LinearHead, require
 from amf_lightning.policies.protocol import Policy
-from amf_lightning.uncertainty.knowledge import States
+from amf_lightning.tasks.steps import Steps
 from amf_lightning.uncertainty.posterior import FeatureSpacePosterior, Posterior
 
 
@@ -177,21 +178,16 @@ class MaskedGradientKernel:
         return rows[..., 0], rows[..., 1 : 1 + outputs], rows[..., 1 + outputs :]
 
 
-def by_part(policy: Policy, states: States, call: Callable[[Policy, States], Tensor]) -> Tensor:
-    """`call(part, states where it acts)`, [n, P], for each part, put into the order of the states, [..., P]."""
+def by_part(policy: Policy, steps: Steps, call: Callable[[Policy, Steps], Tensor]) -> Tensor:
+    """`call(part, steps where it acts)`, [n, P], for each part, put into the order of the steps, [..., P]."""
     if len(policy.parts) == 1:
-        return call(policy.parts[0], states)
-    observations, contexts = states.observations.flatten(0, -2), states.contexts.flatten(0, -2)
-    actions = None if states.actions is None else states.actions.flatten(0, -2)
-    of_part = policy.part_of(contexts)
+        return call(policy.parts[0], steps)
+    rows = steps.flatten()
+    of_part = policy.part_of(rows.contexts)
     where = [torch.nonzero(of_part == number).flatten() for number in range(len(policy.parts))]
-    pieces = [
-        call(part, States(observations[index], contexts[index], None if actions is None else actions[index]))
-        for part, index in zip(policy.parts, where, strict=True)
-        if len(index)
-    ]
+    pieces = [call(part, rows[index]) for part, index in zip(policy.parts, where, strict=True) if len(index)]
     found = torch.cat(pieces)[torch.argsort(torch.cat(where))]
-    return found.reshape(*states.observations.shape[:-1], -1)
+    return found.reshape(*steps.shape, -1)
 
 
 def part_masks(policy: Policy, part: int, trainable: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -214,7 +210,8 @@ def last_layer_weights(policy: Policy, trainable: Mapping[str, Tensor]) -> Tenso
     """
     found = []
     for number, part in enumerate(policy.parts):
-        layer, masks = part.output_layer, part_masks(policy, number, trainable)
+        head = require(part, LinearHead, "LossGradient", "Choose the embedding Kernel")
+        layer, masks = head.output_layer, part_masks(policy, number, trainable)
         names = {id(parameter): name for name, parameter in part.named_parameters()}
         whole = torch.ones(layer.out_features, dtype=torch.bool)
         weight = masks.get(names[id(layer.weight)], whole[:, None].expand(layer.weight.shape))

@@ -14,8 +14,10 @@ from amf_lightning.policies.protocol import Policy
 from amf_lightning.policies.statistics import FeatureStatistics, feature_statistics
 from amf_lightning.selection.information_gain import Blocks, Joint, Marginal, Problem, Variance, task_variances
 from amf_lightning.selection.informed import InformationGain
+from amf_lightning.tasks.spec import Dimensions
+from amf_lightning.tasks.steps import Steps
 from amf_lightning.uncertainty.embeddings import LastLayerFeatures, LossGradient, gradient_factors, last_layer_features
-from amf_lightning.uncertainty.knowledge import Embedded, Knowledge, States
+from amf_lightning.uncertainty.knowledge import Embedded, Knowledge
 from amf_lightning.uncertainty.partial.parts import MaskedGradientKernel, last_layer_weights
 from amf_lightning.uncertainty.posterior import FeatureSpacePosterior
 from amf_lightning.uncertainty.projected_gradient import ProjectedGradient
@@ -23,18 +25,15 @@ from tiny import TinySuite
 
 SUITE = TinySuite()
 ACTIONS = 3
+DIMENSIONS = Dimensions(SUITE.observation, SUITE.context_dim, ACTIONS)
 
 
-def states(tasks: tuple[int, ...], count: int = 5, seed: int = 0) -> States:
+def states(tasks: tuple[int, ...], count: int = 5, seed: int = 0) -> Steps:
     """[M, S, ·] of these tasks."""
     shape = (len(tasks), count)
     contexts = SUITE.contexts[torch.tensor(tasks)][:, None].expand(*shape, 1)
     actions = normal(*shape, ACTIONS, seed=seed + 2).tanh().float()
-    return States(normal(*shape, 2, seed=seed).float(), contexts, actions)
-
-
-def flat(of: States) -> States:
-    return States(*(part.flatten(0, 1) for part in (of.observations, of.contexts, of.actions) if part is not None))
+    return Steps.of_state(normal(*shape, 2, seed=seed).float(), contexts, actions)
 
 
 def policy(seed: int = 0) -> MLPPolicy:
@@ -55,17 +54,16 @@ def mask(seed: int = 0, below: bool = False) -> dict[str, Tensor]:
 def knowledge(
     current: Policy,
     pretrained: Policy,
-    history: States | None = None,
+    history: Steps | None = None,
     statistics: FeatureStatistics | None = None,
     trainable: Mapping[str, Tensor] | None = None,
-    reference: Mapping[str, States] | None = None,
+    reference: Mapping[str, Steps] | None = None,
 ) -> Knowledge:
     return Knowledge(current, pretrained, statistics, history, lambda: reference or {}, trainable=trainable or {})
 
 
-def statistics_of(of: Policy, known: States) -> FeatureStatistics:
-    rows = flat(known)
-    return feature_statistics(of, rows.observations, rows.contexts, {"goal=-1": 1})
+def statistics_of(of: Policy, known: Steps) -> FeatureStatistics:
+    return feature_statistics(of, known.flatten(), {"goal=-1": 1})
 
 
 def problem(embedded: Embedded, tasks: tuple[int, ...]) -> Problem:
@@ -80,13 +78,13 @@ def test_a_masked_last_layer_is_one_exact_belief_for_each_output(aggregate: Marg
     current, tasks = policy(), (0, 1, 2, 3)
     pretraining, history, ahead, wanted = (states(tasks, 6, seed) for seed in (10, 20, 30, 40))
     statistics, masks = statistics_of(current, pretraining), mask()
-    known = knowledge(current, current, flat(history), statistics, masks)
+    known = knowledge(current, current, history.flatten(), statistics, masks)
     embedded = LastLayerFeatures().embed(known, ahead, wanted, 0.2)
     selector = InformationGain(aggregate=aggregate)
     scores = selector.score(embedded.posterior, problem(embedded, tasks))
 
     columns = torch.cat([masks["head.weight"], masks["head.bias"][:, None]], 1)
-    whole = LastLayerFeatures().embed(knowledge(current, current, flat(history), statistics), ahead, wanted, 0.2)
+    whole = LastLayerFeatures().embed(knowledge(current, current, history.flatten(), statistics), ahead, wanted, 0.2)
     precision = whole.posterior.precision  # type: ignore[attr-defined]
     expected, variances = [], []
     for kept in columns:
@@ -105,8 +103,10 @@ def test_conditioning_a_masked_belief_is_conditioning_each_output() -> None:
     current, history, ahead = policy(), states((0, 1), 6, 20), states((2, 3), 4, 30)
     statistics = statistics_of(current, states((0, 1), 6, 10))
     before = LastLayerFeatures().embed(knowledge(current, current, None, statistics, mask()), ahead, ahead, 0.2)
-    after = LastLayerFeatures().embed(knowledge(current, current, flat(history), statistics, mask()), ahead, ahead, 0.2)
-    rows = last_layer_features(current, flat(history)) / statistics.scale
+    after = LastLayerFeatures().embed(
+        knowledge(current, current, history.flatten(), statistics, mask()), ahead, ahead, 0.2
+    )
+    rows = last_layer_features(current, history.flatten()) / statistics.scale
     conditioned = before.posterior.condition(rows)
     one, other = (belief.variance(belief.prepare(after.targets)) for belief in (conditioned, after.posterior))
     torch.testing.assert_close(one, other)
@@ -122,7 +122,7 @@ def test_weights_below_the_last_layer_stand_behind_its_frozen_entries() -> None:
     weights = last_layer_weights(current, trainable)
     assert weights is not None
     torch.testing.assert_close(weights[0], (kept + beta) / (1 + beta))
-    statistics, history = statistics_of(current, states((0, 1), 6, 10)), flat(states((0, 1), 6, 20))
+    statistics, history = statistics_of(current, states((0, 1), 6, 10)), states((0, 1), 6, 20).flatten()
     known = knowledge(current, current, history, statistics, trainable)
     embedded = LastLayerFeatures().embed(known, ahead, ahead, 0.2)
     phi, past = (last_layer_features(current, rows) / statistics.scale for rows in (ahead, history))
@@ -144,16 +144,15 @@ def test_without_frozen_entries_and_with_a_last_layer_frozen_whole_there_is_one_
 
 
 def test_masked_loss_gradients_have_the_kernel_of_their_trained_entries() -> None:
-    current, rows, masks = policy(), flat(states((0, 1, 2))), mask()
+    current, rows, masks = policy(), states((0, 1, 2)).flatten(), mask()
 
     def loss(weights: dict[str, Tensor], *row: Tensor) -> Tensor:
-        output = functional_call(current, weights, tuple(part[None] for part in row[:2]))
+        output = functional_call(current, weights, (Steps.of_state(*(part[None] for part in row[:2])),))
         error: Tensor = (output - row[2]).square().mean()
         return error
 
     weights = {name: parameter.detach() for name, parameter in current.named_parameters()}
-    assert rows.actions is not None
-    found = vmap(grad(loss), in_dims=(None, 0, 0, 0))(weights, rows.observations, rows.contexts, rows.actions)
+    found = vmap(grad(loss), in_dims=(None, 0, 0, 0))(weights, rows.state, rows.contexts, rows.shown_actions)
     flattened = torch.cat([(found[n] * masks[n]).flatten(1) for n in ("head.weight", "head.bias")], 1).double()
     both = last_layer_weights(current, masks)
     assert both is not None
@@ -167,7 +166,7 @@ GROUPS = (0, 0, 1, 1)
 
 
 def isolated() -> IsolatedPolicy:
-    made = IsolatedPolicy.of(policy(), SUITE.contexts, GROUPS, ACTIONS, 2)
+    made = IsolatedPolicy.of(policy(), SUITE.contexts, GROUPS, DIMENSIONS)
     for number, copy in enumerate(made.copies):
         copy.load_state_dict(policy(seed=number + 5).state_dict())
     return made.requires_grad_(False)
@@ -188,9 +187,9 @@ def test_groups_of_isolated_weights_tell_nothing_of_each_other(
     embedding: LastLayerFeatures | LossGradient | ProjectedGradient, masked: bool
 ) -> None:
     current, pretrained, ahead = isolated(), policy().requires_grad_(False), states((0, 1, 2, 3))
-    statistics, reference = statistics_of(pretrained, states((0,), 6, 10)), {"goal=-1": flat(states((0,), 6, 10))}
+    statistics, reference = statistics_of(pretrained, states((0,), 6, 10)), {"goal=-1": states((0,), 6, 10).flatten()}
     trainable = {f"copies.{n}.{name}": each for n in (0, 1) for name, each in mask(n).items()} if masked else {}
-    seen = [None, flat(states((0, 0), 6, 50)), flat(states((2, 2), 6, 50))]
+    seen = [None, states((0, 0), 6, 50).flatten(), states((2, 2), 6, 50).flatten()]
     variances = []
     for history in seen:
         known = knowledge(current, pretrained, history, statistics, trainable, reference)
@@ -233,12 +232,12 @@ def test_how_much_is_mixed_in_does_not_change_the_information(
 ) -> None:
     variances = []
     for alpha in (0.0, 0.7):
-        made = PriorMixture.of(policy(), SUITE.contexts, ACTIONS, 2)
+        made = PriorMixture.of(policy(), SUITE.contexts, DIMENSIONS)
         made.learner.load_state_dict(policy(seed=5).state_dict())
         with torch.no_grad():
             made.share.fill_(alpha / 10)
         pretrained, ahead = policy().requires_grad_(False), states((0, 1))
-        reference = {"goal=-1": flat(states((0,), 6, 10))}
+        reference = {"goal=-1": states((0,), 6, 10).flatten()}
         known = knowledge(made, pretrained, None, statistics_of(pretrained, states((0,), 6, 10)), {}, reference)
         embedded = embedding.embed(known, ahead, ahead, 0.2)
         variances.append(embedded.posterior.variance(embedded.posterior.prepare(embedded.targets)))

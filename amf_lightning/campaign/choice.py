@@ -1,0 +1,155 @@
+"""One choice of a selector: what it is shown of a campaign, and the requests that come of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from amf_lightning.campaign.learner import Learner
+from amf_lightning.campaign.request import Request
+from amf_lightning.errors import InputError
+from amf_lightning.seeding import Purpose, keyed_seed
+from amf_lightning.selection.context import SelectionContext, Selector
+from amf_lightning.simulation.rollout import rollout
+from amf_lightning.tasks.controller import Acting
+from amf_lightning.tasks.task import Episode, TaskSuite
+from amf_lightning.tasks.trajectory import Trajectory
+
+
+@dataclass(frozen=True)
+class History:
+    """What a campaign has asked for and received before a choice."""
+
+    requests: Sequence[Request]
+    """All of them, in order of number."""
+    pending: Sequence[Request]
+    """Those that are neither answered nor skipped."""
+    skipped: Sequence[Request]
+    """Those that will not be answered, whether somebody asked for them or not."""
+    demonstrations: Sequence[Trajectory]
+    """The answers, in the order in which they are trained on."""
+    round: int
+    """The open one."""
+
+    @property
+    def chosen(self) -> int:
+        """Requests that were chosen in the open round."""
+        return sum(request.asked and request.round == self.round for request in self.requests)
+
+
+def choose(
+    n: int,
+    suite: TaskSuite,
+    selector: Selector,
+    history: History,
+    learner: Learner | None,
+    remaining: tuple[float, ...] | None,
+    seed: int,
+) -> tuple[list[Request], dict[str, float]]:
+    """Has the selector choose `n` demonstrations, or as many as can be had.
+
+    Args:
+        n: how many.
+        suite: whose tasks are chosen from.
+        selector: what chooses.
+        history: of the campaign.
+        learner: what the selector may look at; None if there is nothing.
+        remaining: demonstrations of each task that can still be had, those that are pending included, [K]; None if
+            there is no end of any.
+        seed: of the run.
+
+    Returns:
+        The requests, and the selector's diagnostics with `environment_steps`, the simulator steps that it took.
+    """
+    count = n if remaining is None else int(min(n, _left(remaining, history.pending)))
+    if count <= 0:
+        return [], {}
+    simulated = _Simulated(suite, learner)
+    selection = selector.select(_context(suite, history, learner, remaining, seed, simulated), count)
+    # Numbered on from π0's own demonstrations: none of its initial states is demonstrated a second time.
+    before = sum((learner.pretraining_counts if learner is not None else None) or ())
+    first = len(history.requests)
+    requests = [
+        Request(
+            demonstration=first + position,
+            round=history.round,
+            task=suite.tasks[task].name,
+            task_index=task,
+            selector=type(selector).__name__,
+            scores=scores,
+            seed=keyed_seed(seed, Purpose.DEMONSTRATE, before + first + position),
+        )
+        for position, (task, scores) in enumerate(zip(selection.picks, selection.scores, strict=True))
+    ]
+    tried = learner.lookahead.steps if learner is not None and learner.lookahead is not None else 0
+    # A selector that says what it costs knows better: after a resumption it may have simulated again.
+    return requests, {"environment_steps": float(simulated.steps + tried), **selection.diagnostics}
+
+
+def _left(remaining: Sequence[float], pending: Sequence[Request]) -> float:
+    """Demonstrations of all tasks together that can be had beyond those that are pending."""
+    waiting = [request.task_index for request in pending]
+    return sum(max(0.0, number - waiting.count(task)) for task, number in enumerate(remaining))
+
+
+class _Simulated:
+    """Runs episodes for the selector and counts their steps as its cost."""
+
+    def __init__(self, suite: TaskSuite, learner: Learner | None) -> None:
+        self._suite = suite
+        self._rollout = None if learner is None else learner.rollout
+        self.steps = 0
+
+    def __call__(self, actor: Acting, episodes: Sequence[Episode]) -> list[Trajectory]:
+        run = self._rollout
+        trajectories = rollout(actor, self._suite, episodes) if run is None else run(actor, episodes)
+        self.steps += sum(trajectory.length for trajectory in trajectories)
+        return trajectories
+
+
+class _Missing:
+    """Stands for a part of the learner in a choice without one; using it is an error that says so."""
+
+    def __init__(self, part: str) -> None:
+        self._part = part
+
+    def __getattr__(self, name: str) -> Any:
+        raise InputError(
+            f"The selector looks at the {self._part} policy, but `ask` was given no learner. Give one, e.g. "
+            "ask(n, Learner.from_file(path, suite)), or choose a selector that needs none, e.g. RoundRobin."
+        )
+
+
+def _context(
+    suite: TaskSuite,
+    history: History,
+    learner: Learner | None,
+    remaining: tuple[float, ...] | None,
+    seed: int,
+    simulated: _Simulated,
+) -> SelectionContext:
+    parts: dict[str, Any] = {
+        "suite": suite,
+        "demonstrations": list(history.demonstrations),
+        "round": history.round,
+        "seed": seed,
+        "rollout": simulated,
+        "remaining": remaining,
+        "pending": tuple(request.task_index for request in history.pending),
+        "skipped": tuple(request.task_index for request in history.skipped if request.asked),
+        "chosen": history.chosen,
+    }
+    if learner is None:
+        missing = cast(Any, _Missing)
+        return SelectionContext(**parts, policy=missing("current"), pretrained=missing("pre-trained"), statistics=None)
+    scores = tuple(evaluation.scores for evaluation in learner.evaluations)
+    return SelectionContext(
+        **parts,
+        policy=learner.policy,
+        pretrained=learner.pretrained,
+        statistics=learner.statistics,
+        pretraining_counts=learner.pretraining_counts,
+        scores=scores[-1] if scores else None,
+        trainable=learner.trainable,
+        score_history=scores,
+        lookahead=learner.lookahead,
+    )

@@ -1,0 +1,140 @@
+"""How it is found out how good a policy is: in simulated episodes, by what a person reports, or not at all."""
+
+import json
+import math
+from abc import ABC
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from amf_lightning.errors import InputError
+from amf_lightning.evaluation.scores import Evaluation, check_scorable, weighted_mean
+from amf_lightning.needs import Need, Part
+from amf_lightning.seeding import Purpose, keyed_seed
+from amf_lightning.tasks.task import Episode, EvaluationJob, TaskSuite
+
+REPORTED = "outcomes.jsonl"
+"""Name of the file in a run folder that `ReportedEpisodes` reads."""
+
+
+class Evaluator(Part, ABC):
+    """Says how good the policy is after each round, or that nobody knows. The base class knows nothing."""
+
+    def check(self, suite: TaskSuite) -> None:
+        """Raises InputError if tasks of this suite cannot be scored this way."""
+
+    def episodes(self, suite: TaskSuite, per_task: int, seed: int) -> list[EvaluationJob]:
+        """Episodes to be run after each round: none."""
+        return []
+
+    def reported(self, folder: Path, demonstrations: int, suite: TaskSuite) -> Evaluation | None:
+        """What is known without running anything of the policy after so many demonstrations of a run; None: nothing."""
+        return None
+
+    @property
+    def method(self) -> str:
+        """How scores come about, for reports: a clause."""
+        return "nobody has evaluated the policy"
+
+
+class SimulatedEpisodes(Evaluator):
+    """The same episodes of every task after each round, `data.evaluation_episodes` each; scores are normalised returns.
+
+    A score of 0 is the return of random actions, 1 that of the expert.
+    """
+
+    needs = (Need.SIMULATOR,)
+    instead = "Set evaluation: ReportedEpisodes or NoEvaluation."
+
+    def check(self, suite: TaskSuite) -> None:
+        """Raises InputError if the suite has no reference returns, or some that say nothing."""
+        check_scorable(suite)
+
+    def episodes(self, suite: TaskSuite, per_task: int, seed: int) -> list[EvaluationJob]:
+        """Task by task, from initial states keyed by (seed, task, number)."""
+        return [
+            (number, Episode(task, keyed_seed(seed, Purpose.EVALUATE, task.index, number)))
+            for task in suite.tasks
+            for number in range(per_task)
+        ]
+
+    @property
+    def method(self) -> str:
+        return "scores are normalised returns of simulated episodes: 0 is random actions, 1 the expert"
+
+
+class NoEvaluation(Evaluator):
+    """Nobody evaluates: a run chooses, collects and trains, and its report says that what it gained is unknown."""
+
+
+class ReportedEpisodes(Evaluator):
+    """What a person saw: the share of successes of each task, read from `outcomes.jsonl` in the run folder.
+
+    Each line is one report, `{"demonstrations": 6, "task": "pick", "success": 7, "episodes": 10}`: of the policy after
+    6 demonstrations, 7 of 10 trials of `pick` succeeded. Several lines of the same task and policy add up. The policy
+    after n demonstrations counts as evaluated once every task has at least one trial. A score is a share of successes.
+    """
+
+    def reported(self, folder: Path, demonstrations: int, suite: TaskSuite) -> Evaluation | None:
+        """The shares of successes, once every task has a trial.
+
+        Raises:
+            InputError: a line of the file is not a report; names it.
+        """
+        trials = {task.name: [0, 0] for task in suite.tasks}
+        for report in read_reports(folder / REPORTED, suite):
+            if report["demonstrations"] == demonstrations:
+                trials[report["task"]][0] += report["success"]
+                trials[report["task"]][1] += report["episodes"]
+        if any(episodes == 0 for _, episodes in trials.values()):
+            return None
+        shares = tuple(success / episodes for success, episodes in trials.values())
+        unknown = (math.nan,) * len(shares)
+        mean = weighted_mean(shares, suite.distribution.tolist())
+        return Evaluation(demonstrations, returns=unknown, successes=shares, scores=shares, mean_score=mean)
+
+    @property
+    def method(self) -> str:
+        return "scores are shares of successful trials that somebody reported"
+
+
+def reported_evaluations(
+    evaluator: Evaluator, folder: Path, rounds: Sequence[int], suite: TaskSuite
+) -> list[Evaluation]:
+    """What is known without simulation of π0 and of the policy after each round of a run.
+
+    Args:
+        evaluator: knows it.
+        folder: of the run.
+        rounds: the round of each demonstration so far, [N].
+        suite: of the run.
+    """
+    counts = accumulate(rounds.count(number) for number in sorted(set(rounds)))
+    reports = [evaluator.reported(folder, count, suite) for count in (0, *counts)]
+    return [evaluation for evaluation in reports if evaluation is not None]
+
+
+def read_reports(path: Path, suite: TaskSuite) -> list[dict[str, Any]]:
+    """The reports in a file; none if there is no file.
+
+    Raises:
+        InputError: a line is not a report of a task of the suite; names it.
+    """
+    if not path.is_file():
+        return []
+    reports = []
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        try:
+            content = json.loads(line)
+            report = {key: int(content[key]) for key in ("demonstrations", "success", "episodes")}
+            suite.task(name := str(content["task"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path}, line {number} is not a report ({error!r}). Write "
+                '{"demonstrations": 6, "task": "pick", "success": 7, "episodes": 10}.'
+            ) from error
+        if not 0 <= report["success"] <= report["episodes"] or report["episodes"] < 1:
+            raise InputError(f"{path}, line {number}: {report['success']} successes in {report['episodes']} episodes.")
+        reports.append({**report, "task": name})
+    return reports

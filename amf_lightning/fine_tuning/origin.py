@@ -1,0 +1,39 @@
+"""What fine-tuning began with."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from amf_lightning.policies.protocol import Policy
+from amf_lightning.policies.statistics import FeatureStatistics
+from amf_lightning.policies.weights import PolicyFile
+
+
+@dataclass
+class Origin:
+    """π0. It is no `nn.Module`, so that Lightning neither trains nor saves nor moves the policies in it.
+
+    They are no part of a checkpoint: π0 is read from its file each time.
+    """
+
+    policy: Policy
+    """π0, frozen."""
+    file: PolicyFile | None
+    """The file that π0 was read from; None for a fresh policy."""
+    start: Policy
+    """What the retention deploys in the place of π0, before the first step; frozen."""
+
+    @property
+    def statistics(self) -> FeatureStatistics | None:
+        """What the file says about the pre-training states."""
+        return self.file.statistics if self.file else None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Demonstrations that π0 was trained on, by the name of their task; empty for a fresh policy."""
+        return dict(self.file.pretraining_counts) if self.file else {}
+
+    @property
+    def importance(self) -> dict[str, Tensor]:
+        """Importance of each parameter that the file keeps, by its name; empty if it keeps none."""
+        return dict(self.file.importance) if self.file else {}

@@ -1,0 +1,65 @@
+"""What a run has of what its parts may need, and whether it can go on at all."""
+
+import warnings
+
+from amf_lightning.errors import InputError
+from amf_lightning.evaluation.evaluators import Evaluator, NoEvaluation, SimulatedEpisodes
+from amf_lightning.fine_tuning.module import BehaviouralCloning
+from amf_lightning.needs import Need
+from amf_lightning.policies.capabilities import Density, Embeds, LinearHead
+from amf_lightning.policies.statistics import weights_hash
+from amf_lightning.retention.retention import NoRetention, Retention
+from amf_lightning.selection.context import Selector
+from amf_lightning.tasks.task import TaskSuite
+
+_CAPABILITIES = {Need.DENSITY: Density, Need.FEATURES: Embeds, Need.LINEAR_HEAD: LinearHead}
+
+
+def what_is_missing(module: BehaviouralCloning, suite: TaskSuite, evaluation: Evaluator) -> dict[Need, str]:
+    """What a run does not have, each with the reason as a clause, for `check_needs`."""
+    missing: dict[Need, str] = {}
+    if suite.simulator is None:
+        missing[Need.SIMULATOR] = f"suite '{suite.name}' has no simulator"
+    if module.statistics is None:
+        missing[Need.PRETRAINING_STATISTICS] = "the file of the pre-trained policy holds no feature statistics"
+    if module.pretraining_counts is None:
+        missing[Need.PRETRAINING_COUNTS] = "there is no file of a pre-trained policy that says what it was trained on"
+    if module.origin.file is None:
+        for need in (Need.PRETRAINING_STATISTICS, Need.PRETRAINING_COUNTS):
+            missing[need] = "there is no pre-trained policy (model.pretrained is not set)"
+    if isinstance(evaluation, NoEvaluation):
+        missing[Need.EVALUATIONS] = "nobody evaluates the policy (evaluation: NoEvaluation)"
+    if not isinstance(evaluation, SimulatedEpisodes):
+        missing[Need.TRIAL_TRAINING] = "trials are judged by simulated episodes (evaluation: SimulatedEpisodes)"
+    for need, capability in _CAPABILITIES.items():
+        if not module.policy.can(capability):
+            missing[need] = f"{type(module.policy).__name__} has none"
+    return missing
+
+
+def check_origin(begun: str | None, module: BehaviouralCloning, folder: str) -> None:
+    """A run goes on from the policy that it began with; one that is remade under the same name is another.
+
+    Args:
+        begun: `weights_hash` of the π0 that the run began with; None if it has not begun.
+        module: with π0 as the configuration has it now.
+        folder: of the run, for the message.
+
+    Raises:
+        InputError: they differ.
+    """
+    if begun is not None and begun != weights_hash(module.pretrained):
+        raise InputError(
+            f"The run in {folder} began with another pre-trained policy than the one that model.pretrained names now. "
+            "Restore that file, or choose another folder with --trainer.default_root_dir."
+        )
+
+
+def warn_of_forgetting(selector: Selector, retention: Retention) -> None:
+    """Warns if the selector takes for granted what no retention sees to."""
+    if isinstance(retention, NoRetention) and selector.assumes_retention:
+        warnings.warn(
+            "The selector takes for granted that nothing is forgotten, and there is no retention: what is forgotten "
+            "will not be asked for again. Set the embedding's `tolerance`.",
+            stacklevel=2,
+        )

@@ -1,0 +1,45 @@
+"""The results that are committed: small, of today's settings, and enough to make the summaries from."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from jsonargparse import ArgumentParser
+
+from amf_lightning.shipped import shipped_folder
+from amf_lightning.studies.archive import Archive
+from amf_lightning.studies.command import add_compare_arguments, run_compare
+from amf_lightning.studies.plan import plan_runs
+from amf_lightning.studies.specification import read_specification
+
+CONFIGS = shipped_folder("configs") / "compare"
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
+STUDIES = sorted(path.parent.name for path in RESULTS.glob("*/runs.jsonl"))
+LARGEST = 300_000
+"""Bytes of a file. A repository keeps every version of every file for ever."""
+
+
+def test_no_file_is_large() -> None:
+    assert len(STUDIES) > 10
+    assert [path for path in RESULTS.rglob("*") if path.is_file() and path.stat().st_size > LARGEST] == []
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_rows_are_of_the_settings_that_the_comparison_has_now(name: str, tmp_path: Path) -> None:
+    specification = read_specification(CONFIGS / f"{name}.yaml")
+    archive = Archive(RESULTS / name, list(specification.strategies))
+    runs = plan_runs(specification, archive.seeds, tmp_path)
+    assert [conflict for run in runs if (conflict := archive.conflict(run))] == []
+    assert archive.entries and len(archive.entries_of(runs)) == len(archive.entries)
+
+
+def test_a_summary_follows_from_the_rows_beside_it(tmp_path: Path) -> None:
+    name = "humanoid-one-hot"
+    shutil.copytree(RESULTS / name, tmp_path / name)
+    (tmp_path / name / "summary.md").unlink()
+    (tmp_path / name / "summary.json").unlink()
+    parser = ArgumentParser()
+    add_compare_arguments(parser)
+    arguments = [f"--config={CONFIGS / name}.yaml", f"--output={tmp_path / name}", "--from-curves"]
+    assert run_compare(parser.parse_args(arguments)) == 0
+    assert (tmp_path / name / "summary.md").read_text() == (RESULTS / name / "summary.md").read_text()
