@@ -8,6 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from amf_lightning.campaign.campaign import Campaign
+    from amf_lightning.campaign.learner import Learner
     from amf_lightning.errors import InputError
     from amf_lightning.experts.scripted import IntegratorExpert
     from amf_lightning.policies.mlp import MLPPolicy
@@ -22,11 +24,13 @@ if TYPE_CHECKING:
     from amf_lightning.tasks.trajectory import Trajectory
 
 __all__ = [
+    "Campaign",
     "HalfCheetahVelocity",
     "InformationGain",
     "InputError",
     "Integrator",
     "IntegratorExpert",
+    "Learner",
     "MLPPolicy",
     "Policy",
     "RoundRobin",
@@ -40,11 +44,13 @@ __all__ = [
 ]
 
 PLACES = {
+    "Campaign": "campaign.campaign",
     "HalfCheetahVelocity": "suites.halfcheetah",
     "InformationGain": "selection.informed",
     "InputError": "errors",
     "Integrator": "suites.integrator",
     "IntegratorExpert": "experts.scripted",
+    "Learner": "campaign.learner",
     "MLPPolicy": "policies.mlp",
     "Policy": "policies.protocol",
     "RoundRobin": "selection.baselines",

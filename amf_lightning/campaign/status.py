@@ -1,7 +1,6 @@
 """How far a run is, read from its folder while it runs or later. Nothing is written, and torch is not imported."""
 
 import shutil
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,26 +9,13 @@ from typing import Any
 
 import yaml
 
+from amf_lightning.campaign.campaign_status import CampaignStatus, status_of
 from amf_lightning.campaign.ledger import Ledger
-from amf_lightning.campaign.request import Request
 from amf_lightning.campaign.run_folder import MEAN, RunFolder
 from amf_lightning.campaign.run_lock import held
 from amf_lightning.errors import InputError
 
 RUNNING, FINISHED, STOPPED, INTERRUPTED = "running", "finished", "stopped", "interrupted"
-
-
-@dataclass(frozen=True)
-class TaskCount:
-    """Demonstrations of one task."""
-
-    asked: int
-    recorded: int
-
-    @property
-    def pending(self) -> int:
-        """Asked for and not there yet."""
-        return self.asked - self.recorded
 
 
 @dataclass(frozen=True)
@@ -50,27 +36,12 @@ class RunStatus:
     """Demonstrations in all; None if the configuration does not say."""
     rounds: int
     """Rounds whose demonstrations have been chosen."""
-    tasks: Mapping[str, TaskCount]
-    """By name of task, in order of the first choice of each; tasks that were never asked for are left out."""
+    campaign: CampaignStatus
+    """What was asked for, answered, skipped and is pending, in all and of each task."""
     score: float | None
     """Mean score at the last evaluation; None if there was none."""
     evaluated_after: int | None
     """Demonstrations before that evaluation."""
-
-    @property
-    def asked(self) -> int:
-        """Demonstrations that have been chosen."""
-        return sum(count.asked for count in self.tasks.values())
-
-    @property
-    def recorded(self) -> int:
-        """Demonstrations that are on the disk and count."""
-        return sum(count.recorded for count in self.tasks.values())
-
-    @property
-    def pending(self) -> int:
-        """Demonstrations that have been asked for and are not there yet."""
-        return self.asked - self.recorded
 
 
 def read_status(path: Path) -> RunStatus:
@@ -85,15 +56,13 @@ def read_status(path: Path) -> RunStatus:
     config = _read_config(folder)
     # Looked at first: a run that ends while its files are read is then called running, never interrupted.
     running = held(path)
-    jobs, recorded = _read_ledger(folder, running)
+    campaign, rounds = _read_ledger(folder, running)
     last = [row for row in folder.read_curve() if row.task == MEAN][-1:]
     budget = _get(config, "active", "budget")
     stopped = folder.stopped
     state = RUNNING if running else INTERRUPTED
     if not running and isinstance(budget, int) and folder.finished(budget):
         state = STOPPED if stopped else FINISHED
-    asked = Counter(job.task for job in jobs)
-    there = Counter(job.task for job in jobs if job.demonstration in recorded)
     return RunStatus(
         folder=str(path),
         state=state,
@@ -102,8 +71,8 @@ def read_status(path: Path) -> RunStatus:
         selector=_class_name(config, "selector"),
         seed=_get(config, "seed_everything"),
         budget=budget,
-        rounds=len({job.round for job in jobs}),
-        tasks={task: TaskCount(asked[task], there[task]) for task in asked},
+        rounds=rounds,
+        campaign=campaign,
         score=last[0].score if last else None,
         evaluated_after=last[0].demonstrations if last else None,
     )
@@ -119,8 +88,8 @@ def _read_config(folder: RunFolder) -> dict[str, Any]:
     return config
 
 
-def _read_ledger(folder: RunFolder, running: bool) -> tuple[list[Request], dict[int, str]]:
-    """All jobs, and the demonstrations that are recorded."""
+def _read_ledger(folder: RunFolder, running: bool) -> tuple[CampaignStatus, int]:
+    """Where the campaign stands, and how many rounds have begun."""
     journal = folder.ledger.with_name(f"{folder.ledger.name}-journal")
     if running or not journal.exists():
         return _contents(folder.ledger)
@@ -131,11 +100,10 @@ def _read_ledger(folder: RunFolder, running: bool) -> tuple[list[Request], dict[
         return _contents(Path(temporary, folder.ledger.name))
 
 
-def _contents(path: Path) -> tuple[list[Request], dict[int, str]]:
+def _contents(path: Path) -> tuple[CampaignStatus, int]:
     ledger = Ledger(path, read_only=True)
     try:
-        recorded = ledger.recorded()  # before the jobs: every demonstration that is recorded has a job then
-        return ledger.jobs(), recorded
+        return status_of(ledger), len({request.round for request in ledger.jobs()})
     finally:
         ledger.close()
 

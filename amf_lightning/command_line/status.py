@@ -20,14 +20,17 @@ def main(arguments: list[str]) -> None:
 
 
 def as_json(status: RunStatus) -> str:
-    """The fields of the status, with the demonstrations asked for, recorded and pending, in all and of each task."""
-    tasks = {name: {**asdict(count), "pending": count.pending} for name, count in status.tasks.items()}
-    totals = {"asked": status.asked, "recorded": status.recorded, "pending": status.pending}
-    return json.dumps(plain({**asdict(status), **totals, "tasks": tasks}, strict=True), indent=2, allow_nan=False)
+    """The fields of the status, with what was asked for and what came, in all and of each task."""
+    content = asdict(status)
+    campaign = content.pop("campaign")
+    open_requests = [{"demonstration": each["demonstration"], "task": each["task"]} for each in campaign["pending"]]
+    facts = {**content, **campaign["total"], "tasks": campaign["tasks"], "open_requests": open_requests}
+    return json.dumps(plain(facts, strict=True), indent=2, allow_nan=False)
 
 
 def as_table(status: RunStatus) -> str:
     """The status for people: facts, a line each, then a row a task."""
+    total, tasks = status.campaign.total, status.campaign.tasks
     of_budget = f" of {status.budget}" if status.budget is not None else ""
     facts = {
         "run": status.folder,
@@ -36,18 +39,19 @@ def as_table(status: RunStatus) -> str:
         "selector": status.selector,
         "seed": status.seed,
         "rounds": status.rounds,
-        "demonstrations": f"{status.recorded}{of_budget}, {status.pending} pending",
+        "demonstrations": f"{total.answered + total.unasked}{of_budget}, {total.pending} pending",
         "mean score": "not evaluated yet"
         if status.score is None
         else f"{status.score:.3f} after {status.evaluated_after} demonstrations",
     }
     width = max(map(len, facts))
     lines = [f"{name:<{width}}  {value}" for name, value in facts.items()]
-    if status.tasks:
-        name_width = max(map(len, ("task", *status.tasks)))
-        lines += ["", f"{'task':<{name_width}}  {'asked':>8}  {'recorded':>8}  {'pending':>8}"]
+    if tasks:
+        columns = tuple(asdict(total))
+        name_width = max(map(len, ("task", *tasks)))
+        lines += ["", f"{'task':<{name_width}}" + "".join(f"  {column:>8}" for column in columns)]
         lines += [
-            f"{name:<{name_width}}  {count.asked:>8}  {count.recorded:>8}  {count.pending:>8}"
-            for name, count in status.tasks.items()
+            f"{name:<{name_width}}" + "".join(f"  {count:>8}" for count in asdict(counts).values())
+            for name, counts in tasks.items()
         ]
     return "\n".join(lines)

@@ -43,8 +43,9 @@ def folder(tmp_path: Path) -> RunFolder:
 def test_a_run_that_was_interrupted_has_pending_demonstrations(folder: RunFolder) -> None:
     status = read_status(folder.path)
     assert (status.state, status.suite, status.selector, status.seed) == ("interrupted", "TinySuite", "Uniform", 3)
-    assert (status.budget, status.rounds, status.asked, status.recorded, status.pending) == (6, 2, 4, 3, 1)
-    counts = {name: (count.asked, count.recorded, count.pending) for name, count in status.tasks.items()}
+    total = status.campaign.total
+    assert (status.budget, status.rounds, total.asked, total.answered, total.pending) == (6, 2, 4, 3, 1)
+    counts = {name: (count.asked, count.answered, count.pending) for name, count in status.campaign.tasks.items()}
     assert counts == {"left": (3, 2, 1), "right": (1, 1, 0)}
     assert status.score is None and status.evaluated_after is None
 
@@ -63,10 +64,10 @@ def test_a_writer_in_mid_transaction_is_waited_for_and_not_disturbed(folder: Run
         writer = sqlite3.connect(folder.ledger, isolation_level=None)
         writer.execute("BEGIN IMMEDIATE")
         writer.execute("INSERT INTO recorded (demonstration, sha256) VALUES (2, 'abc')")
-        assert read_status(folder.path).pending == 1, "what is not committed is not there"
+        assert read_status(folder.path).campaign.total.pending == 1, "what is not committed is not there"
         writer.execute("COMMIT")
         writer.close()
-    assert read_status(folder.path).pending == 0
+    assert read_status(folder.path).campaign.total.pending == 0
 
 
 def test_a_journal_that_a_killed_writer_left_is_not_rolled_back(folder: RunFolder, tmp_path: Path) -> None:
@@ -82,8 +83,8 @@ def test_a_journal_that_a_killed_writer_left_is_not_rolled_back(folder: RunFolde
     folder.ledger.write_bytes(torn)
     Path(f"{folder.ledger}-journal").write_bytes(journal)
     before = tree(folder.path)
-    status = read_status(folder.path)
-    assert (status.asked, status.recorded) == (4, 3)
+    total = read_status(folder.path).campaign.total
+    assert (total.asked, total.answered) == (4, 3)
     assert tree(folder.path) == before
 
 
@@ -107,6 +108,6 @@ def test_the_command_says_of_a_finished_run_what_its_files_say(tmp_path: Path) -
     assert tree(tmp_path) == before
     rows = [row for row in RunFolder(tmp_path / "run").read_curve() if row.task == "mean"]
     assert (said["state"], said["selector"], said["suite"]) == ("finished", "RoundRobin", "TinySuite")
-    assert (said["asked"], said["recorded"], said["pending"], said["rounds"]) == (2, 2, 0, 2)
+    assert (said["asked"], said["answered"], said["pending"], said["rounds"]) == (2, 2, 0, 2)
     assert (said["score"], said["evaluated_after"]) == (rows[-1].score, rows[-1].demonstrations)
     assert "finished" in text and all(task in text for task in said["tasks"])
