@@ -17,7 +17,7 @@ from amf_lightning.errors import InputError
 
 
 def job(number: int, round: int, task: str) -> Request:
-    return Request(number, round, task, 0, "Uniform", (0.5, float("nan")), 7)
+    return Request(number, round, task, ["left", "right"].index(task), "Uniform", (0.5, float("nan")), 7)
 
 
 @pytest.fixture
