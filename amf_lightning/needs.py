@@ -57,8 +57,10 @@ def check_needs(parts: Mapping[str, Part], missing: Mapping[Need, str]) -> None:
         InputError: a part needs something that is missing; names the innermost one, the reason and what to choose.
     """
     for key, part in _innermost_first(parts):
+        # What a part within it needs was checked there, where it may be done without.
+        inner = union(*(component.needs for component in part.components.values()))
         for need in part.needs:
-            if need in missing and need not in part.does_without:
+            if need in missing and need not in (*part.does_without, *inner):
                 raise InputError(
                     f"{key}: {type(part).__name__} needs {need.value}, but {missing[need]}. {part.instead}".rstrip()
                 )
