@@ -16,7 +16,10 @@ _GROUPS = {
     "reports": "amf_lightning.reports.report_callback:RunReports",
 }
 """Classes whose parameters are keys of a run."""
-_LINKED = {"suite", "expert", "selector", "retention", "evaluation", "seed", "active"}
+_LINKED = {
+    *("suite", "expert", "selector", "retention", "evaluation", "seed", "active"),
+    *("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "log_every_n_steps"),
+}
 """Parameters of these classes that follow from other keys."""
 _FILES = {"compare": "studies/command.py"}
 """Where a command adds its options, if not in its own module."""

@@ -203,7 +203,7 @@ def _score(score: float) -> str:
 
 def _retention(curve: Curve, pretrained: Sequence[str], facts: Mapping[str, Any]) -> list[str]:
     if not (pretrained and curve):
-        return [*_measures(facts.get("measures") or {})]
+        return _measures(facts)
     before, after = ([curve[count][name].score for name in pretrained] for count in (min(curve), max(curve)))
     lost = forgetting(before, after, [True] * len(pretrained))
     drop, name = max((old - new, name) for old, new, name in zip(before, after, pretrained, strict=True))
@@ -215,7 +215,7 @@ def _retention(curve: Curve, pretrained: Sequence[str], facts: Mapping[str, Any]
         f"from {number(sum(before) / len(before))} to {number(sum(after) / len(after))}: forgetting "
         f"{number(lost.signed, 3, signed=True)}, counting losses only {number(lost.positive, 3)}. {worst}{by}",
         *_frozen(facts.get("frozen") or {}),
-        *_measures(facts.get("measures") or {}),
+        *_measures(facts),
     ]
 
 
@@ -229,11 +229,13 @@ def _frozen(frozen: Mapping[str, Sequence[int]]) -> list[str]:
     return [markdown_table(["weights", "entries", "frozen"], rows)]
 
 
-def _measures(measures: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """What the retention measured of each task; nothing if it measures nothing."""
+def _measures(facts: Mapping[str, Any]) -> list[str]:
+    """What the retention measured of each task (`Retention.measure`); nothing if it measures nothing."""
+    measures: Mapping[str, Mapping[str, float]] = facts.get("measures") or {}
     tasks = list(dict.fromkeys(task for of in measures.values() for task in of))
     rows = [[task, *(number(of.get(task)) for of in measures.values())] for task in tasks]
-    return [markdown_table(["task", *measures], rows)] if rows else []
+    title = f"What {facts.get('retention', 'the retention')} measured of each task:"
+    return [title, markdown_table(["task", *measures], rows)] if rows else []
 
 
 def _cost(jobs: Sequence[Request], facts: Mapping[str, Any]) -> str:

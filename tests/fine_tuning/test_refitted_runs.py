@@ -20,7 +20,7 @@ SUITE = Integrator()
 
 
 def integrator_run(folder: Path, name: str, config: str, options: tuple[str, ...] = (), **changes: Any) -> Run:
-    base = {"config": str(CONFIGS / "integrator" / config), "reports": {"animation": False}}
+    base = {"config": str(CONFIGS / config), "reports": {"animation": False}}
     return Run(folder / name, changes, options, base)
 
 
@@ -28,12 +28,12 @@ def start(folder: Path, pretrained: Path, name: str = "run", options: tuple[str,
     """Three rounds of 2, 2 and 1 demonstrations."""
     model = {"pretrained": str(pretrained)}
     active = {"budget": 5, "batch_size": 2}
-    return integrator_run(folder, name, "start-3.yaml", options, **{"model": model, "active": active} | changes)
+    return integrator_run(folder, name, "integrator.yaml", options, **{"model": model, "active": active} | changes)
 
 
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return integrator_run(tmp_path_factory.mktemp("pre"), "run", "pretrain-3.yaml").complete().folder.policy
+    return integrator_run(tmp_path_factory.mktemp("pre"), "run", "pretrain/integrator-3.yaml").complete().folder.policy
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(
         (("--retention=SelfDistillation",), "SelfDistillation has nothing to protect. Set retention: NoRetention"),
         (
             ("--selector.init_args.embedding=LastLayerFeatures", "--selector.init_args.embedding.statistics=false"),
-            "does not end in a linear layer",
+            "needs features of the policy, but GaussianProcessPolicy has none",
         ),
         (("--model.policy.init_args.noise=0",), "noise is 0"),
     ],
