@@ -30,7 +30,9 @@ class Outer(Part):
 
 
 def test_the_innermost_part_that_needs_it_is_named_with_the_reason_and_the_way_out() -> None:
-    message = r"^key\.init_args\.inner: Inner needs simulator rollouts, but suite .robot. has no simulator\. Choose another"
+    message = (
+        r"^key\.init_args\.inner: Inner needs simulator rollouts, but suite .robot. has no simulator\. Choose another"
+    )
     with pytest.raises(InputError, match=message):
         check_needs({"key": Outer(Inner())}, MISSING)
 
