@@ -86,14 +86,14 @@ def forgetting_table(
     measures = list(dict.fromkeys(name for each in evaluations for name in measures_of(each, names)))
     writer.writerow((*_COLUMNS, *measures, "frozen"))
     for now in evaluations:
-        first, measured = evaluations[0], measures_of(now, names)
-        for name, known, old, new in zip(names, pretrained, first.scores, now.scores, strict=True):
-            row = (now.demonstrations, name, int(known), repr(new), repr(old - new), repr(max(old - new, 0.0)))
-            numbers = (_or_empty(measured.get(measure, {}).get(name)) for measure in measures)
+        first, values = evaluations[0], measures_of(now, names)
+        for name, is_pretrained, old, new in zip(names, pretrained, first.scores, now.scores, strict=True):
+            row = (now.demonstrations, name, int(is_pretrained), repr(new), repr(old - new), repr(max(old - new, 0.0)))
+            numbers = (_or_empty(values.get(measure, {}).get(name)) for measure in measures)
             writer.writerow((*row, *numbers, repr(frozen)))
         if any(pretrained):
             both = forgetting(first.scores, now.scores, pretrained)
-            scores = [score for score, known in zip(now.scores, pretrained, strict=True) if known]
+            scores = [score for score, is_pretrained in zip(now.scores, pretrained, strict=True) if is_pretrained]
             mean = math.fsum(scores) / len(scores)
             row = (now.demonstrations, ALL_TASKS, 1, repr(mean), repr(both.signed), repr(both.positive))
             writer.writerow((*row, *("" for _ in measures), repr(frozen)))

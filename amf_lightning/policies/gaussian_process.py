@@ -71,9 +71,9 @@ class GaussianProcessPolicy(Density, RefittedPolicy):
         actions = steps.shown_actions
         fresh = torch.cat([steps.state, steps.contexts, actions, torch.ones_like(actions[:, :1])], dim=1).to(self.rows)
         rows = torch.cat([start.rows[: int(start.used)].to(self.rows), fresh])
-        if (found := len(rows)) > self.capacity:
-            rows = rows[torch.arange(self.capacity, device=rows.device) * found // self.capacity]
-            rows[:, -1] *= found / self.capacity
+        if (count := len(rows)) > self.capacity:
+            rows = rows[torch.arange(self.capacity, device=rows.device) * count // self.capacity]
+            rows[:, -1] *= count / self.capacity
         self.rows.zero_()
         self.rows[: len(rows)] = rows
         self.used.fill_(len(rows))
@@ -108,15 +108,15 @@ class GaussianProcessPolicy(Density, RefittedPolicy):
         """The clipped mean, or a draw from the predictive distribution, clipped; [N, 1, A]."""
         mean = self.act(steps)
         if generator is not None:
-            drawn = generator.normal(mean.shape[1]).to(mean)
-            mean = (mean + self._deviation(steps).to(mean) * drawn).clamp(-1, 1)
+            normal = generator.normal(mean.shape[1]).to(mean)
+            mean = (mean + self._deviation(steps).to(mean) * normal).clamp(-1, 1)
         return mean[:, None]
 
     @torch.no_grad()
     def sample(self, steps: Steps, generator: torch.Generator) -> Tensor:
         mean = self.act(steps)
-        drawn = torch.randn(mean.shape, generator=generator).to(mean)
-        return mean + self._deviation(steps).to(mean) * drawn
+        normal = torch.randn(mean.shape, generator=generator).to(mean)
+        return mean + self._deviation(steps).to(mean) * normal
 
     def loss(self, steps: Steps) -> Tensor:
         """Mean squared error of the action, [N]; there is no weight that it could be differentiated by."""

@@ -50,13 +50,13 @@ class SelfDistillation(Retention):
 
     def prepare(self, context: RetentionContext, policy: Policy) -> None:
         if self.tasks == "all":
-            chosen = list(range(len(context.suite.tasks)))
+            tasks = list(range(len(context.suite.tasks)))
         elif self.tasks == "pretrained":
-            chosen = context.pretraining_tasks()
+            tasks = context.pretraining_tasks()
         else:
-            chosen = [context.suite.task(name).index for name in self.tasks]
+            tasks = [context.suite.task(name).index for name in self.tasks]
         noise = 0.0 if context.suite.discrete else self.noise
-        steps = pretrained_steps(context, chosen, self.episodes, noise)
+        steps = pretrained_steps(context, tasks, self.episodes, noise)
         with torch.no_grad():
             pretrained = context.pretrained
             chunks = pretrained.window.horizon > 1

@@ -135,17 +135,17 @@ def _summarise(
     specification: Specification,
     archive: Archive,
     every: Sequence[Run],
-    asked: Sequence[Run],
+    requested: Sequence[Run],
     alone: bool,
 ) -> None:
-    finished = [run for run in asked if archive.has(run) or run.finished()]
-    if alone and len(finished) == len(asked):  # the runs of an array write at once, so only the last ones may
+    finished = [run for run in requested if archive.has(run) or run.finished()]
+    if alone and len(finished) == len(requested):  # the runs of an array write at once, so only the last ones may
         _take_in(archive, every)
     entries = archive.entries_of(every)
-    if len(finished) < len(asked) and (
+    if len(finished) < len(requested) and (
         alone or all(entry.curve.strategy != specification.baseline for entry in entries)
     ):
-        print(f"{len(finished)} of {len(asked)} runs are finished; the summary is written when all are.")
+        print(f"{len(finished)} of {len(requested)} runs are finished; the summary is written when all are.")
         return
     missing = [run.name for run in every if not archive.has(run)]
     print(f"Summary: {write_summary(output, entries, specification, every[0].budget, missing)}")
