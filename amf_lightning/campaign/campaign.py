@@ -1,4 +1,4 @@
-"""Which demonstrations to ask for, and which came. Between asking and being told may lie microseconds or days."""
+"""A campaign says which demonstrations to ask for, and takes the answers, microseconds or days later."""
 
 from collections.abc import Sequence
 from pathlib import Path

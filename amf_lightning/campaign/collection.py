@@ -18,7 +18,7 @@ from amf_lightning.tasks.trajectory import Trajectory
 
 @dataclass(frozen=True)
 class Share:
-    """Which part of the work is this process's: every `count`-th piece from `rank` on."""
+    """The part of the work that this process does: every `count`-th piece from `rank` on."""
 
     rank: int
     count: int
@@ -26,7 +26,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of asking, on all processes together."""
+    """The answers, and the failure if there was one, of all processes together."""
 
     answers: dict[int, str] = field(default_factory=dict)
     """SHA-256 of the file of every demonstration that was given, by number."""
@@ -36,7 +36,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Collection:
-    """Has requests demonstrated by an expert."""
+    """Asks an expert to demonstrate requests; this process asks for its share of them."""
 
     expert: Expert
     suite: TaskSuite
@@ -60,6 +60,7 @@ class Collection:
                 answers[number] = self.keep(number, trajectory)
         except Exception as error:
             failure = error
+        # Also after a failure: the other processes wait for this one in the exchange.
         parts = _gathered((answers, _retold(failure, self.share)), self.share)
         failures = [failure, *(failure_there for _, failure_there in parts)]
         together = {number: sha256 for part, _ in parts for number, sha256 in part.items()}

@@ -1,4 +1,4 @@
-"""What was asked and what was received: the one source of truth of a run, in one SQLite file."""
+"""The ledger of a run holds its requests and their answers: the one source of truth, in one SQLite file."""
 
 import json
 import math
@@ -109,6 +109,7 @@ class Ledger:
                 raise InputError(f"Demonstration {demonstration} is skipped in {self.path}. Undo that to answer it.")
             if before is not None:
                 return
+            # Before the row: a crash between the two leaves a file that nobody counts, never a row without its file.
             if write is not None:
                 write()
             arrived = _open_round(connection)
@@ -129,6 +130,7 @@ class Ledger:
             The number.
         """
         with self._file.transaction() as connection:
+            # The transaction holds the number while the file is written, so that no other process takes it.
             number, arrived = _next_number(connection), _open_round(connection)
             request = Request(number, arrived, task, task_index, NOBODY, (math.nan,) * tasks, seed)
             sha256 = write(number)

@@ -89,7 +89,7 @@ class CommandLine(LightningCLI):
         parser.link_arguments(("active.budget", "active.batch_size"), "trainer.max_epochs", compute_fn=rounds_of)
 
     def _parse_ckpt_path(self) -> None:
-        """Lightning would let a checkpoint's hyper-parameters override the command line."""
+        """Does nothing: Lightning would let a checkpoint's hyper-parameters override the command line."""
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]

@@ -71,7 +71,7 @@ def _set_defaults(parser: ArgumentParser, arguments: list[str]) -> None:
 
 
 def _show_failures(expert: Expert) -> None:
-    """A failed episode is measured like any other, also of an expert within another."""
+    """Lets the expert, or the one within a `LimitedExpert`, return failed episodes: they are measured, too."""
     while isinstance(expert, LimitedExpert):
         expert = expert.expert
     if isinstance(expert, ActingExpert):

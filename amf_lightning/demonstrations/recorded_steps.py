@@ -79,7 +79,7 @@ class RecordedSteps:
         mask = None
         if self.window.history > 1:
             observed = present[..., None] + torch.arange(1 - self.window.history, 1)
-            observed = observed.maximum(self._starts[episode])
+            observed = observed.maximum(self._starts[episode])  # before the first one stands the first again
         if self.window.horizon > 1:
             done, last = present[..., None] + torch.arange(self.window.horizon), self._ends[episode] - 1
             done, mask = done.minimum(last), done <= last
@@ -87,7 +87,7 @@ class RecordedSteps:
         return Steps(observations, tasks, contexts, actions, mask)
 
     def _taken(self, observed: Tensor, acted: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Observations of the steps `seen`, by name of the entry, and actions of the steps `done`, of any shape."""
+        """Observations of the steps `observed`, by name of the entry, and actions of the steps `acted`; any shape."""
         if self._memory is not None:
             observations = {name: entry[observed] for name, entry in self._memory.observations.items()}
             return observations, self._memory.shown_actions[acted]

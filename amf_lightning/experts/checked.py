@@ -1,4 +1,4 @@
-"""What an expert shows is checked before it is kept: it may be a class of the user's own."""
+"""Checks what an expert returns before it is kept: the expert may be a class of the user."""
 
 from dataclasses import replace
 
@@ -54,7 +54,7 @@ def objection(suite: TaskSuite, episode: Episode, shown: Trajectory) -> str | No
 
 
 def misfit(suite: TaskSuite, trajectory: Trajectory) -> str | None:
-    """In what the entries of a trajectory's observations, or its actions, differ from those of the suite; else None.
+    """How a trajectory's entries of the observation, or its actions, differ from the suite's; None if they do not.
 
     Whether there are rewards, a success and an observation after the last action is the trajectory's own business.
     """

@@ -54,6 +54,7 @@ def measure(suite: TaskSuite, expert: Expert, episodes: int) -> dict[str, Measur
                 f"{type(expert).__name__} gave {len(demonstrations)} of {episodes} demonstrations of task "
                 f"'{task.name}'. Only an expert that answers at once can be measured."
             )
+        # From the same initial states as the expert, so that the gap is not one of luck.
         blind = rollout(UniformActor(suite.action_dim), suite, runs)
         random = [trajectory.episode_return for trajectory in blind]
         returns = [trajectory.episode_return for trajectory in demonstrations]

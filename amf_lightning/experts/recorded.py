@@ -1,4 +1,4 @@
-"""An expert who is not there any more: demonstrations that were recorded before, in the order of their files."""
+"""An expert that gives demonstrations which were recorded before, in the order of their files."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -127,8 +127,9 @@ def linear_layers(
         weight, bias = (tensors.get(f"{prefix}{name}.{part}") for part in ("weight", "bias"))
         if weight is None or bias is None or weight.ndim != 2 or bias.ndim != 1:
             raise InputError(
-                f"{path} has no linear layer '{prefix}{name}' (a weight [out, in] and a bias [out]). Set expert.layers; "
-                f"there are {', '.join(sorted(in_file, key=_natural)) or 'no weights under this prefix'}."
+                f"{path} has no linear layer '{prefix}{name}' (a weight [out, in] and a bias [out]). "
+                "Set expert.layers; there are "
+                f"{', '.join(sorted(in_file, key=_natural)) or 'no weights under this prefix'}."
             )
         pairs.append((weight.float(), bias.float()))
     return pairs

@@ -29,7 +29,7 @@ class GaussianProcessPolicy(Density, RefittedPolicy):
         action_dim: A.
         observation_lengthscale: distance of observations over which actions change.
         context_lengthscale: distance of contexts over which actions change.
-        noise: standard deviation of an action around the function, where the prior standard deviation is 1.
+        noise: observation noise as a standard deviation: of an action around the function, whose prior has 1.
         capacity: rows that are kept at most. A refit costs capacity³/3 multiplications.
 
     Raises:
@@ -72,6 +72,7 @@ class GaussianProcessPolicy(Density, RefittedPolicy):
         fresh = torch.cat([steps.state, steps.contexts, actions, torch.ones_like(actions[:, :1])], dim=1).to(self.rows)
         rows = torch.cat([start.rows[: int(start.used)].to(self.rows), fresh])
         if (count := len(rows)) > self.capacity:
+            # Evenly spaced over all rounds, so that no round is forgotten; each row then stands for more of them.
             rows = rows[torch.arange(self.capacity, device=rows.device) * count // self.capacity]
             rows[:, -1] *= count / self.capacity
         self.rows.zero_()
@@ -95,7 +96,7 @@ class GaussianProcessPolicy(Density, RefittedPolicy):
         return rbf(self.points(steps), inputs) @ coefficients
 
     def variance(self, steps: Steps) -> Tensor:
-        """Posterior variance of the function, without noise, [N] float64; 1 where nothing is known."""
+        """Posterior variance of the function, without observation noise, [N] float64; 1 where nothing is known."""
         inputs, factor, _ = self._solved()
         cross = rbf(inputs, self.points(steps))
         white: Tensor = torch.linalg.solve_triangular(factor, cross, upper=False)

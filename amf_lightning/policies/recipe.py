@@ -56,7 +56,7 @@ def flat_options(kind: type[Policy], options: Mapping[str, Any]) -> dict[str, An
 
 
 def first_difference(recipe: Recipe, policy: Policy) -> str | None:
-    """In what a recipe is not that of `policy`, in words; None if both make the same.
+    """The first difference between a recipe and that of `policy`, in words; None if both make the same.
 
     A class is known by its name, for its module may have been moved, and a subclass passes for it. An option that the
     recipe does not know, e.g. one that is newer than its file, has the default.
@@ -78,5 +78,5 @@ def first_difference(recipe: Recipe, policy: Policy) -> str | None:
 
 
 def _plain(value: Any) -> Any:
-    """A value as a file gives it back."""
+    """The value as a JSON file gives it back, e.g. a tuple as a list."""
     return json.loads(json.dumps(value))

@@ -53,6 +53,7 @@ def backbone_hash(policy: Policy) -> str:
     heads = [part.output_layer for part in policy.parts if isinstance(part, LinearHead)]
     last = {id(parameter) for head in heads for parameter in head.parameters()}
     digest = hashlib.sha256()
+    # `keep_vars` gives the parameters themselves, so that they can be told by identity; sorted, as order is no weight.
     for name, tensor in sorted(policy.state_dict(keep_vars=True).items()):
         if id(tensor) not in last:
             digest.update(name.encode())

@@ -158,7 +158,7 @@ def _fisher_on(context: RetentionContext, steps: Steps) -> dict[str, Tensor]:
 
 
 def pretrained_steps(context: RetentionContext, tasks: list[int], episodes: int, noise: float = 0.0) -> Steps:
-    """Steps of π0's own rollouts of some tasks, [N], with Gaussian noise of that deviation on the executed actions."""
+    """Steps of π0's own rollouts of some tasks, [N], with executed noise of that deviation."""
     runs = [
         Episode(context.suite.tasks[index], keyed_seed(context.seed, Purpose.RETAIN, 0, index, i))
         for index in tasks

@@ -50,9 +50,9 @@ class Expected:
     """The states expected of a demonstration of each task, in the two roles that they play."""
 
     candidates: StateBlocks
-    """What a demonstration would show."""
+    """The states that a demonstration would show."""
     targets: StateBlocks
-    """Where the expert has to be known."""
+    """The states at which the policy has to know what the expert does."""
     environment_steps: int = 0
     diagnostics: dict[str, float] = field(default_factory=dict)
 

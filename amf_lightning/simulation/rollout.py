@@ -45,8 +45,8 @@ def rollout(
         acting: a controller, a policy, or an actor; asked once a step for `width` rows, on its own device.
         suite: where the tasks come from; its simulator runs them.
         episodes: what to run.
-        noise: standard deviation of Gaussian noise, keyed by the episode's seed, that is added to the executed
-            action (then clipped to [-1, 1]). The recorded action is the one without noise.
+        noise: executed noise, the standard deviation of Gaussian numbers, keyed by the episode's seed, that are added
+            to the executed action (then clipped to [-1, 1]). The recorded action is the clean one.
         width: episodes side by side. Part of what must be equal for two results to be equal.
         on_step: called with the number of environment steps just taken.
 
@@ -165,7 +165,7 @@ def _one_hot(scores: Array) -> Array:
 
 
 def _noises(episodes: Sequence[Episode], longest: int, action_dim: int, scale: float) -> Array:
-    """What is added to the actions, [T, n, A]."""
+    """Executed noise: what is added to the actions, [T, n, A]; a function of each episode's seed alone."""
     noises = np.zeros((longest, len(episodes), action_dim), dtype=np.float32)
     for number, episode in enumerate(episodes):
         generator = keyed_generator(episode.seed, Purpose.DEMONSTRATE)

@@ -26,14 +26,15 @@ class Run:
     label: str
     seed: int
     folder: Path
-    """Where its results are when it is finished."""
+    """The folder that holds its results once it is finished."""
     made_in: Path
-    """Where it runs: `folder`, or a folder that is renamed to it when it is finished."""
+    """The folder that it runs in: `folder`, or one that is renamed to it when the run is finished."""
     budget: int
     """Demonstrations after which it is finished."""
     command: tuple[str, ...]
     settings: Mapping[str, Any] = field(repr=False, hash=False)
-    """What makes it this run, by dotted key. A file beside the folder repeats them, to notice other settings."""
+    """The settings that make it this run, by dotted key. A file beside the folder repeats them, so that other settings
+    are noticed."""
     needs: "Run | None" = field(default=None, repr=False)
     """The run that makes its pre-trained policy, if the comparison asks for one."""
 
@@ -176,7 +177,7 @@ def _run(
     program: Sequence[str],
     linked: Mapping[str, Any] | None = None,
 ) -> Run:
-    """`settings` make the run what it is; `given` names files of the comparison, which may be moved as a whole."""
+    """`settings` make the run what it is; `linked` names files of the comparison, which may be moved as a whole."""
     everything = {**leaves(read_configuration(config)), **leaves(settings), "seed_everything": seed}
     budget = everything.get("active.budget")
     if not isinstance(budget, int):

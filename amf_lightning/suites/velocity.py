@@ -1,4 +1,4 @@
-"""What the suites have in common in which a robot is asked to run at a target velocity."""
+"""The part that all suites share in which a robot is asked to run at a target velocity."""
 
 import warnings
 from abc import abstractmethod

@@ -1,4 +1,4 @@
-"""Who acts in an episode: a controller, or anything simpler that one is made of."""
+"""A controller acts in an episode; simpler things that act are turned into one."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence

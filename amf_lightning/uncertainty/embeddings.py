@@ -167,7 +167,7 @@ class LastLayerFeatures(Embedding):
         return known_moment(moment, count, rollouts, shares)
 
     def _remembered(self, knowledge: Knowledge) -> dict[str, float]:
-        """What is left of each task that M0 covers; empty where nothing is ever discounted."""
+        """The share of M0 that each task it covers still counts for; empty where nothing is ever discounted."""
         statistics, tolerance = knowledge.statistics, self.tolerance
         if not self.statistics or tolerance is None or statistics is None:
             return {}
@@ -222,7 +222,7 @@ class LossGradient(Embedding):
         return Embedded(posterior, ahead, at_targets)
 
     def _rows(self, policy: Policy, states: Steps, numbered: bool) -> Tensor:
-        """`gradient_factors` of the part that acts in each state, with its number in front if `named`."""
+        """`gradient_factors` of the part that acts in each state, with its number in front if `numbered`."""
         factors = by_part(policy, states, gradient_factors)
         if not numbered:
             return factors
@@ -288,7 +288,7 @@ def _head(policy: Policy) -> LinearHead:
 
 
 def noise_or_one(noise: Tensor | None) -> Tensor | float:
-    """`Knowledge.noise`, 1 where it is None."""
+    """The observation noise of the history, `Knowledge.noise`; 1 where that is None."""
     return 1.0 if noise is None else noise
 
 

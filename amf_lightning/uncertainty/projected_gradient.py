@@ -149,8 +149,10 @@ def projected_gradients(policy: Policy, states: Steps, trainable: Mapping[str, T
         value: Tensor = functional_call(model, {**fixed, **moving_weights}, (step,))
         return value.squeeze(0)
 
+    # Mapped over rows: a gradient of each row, where `backward` would give only their sum.
     gradient = vmap(grad(loss), in_dims=(None, 0))
     matrix = matrix.to(mask.device)
+    # In chunks: N rows times all weights would be far larger than the policy.
     size = max(1, _CHUNK // len(mask))
     points = []
     for start in range(0, len(rows), size):

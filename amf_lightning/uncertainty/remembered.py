@@ -48,6 +48,7 @@ def known_moment(
         shares: δ of each task; 1 for those that are not named.
     """
     kept = {name: shares.get(name, 1.0) for name in rollouts}
+    # Where the sum cannot be used, nothing of it counts, and all that is kept is made again.
     least = min(kept.values(), default=1.0) if stored is not None else 0.0
     moment = None if stored is None else least * stored
     if not kept or min(kept.values()) == max(kept.values()) == least:

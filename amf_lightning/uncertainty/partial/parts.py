@@ -161,6 +161,7 @@ class MaskedGradientKernel:
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
         """[..., N, M]."""
         (parts, r, h), (other_parts, other_r, other_h) = self._split(a), self._split(b)
+        # One product after the other: a tensor [N, M, A] of all would be A times as large as the result.
         total = torch.zeros_like(r[..., :1] @ other_r[..., :1].mT)
         for output in range(self.weights.shape[1]):
             weighted = h * self.weights[parts.long(), output].to(h)
@@ -186,6 +187,7 @@ def by_part(policy: Policy, steps: Steps, call: Callable[[Policy, Steps], Tensor
     of_part = policy.part_of(rows.contexts)
     where = [torch.nonzero(of_part == number).flatten() for number in range(len(policy.parts))]
     pieces = [call(part, rows[index]) for part, index in zip(policy.parts, where, strict=True) if len(index)]
+    # The inverse of the permutation that sorted the rows by part.
     values = torch.cat(pieces)[torch.argsort(torch.cat(where))]
     return values.reshape(*steps.shape, -1)
 
