@@ -110,7 +110,7 @@ def parameters(place: str) -> tuple[str, ...]:
     """Names of the parameters of the constructor of a class of the package, `module:Class`. Nothing is imported."""
     cls = _defined(place)
     lineage = [_defined(ancestor) for ancestor in _lineage(cls)] if cls else []
-    return next((ours.parameters for ours in lineage if ours and ours.parameters is not None), ())
+    return next((each.parameters for each in lineage if each and each.parameters is not None), ())
 
 
 def import_named(content: Any) -> None:

@@ -57,13 +57,13 @@ def forgetting_metrics(
         names: of the tasks, [K].
         pretrained: which of them π0 was trained on, [K]. Without any there is nothing to forget, and no number.
     """
-    measured = {f"retention/{name}": value for name, value in now.retention.items()}
+    measures = {f"retention/{name}": value for name, value in now.retention.items()}
     if not any(pretrained):
-        return measured
+        return measures
     both = forgetting(first.scores, now.scores, pretrained)
     tasks = zip(names, first.scores, now.scores, pretrained, strict=True)
-    each = {f"forgetting/{name}": old - new for name, old, new, known in tasks if known}
-    return {"forgetting/signed": both.signed, "forgetting/positive": both.positive, **each, **measured}
+    each = {f"forgetting/{name}": old - new for name, old, new, is_pretrained in tasks if is_pretrained}
+    return {"forgetting/signed": both.signed, "forgetting/positive": both.positive, **each, **measures}
 
 
 def forgetting_table(

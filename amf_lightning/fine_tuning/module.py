@@ -274,14 +274,15 @@ class BehaviouralCloning(LightningModule):
     def export(self, path: Path, demonstrations: list[Trajectory]) -> None:
         """Writes the policy with the statistics of its own final features over the demonstrations of this run."""
         policy = self.acting_policy()
-        shown = [trajectory.task for trajectory in demonstrations]
+        task_names = [trajectory.task for trajectory in demonstrations]
         steps = demonstration_rows(demonstrations, self.suite, window=policy.window).everything()
-        counts = {task.name: shown.count(task.name) for task in self.suite.tasks}
+        counts = {task.name: task_names.count(task.name) for task in self.suite.tasks}
         covers = {name: count for name, count in counts.items() if count}
         statistics = feature_statistics(policy, steps, covers) if self._featured else None
         total = {name: count + self.origin.counts.get(name, 0) for name, count in counts.items()}
-        asked = self.store_importance and not isinstance(policy, RefittedPolicy)  # which keeps its rows instead
-        importance = stored_importance(policy, steps, self.seed) if asked else None
+        # A `RefittedPolicy` keeps its rows instead.
+        stores_importance = self.store_importance and not isinstance(policy, RefittedPolicy)
+        importance = stored_importance(policy, steps, self.seed) if stores_importance else None
         save_policy(path, policy, self.suite.signature(), statistics, total, importance)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

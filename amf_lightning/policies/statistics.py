@@ -41,9 +41,9 @@ class FeatureStatistics:
 
     def check_backbone(self, policy: Policy) -> None:
         """Raises InputError if `policy` does not have the features that these statistics are about."""
-        if (found := backbone_hash(policy)) != self.backbone:
+        if (backbone := backbone_hash(policy)) != self.backbone:
             raise InputError(
-                f"The stored feature statistics belong to a policy with backbone {self.backbone}, not {found}: "
+                f"The stored feature statistics belong to a policy with backbone {self.backbone}, not {backbone}: "
                 "its features are not the ones they were summed in. Export the policy again, or do without statistics."
             )
 

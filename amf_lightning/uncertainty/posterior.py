@@ -148,8 +148,9 @@ class FunctionSpacePosterior(Posterior):
     """Gaussian process with prior covariance k/ρ in units of σ²: with k = φ·φ the same numbers as in feature space.
 
     Any other kernel will do, too. A prepared point carries [x, L⁻¹k(D, x)/ρ] with LLᵀ = K_DD/ρ + diag(n), n the
-    observation noise, so a covariance costs one kernel and one product. The cost of `prepare` grows with the square of the observed rows: of more than `LONGEST_HISTORY` every
-    m-th is kept, with 1/m of its noise, for it stands for m. Up to there it is exact.
+    observation noise, so a covariance costs one kernel and one product. The cost of `prepare` grows with the square of
+    the observed rows: of more than `LONGEST_HISTORY` every m-th is kept, with 1/m of its noise, for it stands for m. Up
+    to there it is exact.
     """
 
     kernel: Kernel
