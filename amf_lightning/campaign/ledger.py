@@ -103,7 +103,8 @@ class Ledger:
             if recorded_hash not in (None, sha256):
                 raise InputError(
                     f"Demonstration {demonstration} is recorded in {self.path} with SHA-256 {recorded_hash}, not "
-                    f"{sha256}: it was collected twice with different outcomes. Restore its file, or start a new run folder."
+                    f"{sha256}: it was collected twice with different outcomes. Restore its file, or start a new run "
+                    "folder."
                 )
             if connection.execute("SELECT 1 FROM skipped WHERE demonstration = ?", (demonstration,)).fetchone():
                 raise InputError(f"Demonstration {demonstration} is skipped in {self.path}. Undo that to answer it.")

@@ -18,6 +18,7 @@ class DurableCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint through a temporary file in the same folder."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        # In memory first: what fails while it is serialised leaves the old checkpoint as it is.
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         write_durably(Path(path), buffer.getvalue())

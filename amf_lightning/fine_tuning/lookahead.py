@@ -59,7 +59,7 @@ class Lookahead:
         """
         _check(self.module)
         demonstrations = [*self.data.demonstrations, *self._demonstrate(tasks)]
-        policy = deepcopy(self.module.policy)
+        policy = deepcopy(self.module.policy)  # the run's own policy must come out of the trial as it went in
         self._train(policy, demonstrations)
         return self._evaluate(policy, len(demonstrations))
 

@@ -154,4 +154,5 @@ class GaussianProcessPolicy(Density, RefittedPolicy):
 
 def rbf(a: Tensor, b: Tensor) -> Tensor:
     """exp(−‖x − y‖²/2) between rows [N, P] and [M, P], [N, M]."""
+    # Not as ‖x‖² + ‖y‖² − 2x·y, which loses the digits in which near points differ.
     return torch.exp(-0.5 * torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").square())

@@ -116,6 +116,7 @@ class EnsembleDisagreement(Selector):
     def _trained(self, context: SelectionContext, member: int, pieces: Sequence[Steps]) -> Policy:
         generator = keyed_generator(context.seed, Purpose.ENSEMBLE, context.round, member)
         policy = fresh_like(context.policy, context.suite.dimensions, generator)
+        # Whole pieces are drawn: steps of one demonstration are so alike that a draw of steps would hardly differ.
         numbers = torch.randint(len(pieces), (len(pieces),), generator=generator).tolist()
         rows = cat([pieces[i] for i in numbers])
         order = torch.randint(len(rows), (self.steps, self.batch_size), generator=generator).to(rows.device)

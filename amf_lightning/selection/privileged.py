@@ -81,6 +81,7 @@ class LearningProgress(Selector):
         picks: list[int] = []
         scores: list[tuple[float, ...]] = []
         for position in range(batch_size):
+            # Nothing is evaluated within a batch: without the division all of it would go to one task.
             current = progress / (1 + counts)
             pick = argmax_keyed(current, context.allowed(picks), context.generator(position))
             scores.append(tuple(current.tolist()))

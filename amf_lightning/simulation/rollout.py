@@ -58,7 +58,7 @@ def rollout(
         raise InputError(f"rollout needs width >= 1 and noise >= 0, got width {width} and noise {noise}.")
     controller = controller_of(acting)
     trajectories: list[Trajectory] = []
-    with _one_thread():
+    with _one_thread():  # sums are split between threads, so another number of them gives other bits
         for start in range(0, len(episodes), width):
             chunk = episodes[start : start + width]
             trajectories += _run_side_by_side(_Padded(controller, suite, chunk, width), suite, chunk, noise, on_step)
