@@ -130,8 +130,8 @@ def marginal_gains(posterior: Posterior, problem: Problem, kappa: float) -> Tens
     weights = problem.state_weights.flatten().to(before.dtype)
     return torch.cat(
         [
-            # log((v + κ)/(v' + κ)) = −log(1 − (v − v')/(v + κ)), exact also where the gain is tiny. Rounding may explain
-            # more variance than there was: the minimum keeps every gain finite, also for a small κ.
+            # log((v + κ)/(v' + κ)) = −log(1 − (v − v')/(v + κ)), exact also where the gain is tiny. Rounding may
+            # explain more variance than there was: the minimum keeps every gain finite, also for a small κ.
             torch.log1p(-torch.minimum(explained, before) / (before + kappa)).to(before.dtype) @ weights * -0.5
             for explained in _explained(posterior, problem, targets)
         ]
