@@ -226,10 +226,10 @@ def _abstract(cls: _Class) -> bool:
     """Whether a method is declared abstract that nothing nearer defines."""
     settled: set[str] = set()
     for place in _lineage(cls):
-        if (ours := _defined(place)) is None:
+        if (ancestor := _defined(place)) is None:
             continue
-        settled |= ours.concrete
-        if ours.abstract - settled:
+        settled |= ancestor.concrete
+        if ancestor.abstract - settled:
             return True
     return False
 

@@ -50,8 +50,8 @@ def checkpoint_path(name: str, suffix: str = ".safetensors") -> Path:
                 "Restore it, or give a path of your own outside the shipped folder."
             )
         return path
-    if (given := Path(name)).is_file():
-        return given
+    if (path_of_user := Path(name)).is_file():
+        return path_of_user
     names = [entry.removesuffix(suffix) for entry in entries if entry.endswith(suffix)]
     near = get_close_matches(name, names, n=1)
     hint = f"Did you mean '{near[0]}'?" if near else f"Shipped names: {', '.join(sorted(names))}."

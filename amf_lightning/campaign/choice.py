@@ -1,4 +1,4 @@
-"""One choice of a selector: what it is shown of a campaign, and the requests that come of it."""
+"""One choice of a selector: the part of a campaign that it sees, and the requests that it makes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What was forgotten when, and what a retention did about it: the rows of `forgetting.csv`, and its curves."""
+"""The forgetting of each task at each evaluation, with the numbers of the retention, for `forgetting.csv` and for curves."""
 
 import csv
 import io

@@ -142,8 +142,8 @@ class BehaviouralCloning(LightningModule):
 
     def trainable(self) -> dict[str, Tensor]:
         """Which entries of each named parameter are trained, bool on the CPU; those not named are trained whole."""
-        named = self.policy.named_parameters()
-        frozen = {name: torch.zeros(p.shape, dtype=torch.bool) for name, p in named if not p.requires_grad}
+        parameters = self.policy.named_parameters()
+        frozen = {name: torch.zeros(p.shape, dtype=torch.bool) for name, p in parameters if not p.requires_grad}
         return {**{name: mask.cpu() for name, mask in self.masks.items()}, **frozen}
 
     def acting_policy(self) -> Policy:
@@ -180,9 +180,9 @@ class BehaviouralCloning(LightningModule):
         Before a step, gradients of frozen entries are zeroed, the retention looks at the rest, and they are clipped;
         after it, frozen entries are put back as π0 has them, and the retention looks again.
         """
-        trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
+        parameters = [parameter for parameter in policy.parameters() if parameter.requires_grad]
         try:
-            optimizer = self.optimizer(trained)
+            optimizer = self.optimizer(parameters)
         except (TypeError, ValueError) as error:
             raise InputError(f"model.optimizer cannot be made: {error}.") from error
         if self.masks:

@@ -71,9 +71,9 @@ def first_difference(recipe: Recipe, policy: Policy) -> str | None:
         if name not in in_file and name in parameters and parameters[name].default is inspect.Parameter.empty:
             continue
         default = parameters[name].default if name in parameters else None
-        before, now = (_plain(options.get(name, default)) for options in (in_file, in_policy))
-        if before != now:
-            return f"{name} is {before!r} in the file and {now!r} in model.policy"
+        value_in_file, value_in_policy = (_plain(options.get(name, default)) for options in (in_file, in_policy))
+        if value_in_file != value_in_policy:
+            return f"{name} is {value_in_file!r} in the file and {value_in_policy!r} in model.policy"
     return None
 
 

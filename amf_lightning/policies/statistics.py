@@ -1,4 +1,4 @@
-"""What is kept of the pre-training data when the data itself is gone: sums over its features."""
+"""The statistics of the pre-training data, kept when the data itself is gone: sums over its features."""
 
 import hashlib
 from dataclasses import dataclass

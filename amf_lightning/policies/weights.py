@@ -29,7 +29,7 @@ PolicyFactory = Callable[[Specs, int, int], Policy]
 
 @dataclass(frozen=True, eq=False)
 class PolicyFile:
-    """What a policy file holds."""
+    """The contents of a policy file."""
 
     path: Path
     tensors: Mapping[str, Tensor]

@@ -52,7 +52,7 @@ MOST_ENVIRONMENTS = 160
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an episode of T steps was worth."""
+    """The rewards, the success and the metrics of an episode of T steps."""
 
     rewards: NDArray[np.float64]
     """[T]."""
@@ -63,7 +63,7 @@ class Outcome:
 
 
 class Simulation(Protocol):
-    """Some episodes on their way, numbered 0 to n − 1. All that run have taken the same number of steps."""
+    """The simulation of some episodes, numbered 0 to n − 1. All that run have taken the same number of steps."""
 
     def reset(self) -> Observations:
         """Starts all episodes; their first observations, [n, *shape] each."""
@@ -78,7 +78,7 @@ class Simulation(Protocol):
         ...
 
     def outcome(self, number: int) -> Outcome:
-        """Of an episode that has ended."""
+        """The outcome of an episode that has ended."""
         ...
 
 

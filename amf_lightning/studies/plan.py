@@ -88,7 +88,7 @@ class Run:
         write_durably(self.process_file, json.dumps({"seconds": seconds, "version": version}) + "\n")
 
     def process_facts(self) -> dict[str, Any]:
-        """What `note_process` wrote; empty if it did not."""
+        """The facts that `note_process` wrote; empty if it did not."""
         return dict(json.loads(self.process_file.read_text())) if self.process_file.is_file() else {}
 
     def publish(self) -> bool:

@@ -1,4 +1,4 @@
-"""What a comparison shows over seeds, from the rows of its runs alone: pure functions on plain types."""
+"""The statistics of a comparison over seeds, from the rows of its runs alone: pure functions on plain types."""
 
 from collections.abc import Mapping, Sequence
 

@@ -140,7 +140,7 @@ class LastLayerFeatures(Embedding):
         part: int,
         origin: int,
     ) -> Tensor | None:
-        """M0/s² in the features of one part, which grew out of part `origin` of π0, less what was forgotten."""
+        """M0/s² in the features of one part, which grew out of part `origin` of π0; what was forgotten counts less."""
         if not self.statistics:
             return None
         statistics, pretrained = knowledge.statistics, knowledge.pretrained

@@ -1,4 +1,4 @@
-"""What π0 knew, less what fine-tuning destroyed (ours): M0 counts for less where the policy has moved away from π0."""
+"""The share of π0's knowledge that is left (ours): M0 counts for less where the policy has moved away from π0."""
 
 from collections.abc import Mapping
 
