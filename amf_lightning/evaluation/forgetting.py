@@ -1,4 +1,4 @@
-"""The forgetting of each task at each evaluation, with the numbers of the retention, for `forgetting.csv` and for curves."""
+"""The forgetting of each task at each evaluation, with the retention's numbers: `forgetting.csv`, and curves."""
 
 import csv
 import io

@@ -51,7 +51,7 @@ class Retention(Part):
         return None
 
     def loss(self, policy: Policy, steps: Steps) -> Tensor:
-        """The loss of each row, [N], that is minimised: the policy's own, unless the policy of `wrap` learns otherwise."""
+        """The loss of each row, [N], to minimise: the policy's own, unless what `wrap` returns learns otherwise."""
         return policy.loss(steps)
 
     def replay(self, demonstrated: frozenset[int]) -> Rows | None:
