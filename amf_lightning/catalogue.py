@@ -110,7 +110,7 @@ def parameters(place: str) -> tuple[str, ...]:
     """Names of the parameters of the constructor of a class of the package, `module:Class`. Nothing is imported."""
     cls = _defined(place)
     lineage = [_defined(ancestor) for ancestor in _lineage(cls)] if cls else []
-    return next((ours.parameters for ours in lineage if ours and ours.parameters is not None), ())
+    return next((each.parameters for each in lineage if each and each.parameters is not None), ())
 
 
 def import_named(content: Any) -> None:
@@ -226,10 +226,10 @@ def _abstract(cls: _Class) -> bool:
     """Whether a method is declared abstract that nothing nearer defines."""
     settled: set[str] = set()
     for place in _lineage(cls):
-        if (ours := _defined(place)) is None:
+        if (ancestor := _defined(place)) is None:
             continue
-        settled |= ours.concrete
-        if ours.abstract - settled:
+        settled |= ancestor.concrete
+        if ancestor.abstract - settled:
             return True
     return False
 

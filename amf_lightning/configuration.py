@@ -61,16 +61,16 @@ def read_configuration(path: Path, including: tuple[Path, ...] = ()) -> Any:
 
 def compose(content: Any, folder: Path, including: tuple[Path, ...] = ()) -> Any:
     """Puts in what `content`, read from a file in `folder`, includes; see `read_configuration`."""
-    if isinstance(content, str) and (named := _named(content, folder)):
-        return read_configuration(named, including)
+    if isinstance(content, str) and (path_of_value := _named(content, folder)):
+        return read_configuration(path_of_value, including)
     if not isinstance(content, dict):
         return content
     bases = content.get("config", [])
-    own = {key: compose(value, folder, including) for key, value in content.items() if key != "config"}
+    own_settings = {key: compose(value, folder, including) for key, value in content.items() if key != "config"}
     merged: dict[str, Any] = {}
     for base in [bases] if isinstance(bases, str) else bases or []:
         merged = merge(merged, read_configuration(_named(base, folder) or folder / base, including))
-    return merge(merged, own)
+    return merge(merged, own_settings)
 
 
 def _named(value: str, folder: Path) -> Path | None:
@@ -93,16 +93,16 @@ def merge(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """
     merged = dict(base)
     for key, value in own.items():
-        before = merged.get(key)
-        if isinstance(before, Mapping) and isinstance(value, Mapping) and not _another_class(before, value):
-            merged[key] = merge(before, value)
+        base_value = merged.get(key)
+        if isinstance(base_value, Mapping) and isinstance(value, Mapping) and not _another_class(base_value, value):
+            merged[key] = merge(base_value, value)
         else:
             merged[key] = value
     return merged
 
 
-def _another_class(before: Mapping[str, Any], value: Mapping[str, Any]) -> bool:
-    return "class_path" in value and value["class_path"] != before.get("class_path")
+def _another_class(base: Mapping[str, Any], value: Mapping[str, Any]) -> bool:
+    return "class_path" in value and value["class_path"] != base.get("class_path")
 
 
 def parse_yaml(text: str) -> Any:

@@ -12,11 +12,12 @@ def write_durably(path: Path, content: bytes | str) -> None:
     """
     data = content.encode() if isinstance(content, str) else content
     _make_folder(path.parent)
+    # In the same folder, as a rename is atomic only within a file system; a name of its own, as two may write at once.
     partial = path.with_name(f".{path.name}.{os.getpid()}.{token_hex(4)}.partial")
     with partial.open("wb") as file:
         file.write(data)
         file.flush()
-        os.fsync(file.fileno())
+        os.fsync(file.fileno())  # before the rename, or a power cut could leave the new name on no bytes
     partial.replace(path)
     _sync_names(path.parent)
 

@@ -37,13 +37,13 @@ def imported(path: str, key: str) -> Callable[..., Any]:
         ) from error
     except Exception as error:
         raise InputError(f"{key} is '{path}', but the module '{module}' cannot be imported: {told(error)}.") from error
-    found = getattr(holder, name, None)
-    if found is None:
+    value = getattr(holder, name, None)
+    if value is None:
         raise InputError(f"{key} is '{path}', but the module '{module}' has no '{name}'.")
-    if not callable(found):
-        raise InputError(f"{key} is '{path}', which is no class: it is a {type(found).__name__}.")
-    made: Callable[..., Any] = found
-    return made
+    if not callable(value):
+        raise InputError(f"{key} is '{path}', which is no class: it is a {type(value).__name__}.")
+    factory: Callable[..., Any] = value
+    return factory
 
 
 def told(error: BaseException) -> str:
@@ -54,11 +54,11 @@ def told(error: BaseException) -> str:
     """
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
-    ours = (str(Path(__file__).parent), sysconfig.get_path("stdlib"), "<")
+    uninformative = (str(Path(__file__).parent), sysconfig.get_path("stdlib"), "<")
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith(ours) and "site-packages" not in frame.filename
+        if not frame.filename.startswith(uninformative) and "site-packages" not in frame.filename
     ]
     where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": .") + where

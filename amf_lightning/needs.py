@@ -34,9 +34,9 @@ class Part:
     """A part of a run, which says what it needs."""
 
     needs: tuple[Need, ...] = ()
-    """What it reads, in the order in which tables print it; that of the parts within it included."""
+    """The needs of the part and of the parts within it, in the order in which tables print them."""
     does_without: tuple[Need, ...] = ()
-    """Those of `needs` that it uses where they are there, and can do without."""
+    """Those of `needs` that the part uses where the run has them, and can do without."""
     instead: str = ""
     """What to choose where something is missing, as a sentence; empty if the parts within it say so."""
 
@@ -79,5 +79,5 @@ def _innermost_first(parts: Mapping[str, Part]) -> Iterator[tuple[str, Part]]:
 
 
 def union(*needs: tuple[Need, ...]) -> tuple[Need, ...]:
-    """All of them, each once, in order."""
+    """The needs of all the tuples, each once, in the order in which they first come."""
     return tuple(dict.fromkeys(need for each in needs for need in each))

@@ -36,6 +36,7 @@ def keyed_seed(seed: int, purpose: Purpose, *key: int) -> int:
             zeros at its end do not count.
     """
     words = np.random.SeedSequence([seed, int(purpose), *key]).generate_state(1, np.uint64)
+    # One bit less than there is: the ledger keeps seeds as the signed 64-bit integers of SQLite.
     return int(words[0] >> np.uint64(1))
 
 

@@ -50,8 +50,8 @@ def checkpoint_path(name: str, suffix: str = ".safetensors") -> Path:
                 "Restore it, or give a path of your own outside the shipped folder."
             )
         return path
-    if (given := Path(name)).is_file():
-        return given
+    if (path_of_user := Path(name)).is_file():
+        return path_of_user
     names = [entry.removesuffix(suffix) for entry in entries if entry.endswith(suffix)]
     near = get_close_matches(name, names, n=1)
     hint = f"Did you mean '{near[0]}'?" if near else f"Shipped names: {', '.join(sorted(names))}."
@@ -76,6 +76,7 @@ def publish(file: Path, name: str, command: str) -> Path:
         raise InputError(f"There is no file {file} to publish.")
     content = file.read_bytes()
     path = shipped_folder("checkpoints") / name
+    # The file before its entry: a crash between the two leaves no entry for bytes that are not there.
     write_durably(path, content)
     entries = manifest() | {name: {"sha256": hashlib.sha256(content).hexdigest(), "command": command}}
     write_durably(shipped_folder("checkpoints") / "manifest.json", json.dumps(entries, indent=2, sort_keys=True) + "\n")

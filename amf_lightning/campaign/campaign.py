@@ -1,4 +1,4 @@
-"""Which demonstrations to ask for, and which came. Between asking and being told may lie microseconds or days."""
+"""A campaign says which demonstrations to ask for, and takes the answers, microseconds or days later."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -180,7 +180,7 @@ class Campaign:
         return self.read(self.arrived(since=number, before=number + 1))
 
     def arrived(self, *, since: int = 0, before: int | None = None) -> list[Request]:
-        """What was answered, or told without a request, in the rounds from `since` on and before `before`.
+        """The requests whose answers came in the rounds from `since` on and before `before`; unasked ones included.
 
         Returns:
             The requests in the order in which their demonstrations are trained on: by round, then by number.
@@ -214,7 +214,7 @@ class Campaign:
 
     @property
     def suite(self) -> "TaskSuite":
-        """Whose tasks are asked for.
+        """The suite whose tasks are asked for.
 
         Raises:
             InputError: the campaign was made for reading alone.
@@ -270,5 +270,5 @@ class Campaign:
         """Demonstrations of each task that the expert can still give after these, [K]; None if there is no end."""
         if self.expert is None:
             return None
-        asked = [request.task_index for request in requests]
-        return tuple(self.expert.remaining(self.suite, [asked.count(task.index) for task in self.suite.tasks]))
+        tasks = [request.task_index for request in requests]
+        return tuple(self.expert.remaining(self.suite, [tasks.count(task.index) for task in self.suite.tasks]))

@@ -1,4 +1,4 @@
-"""One choice of a selector: what it is shown of a campaign, and the requests that come of it."""
+"""One choice of a selector: the part of a campaign that it sees, and the requests that it makes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ def choose(
     simulated = _Simulated(suite, learner)
     selection = selector.select(_context(suite, history, learner, remaining, seed, simulated), count)
     # Numbered on from π0's own demonstrations: none of its initial states is demonstrated a second time.
-    before = sum((learner.pretraining_counts if learner is not None else None) or ())
+    of_pretraining = sum((learner.pretraining_counts if learner is not None else None) or ())
     first = len(history.requests)
     requests = [
         Request(
@@ -76,13 +76,13 @@ def choose(
             task_index=task,
             selector=type(selector).__name__,
             scores=scores,
-            seed=keyed_seed(seed, Purpose.DEMONSTRATE, before + first + position),
+            seed=keyed_seed(seed, Purpose.DEMONSTRATE, of_pretraining + first + position),
         )
         for position, (task, scores) in enumerate(zip(selection.picks, selection.scores, strict=True))
     ]
-    tried = learner.lookahead.steps if learner is not None and learner.lookahead is not None else 0
+    lookahead_steps = learner.lookahead.steps if learner is not None and learner.lookahead is not None else 0
     # A selector that says what it costs knows better: after a resumption it may have simulated again.
-    return requests, {"environment_steps": float(simulated.steps + tried), **selection.diagnostics}
+    return requests, {"environment_steps": float(simulated.steps + lookahead_steps), **selection.diagnostics}
 
 
 def _left(remaining: Sequence[float], pending: Sequence[Request]) -> float:

@@ -21,8 +21,8 @@ def clean_start(folder: RunFolder) -> Iterator[None]:
         InputError: the folder cannot be made, or another process is writing into it.
     """
     path = folder.path
-    made = [place for place in (path, *path.parents) if not place.exists()]
-    before = {entry for entry in folder.entries() if entry.exists()}
+    new_folders = [place for place in (path, *path.parents) if not place.exists()]
+    old_entries = {entry for entry in folder.entries() if entry.exists()}
     config = folder.config.read_bytes() if folder.config.exists() else None
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -39,8 +39,8 @@ def clean_start(folder: RunFolder) -> Iterator[None]:
             elif not any(folder.demonstrations.glob("*")):
                 with suppress(OSError):  # what is in the way, another process has put there: it stays
                     for entry in folder.entries():
-                        if entry not in before:
+                        if entry not in old_entries:
                             entry.rmdir() if entry.is_dir() else entry.unlink(missing_ok=True)
-                    for place in made:
+                    for place in new_folders:
                         place.rmdir()
             raise

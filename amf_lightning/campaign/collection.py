@@ -18,7 +18,7 @@ from amf_lightning.tasks.trajectory import Trajectory
 
 @dataclass(frozen=True)
 class Share:
-    """Which part of the work is this process's: every `count`-th piece from `rank` on."""
+    """The part of the work that this process does: every `count`-th piece from `rank` on."""
 
     rank: int
     count: int
@@ -26,7 +26,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of asking, on all processes together."""
+    """The answers, and the failure if there was one, of all processes together."""
 
     answers: dict[int, str] = field(default_factory=dict)
     """SHA-256 of the file of every demonstration that was given, by number."""
@@ -36,7 +36,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Collection:
-    """Has requests demonstrated by an expert."""
+    """Asks an expert to demonstrate requests; this process asks for its share of them."""
 
     expert: Expert
     suite: TaskSuite
@@ -60,8 +60,9 @@ class Collection:
                 answers[number] = self.keep(number, trajectory)
         except Exception as error:
             failure = error
+        # Also after a failure: the other processes wait for this one in the exchange.
         parts = _gathered((answers, _retold(failure, self.share)), self.share)
-        failures = [failure, *(told for _, told in parts)]
+        failures = [failure, *(failure_there for _, failure_there in parts)]
         together = {number: sha256 for part, _ in parts for number, sha256 in part.items()}
         return Outcome(together, next((each for each in failures if each is not None), None))
 
@@ -101,8 +102,8 @@ class Collection:
     def _shown(
         self, requests: Sequence[tuple[Request, Episode]], on_step: Callable[[int], None]
     ) -> list[tuple[int, Trajectory]]:
-        shown = demonstrations_of(self.expert, self.suite, [episode for _, episode in requests], on_step)
-        return [(requests[position][0].demonstration, trajectory) for position, trajectory in shown.items()]
+        trajectories = demonstrations_of(self.expert, self.suite, [episode for _, episode in requests], on_step)
+        return [(requests[position][0].demonstration, trajectory) for position, trajectory in trajectories.items()]
 
 
 def episodes_of(requests: Sequence[Request], suite: TaskSuite) -> dict[int, Episode]:
@@ -128,12 +129,12 @@ def demonstrations_of(
     """
     if not episodes:
         return {}
-    shown = list(expert.demonstrate(suite, episodes, on_step=on_step))
-    check_number(expert, len(shown), len(episodes))
-    there = {position: trajectory for position, trajectory in enumerate(shown) if trajectory is not None}
-    for position, trajectory in there.items():
+    entries = list(expert.demonstrate(suite, episodes, on_step=on_step))
+    check_number(expert, len(entries), len(episodes))
+    demonstrations = {position: trajectory for position, trajectory in enumerate(entries) if trajectory is not None}
+    for position, trajectory in demonstrations.items():
         check_shown(expert, suite, episodes[position], trajectory)
-    return {position: in_types_of(suite, trajectory) for position, trajectory in there.items()}
+    return {position: in_types_of(suite, trajectory) for position, trajectory in demonstrations.items()}
 
 
 def _retold(failure: Exception | None, share: Share) -> InputError | None:

@@ -1,4 +1,4 @@
-"""What a selector may look at beyond the demonstrations: the policy, its origin, and how it did."""
+"""The learner, which a selector may look at beyond the demonstrations: the policy, its origin, and its scores."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

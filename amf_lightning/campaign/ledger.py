@@ -1,4 +1,4 @@
-"""What was asked and what was received: the one source of truth of a run, in one SQLite file."""
+"""The ledger of a run holds its requests and their answers: the one source of truth, in one SQLite file."""
 
 import json
 import math
@@ -97,18 +97,20 @@ class Ledger:
         """
         with self._file.transaction() as connection:
             asked_in = _round_of(connection, demonstration)
-            [(before,)] = connection.execute(
+            [(recorded_hash,)] = connection.execute(
                 "SELECT (SELECT sha256 FROM recorded WHERE demonstration = ?)", (demonstration,)
             )
-            if before not in (None, sha256):
+            if recorded_hash not in (None, sha256):
                 raise InputError(
-                    f"Demonstration {demonstration} is recorded in {self.path} with SHA-256 {before}, not {sha256}: "
-                    "it was collected twice with different outcomes. Restore its file, or start a new run folder."
+                    f"Demonstration {demonstration} is recorded in {self.path} with SHA-256 {recorded_hash}, not "
+                    f"{sha256}: it was collected twice with different outcomes. Restore its file, or start a new run "
+                    "folder."
                 )
             if connection.execute("SELECT 1 FROM skipped WHERE demonstration = ?", (demonstration,)).fetchone():
                 raise InputError(f"Demonstration {demonstration} is skipped in {self.path}. Undo that to answer it.")
-            if before is not None:
+            if recorded_hash is not None:
                 return
+            # Before the row: a crash between the two leaves a file that nobody counts, never a row without its file.
             if write is not None:
                 write()
             arrived = _open_round(connection)
@@ -129,6 +131,7 @@ class Ledger:
             The number.
         """
         with self._file.transaction() as connection:
+            # The transaction holds the number while the file is written, so that no other process takes it.
             number, arrived = _next_number(connection), _open_round(connection)
             request = Request(number, arrived, task, task_index, NOBODY, (math.nan,) * tasks, seed)
             sha256 = write(number)

@@ -142,8 +142,8 @@ class LedgerFile:
                 f"{self.path} is a ledger of version {version}; this amf-lightning reads versions 1 to {VERSION}. "
                 "Continue the run with the amf-lightning that began it, or start a new run folder."
             )
-        if (found := connection.execute("PRAGMA integrity_check(1)").fetchall()) != [("ok",)]:
-            raise sqlite3.DatabaseError(str(found[0][0]))
+        if (problems := connection.execute("PRAGMA integrity_check(1)").fetchall()) != [("ok",)]:
+            raise sqlite3.DatabaseError(str(problems[0][0]))
         [(whole,)] = connection.execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
         if (size := self.path.stat().st_size) < whole:  # SQLite reads a page that was cut off as if zeros followed
             raise sqlite3.DatabaseError(f"it has {size} of {whole} bytes")

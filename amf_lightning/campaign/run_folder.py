@@ -141,8 +141,8 @@ class RunFolder:
         }
         mean = tasks.pop(MEAN, None)
         number = facts.get("trained_on", 0) if evaluation is None else evaluation.demonstrations
-        ours = {"demonstrations": number, "tasks": tasks, "mean": mean}
-        content = {**ours, **plain(facts, strict=True), **ours}
+        own_facts = {"demonstrations": number, "tasks": tasks, "mean": mean}
+        content = {**own_facts, **plain(facts, strict=True), **own_facts}
         write_durably(self.evaluation, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
     def check_identity(self, config: Mapping[str, Any]) -> None:
@@ -167,18 +167,18 @@ class RunFolder:
             return
         there, here = self._identity(), identity(config)
         if keys := [key for key, _, _ in differences(there, here)]:
-            shown = "; ".join(f"{key} is {_show(there, key)} there and {_show(here, key)} here" for key in keys[:3])
+            values = "; ".join(f"{key} is {_show(there, key)} there and {_show(here, key)} here" for key in keys[:3])
             more = f"; and {len(keys) - 3} more keys differ" if len(keys) > 3 else ""
             raise InputError(
-                f"{self.path} holds a run of another configuration: {shown}{more}. "
+                f"{self.path} holds a run of another configuration: {values}{more}. "
                 "Choose another folder with --trainer.default_root_dir, or give the configuration that began the run."
             )
 
     def entries(self) -> list[Path]:
         """Everything that a run puts into its folder, with what this process logs; files before their folders."""
-        named = [value for value in vars(self).values() if isinstance(value, Path) and value != self.path]
+        paths = [value for value in vars(self).values() if isinstance(value, Path) and value != self.path]
         logged = [self.path / "hparams.yaml", *self.path.glob(f"events.out.tfevents.*.{os.getpid()}.*")]
-        return [*named, *logged, self.checkpoint.parent]
+        return [*paths, *logged, self.checkpoint.parent]
 
     def remove_results(self) -> None:
         """Removes what a run writes at its end, before it goes on with a larger budget."""
@@ -214,8 +214,8 @@ class RunFolder:
 
     def _taken(self) -> list[Path]:
         """Files and folders that are there under a name of ours."""
-        ours = [value for value in vars(self).values() if isinstance(value, Path) and value != self.path]
-        tops = sorted({self.path / path.relative_to(self.path).parts[0] for path in ours})
+        paths = [value for value in vars(self).values() if isinstance(value, Path) and value != self.path]
+        tops = sorted({self.path / path.relative_to(self.path).parts[0] for path in paths})
         return [top for top in tops if (any(top.iterdir()) if top.is_dir() else top.exists())]
 
     def _identity(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from amf_lightning.errors import InputError
 
 _TRIES, _PAUSE = 10, 0.02
+"""How often the lock is tried, and seconds between: `held` has it for an instant, which is no reason to give up."""
 
 
 @contextmanager

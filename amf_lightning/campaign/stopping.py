@@ -42,7 +42,7 @@ class StopRule:
 
     @property
     def reason(self) -> str:
-        """What to tell a person."""
+        """The sentence that tells a person why the run ended."""
         rounds = "in the last round" if self.rounds == 1 else f"in each of the last {self.rounds} rounds"
         return f"the largest score was below {self.below:g} {rounds}"
 

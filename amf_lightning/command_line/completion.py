@@ -104,8 +104,8 @@ def _values(option: str, current: str) -> list[str]:
 def _options_of_parts(words: Sequence[str]) -> list[str]:
     """Options of the classes that the words name: `--selector InformationGain` makes `--selector.rho` one."""
     text = [part for word in words for part in word.partition("=") if part and part != "="]
-    named = [(key.removeprefix("--"), name) for key, name in pairwise(text) if key.startswith("--")]
-    return [option for key, name in named for option in options_of_class(key, name)]
+    keys_and_names = [(key.removeprefix("--"), name) for key, name in pairwise(text) if key.startswith("--")]
+    return [option for key, name in keys_and_names for option in options_of_class(key, name)]
 
 
 def _starting(current: str, names: Iterable[str]) -> list[str]:

@@ -89,7 +89,7 @@ class CommandLine(LightningCLI):
         parser.link_arguments(("active.budget", "active.batch_size"), "trainer.max_epochs", compute_fn=rounds_of)
 
     def _parse_ckpt_path(self) -> None:
-        """Lightning would let a checkpoint's hyper-parameters override the command line."""
+        """Does nothing: Lightning would let a checkpoint's hyper-parameters override the command line."""
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
@@ -111,10 +111,10 @@ class CommandLine(LightningCLI):
             self.folder.check_identity(self.resolved)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        given = self.config_init[self.subcommand].trainer
-        folder = given.default_root_dir
-        callbacks = list(given.callbacks or [])
-        if given.enable_checkpointing is not False:
+        options = self.config_init[self.subcommand].trainer
+        folder = options.default_root_dir
+        callbacks = list(options.callbacks or [])
+        if options.enable_checkpointing is not False:
             # One file, replaced in one step: the state at the end of the last finished round.
             path = self.folder.checkpoint
             callbacks.append(
@@ -122,11 +122,11 @@ class CommandLine(LightningCLI):
                     path.parent, path.stem, save_top_k=1, save_on_train_epoch_end=True, enable_version_counter=False
                 )
             )
-        if given.enable_progress_bar is not False:
+        if options.enable_progress_bar is not False:
             callbacks.append(TQDMProgressBar())
-        if given.logger in (None, True):  # a validation has nothing to log that evaluation.json does not say
+        if options.logger in (None, True):  # a validation has nothing to log that evaluation.json does not say
             kwargs["logger"] = self.subcommand == "fit" and TensorBoardLogger(folder, name="", version="")
-        kwargs["plugins"] = [*(given.plugins or []), DurableCheckpointIO()]
+        kwargs["plugins"] = [*(options.plugins or []), DurableCheckpointIO()]
         if SLURMEnvironment.detect():
             # Lightning would requeue in mid-round and then not start the round anew; the same command does.
             kwargs["plugins"].append(SLURMEnvironment(auto_requeue=False))

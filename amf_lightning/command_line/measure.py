@@ -38,20 +38,20 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--output", type=str, default="", help="Write them into this file too, for suite.reference.")
     import_named(arguments)
     _set_defaults(parser, arguments)
-    made = parser.instantiate(parser.parse_args(arguments))
-    expert, values = TrainedExpert(made.weights) if made.weights else made.expert, made
-    if made.suite is None or expert is None:
+    objects = parser.instantiate(parser.parse_args(arguments))
+    expert, values = TrainedExpert(objects.weights) if objects.weights else objects.expert, objects
+    if objects.suite is None or expert is None:
         raise InputError("Say what to measure: --config FILE, or --suite and --weights or --expert.")
     _show_failures(expert)
-    measured = measure(made.suite, expert, values.episodes)
-    print(table(measured), end="")
-    kept = [argument for argument in arguments if argument != "--publish"]
-    command = f"amf measure {shlex.join(kept)}"
-    reference = _reference(made.suite, values.episodes, measured, command)
+    returns = measure(objects.suite, expert, values.episodes)
+    print(table(returns), end="")
+    repeatable = [argument for argument in arguments if argument != "--publish"]
+    command = f"amf measure {shlex.join(repeatable)}"
+    reference = _reference(objects.suite, values.episodes, returns, command)
     if values.output:
         write_durably(Path(values.output), reference)
     if values.publish:
-        _publish(made.suite, expert, values.weights, values.episodes, measured, reference, command)
+        _publish(objects.suite, expert, values.weights, values.episodes, returns, reference, command)
 
 
 def _set_defaults(parser: ArgumentParser, arguments: list[str]) -> None:
@@ -65,13 +65,13 @@ def _set_defaults(parser: ArgumentParser, arguments: list[str]) -> None:
     import_named(content)
     parts = {key: content[key] for key in ("suite", "expert") if isinstance(content, dict) and key in content}
     if isinstance(suite := parts.get("suite"), dict):
-        given = suite.get("init_args") or {}
-        parts["suite"] = {**suite, "init_args": {key: given[key] for key in given if key != "reference"}}
+        options = suite.get("init_args") or {}
+        parts["suite"] = {**suite, "init_args": {key: options[key] for key in options if key != "reference"}}
     parser.set_defaults(parts)
 
 
 def _show_failures(expert: Expert) -> None:
-    """A failed episode is measured like any other, also of an expert within another."""
+    """Lets the expert, or the one within a `LimitedExpert`, return failed episodes: they are measured, too."""
     while isinstance(expert, LimitedExpert):
         expert = expert.expert
     if isinstance(expert, ActingExpert):

@@ -91,21 +91,21 @@ def explain(message: str, parser: Any) -> str:
     if (key := _KEY.search(flat)) and (better := _explain_class(flat, key[1]) or _explain_value(flat, key[1])):
         return better
     keys = list(_keys(parser))
-    known = [*keys, *_options(keys)]
+    valid_names = [*keys, *_options(keys)]
     names = dict.fromkeys(name for pattern in _UNKNOWN for name in pattern.findall(flat))
     # What follows the dot of an unknown option is its value's own: `option.goal` is a mistake in `option`.
-    groups = {key.partition(".")[0] for key in known}
+    groups = {key.partition(".")[0] for key in valid_names}
     wrong = [name if (head := name.partition(".")[0]) in groups else head for name in names]
-    hints = [_nearest(name, known, others=False) for name in wrong]
+    hints = [_nearest(name, valid_names, others=False) for name in wrong]
     return " ".join([_shortened(flat), *filter(None, hints)])
 
 
 def _explain_class(flat: str, key: str) -> str | None:
     """Says which classes there are, if the message is about one that is not, or not of that kind."""
     absent, other = _first(_NO_CLASS, flat), _first(_OTHER_CLASS, flat)
-    if not (found := absent or other):
+    if not (match := absent or other):
         return None
-    name, part = found[1], part_of(key)
+    name, part = match[1], part_of(key)
     short = name.rpartition(".")[2]
     wrong = f"There is no class '{name}'"
     if part and (other or any(short in choices(other_part) for other_part in KINDS)):
@@ -115,22 +115,22 @@ def _explain_class(flat: str, key: str) -> str | None:
 
 def _explain_value(flat: str, key: str) -> str | None:
     """Says what was expected under a key and what was there."""
-    if not (found := _first(_VALUE, flat)):
+    if not (match := _first(_VALUE, flat)):
         return None
-    types = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", found["types"])
+    types = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", match["types"])
     types = types.replace("config", "a mapping or a configuration file").replace("NoneType", "null")
-    return _shortened(f"{key}: expected {types}, got '{found['value']}'")
+    return _shortened(f"{key}: expected {types}, got '{match['value']}'")
 
 
 def _first(patterns: Sequence[re.Pattern[str]], text: str) -> re.Match[str] | None:
     return next(filter(None, (pattern.search(text) for pattern in patterns)), None)
 
 
-def _nearest(name: str, known: Sequence[str], others: bool = True) -> str:
+def _nearest(name: str, valid_names: Sequence[str], others: bool = True) -> str:
     """The valid name that was probably meant; all of them if none is near."""
-    if near := get_close_matches(name, known, n=1):
+    if near := get_close_matches(name, valid_names, n=1):
         return f"Did you mean '{near[0]}' instead of '{name}'?"
-    return f"Give one of {', '.join(known)}." if others and known else ""
+    return f"Give one of {', '.join(valid_names)}." if others and valid_names else ""
 
 
 def _shortened(text: str) -> str:

@@ -88,6 +88,7 @@ def _place(name: str, entry: Any) -> tuple[np.dtype[Any], tuple[int, ...], int, 
         dtype, shape, (begin, stop) = DTYPES[entry["dtype"]], tuple(entry["shape"]), entry["data_offsets"]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"tensor '{name}' is described by {str(entry)[:200]}") from error
+    # By `type`: True is an instance of int.
     if any(type(number) is not int or number not in range(2**48) for number in (*shape, begin, stop)):
         raise ValueError(f"tensor '{name}' has a length or an offset that is no natural number, or too large")
     if stop - begin != math.prod(shape) * dtype.itemsize:

@@ -75,29 +75,31 @@ class RecordedSteps:
             observations, actions = self._taken(present, present)
             return Steps(observations, tasks, contexts, actions)
         episode = torch.searchsorted(self._ends, present, right=True)[..., None]
-        seen = done = present
+        observed = done = present
         mask = None
         if self.window.history > 1:
-            seen = present[..., None] + torch.arange(1 - self.window.history, 1)
-            seen = seen.maximum(self._starts[episode])
+            observed = present[..., None] + torch.arange(1 - self.window.history, 1)
+            observed = observed.maximum(self._starts[episode])  # before the first one stands the first again
         if self.window.horizon > 1:
             done, last = present[..., None] + torch.arange(self.window.horizon), self._ends[episode] - 1
             done, mask = done.minimum(last), done <= last
-        observations, actions = self._taken(seen, done)
+        observations, actions = self._taken(observed, done)
         return Steps(observations, tasks, contexts, actions, mask)
 
-    def _taken(self, seen: Tensor, done: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Observations of the steps `seen`, by name of the entry, and actions of the steps `done`, of any shape."""
+    def _taken(self, observed: Tensor, acted: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Observations of the steps `observed`, by name of the entry, and actions of the steps `acted`; any shape."""
         if self._memory is not None:
-            observations = {name: entry[seen] for name, entry in self._memory.observations.items()}
-            return observations, self._memory.shown_actions[done]
-        places = list(self._places(seen))  # the same for every entry
+            observations = {name: entry[observed] for name, entry in self._memory.observations.items()}
+            return observations, self._memory.shown_actions[acted]
+        places = list(self._places(observed))  # the same for every entry
         observations = {
-            name: _gathered([trajectory.observations[name] for trajectory in self._trajectories], seen.shape, places)
+            name: _gathered(
+                [trajectory.observations[name] for trajectory in self._trajectories], observed.shape, places
+            )
             for name in self._trajectories[0].observations
         }
         actions = [trajectory.actions for trajectory in self._trajectories]
-        return observations, _gathered(actions, done.shape, self._places(done))
+        return observations, _gathered(actions, acted.shape, self._places(acted))
 
     def _places(self, steps: Tensor) -> Iterator["Place"]:
         """Which episode fills which places of the flattened result, from which of its rows."""
@@ -137,9 +139,9 @@ def _kinds(trajectory: Trajectory) -> tuple[object, ...]:
 
 def _check_alike(trajectories: Sequence[Trajectory]) -> None:
     first = trajectories[0]
-    expected = _kinds(first)
+    kinds = _kinds(first)
     for trajectory in trajectories:
-        if _kinds(trajectory) != expected:
+        if _kinds(trajectory) != kinds:
             raise InputError(
                 f"A demonstration of task '{trajectory.task}' has the observations {described(trajectory.specs)} and "
                 f"{trajectory.actions.shape[1]} action dimensions, but the first one, of task '{first.task}', has "

@@ -191,10 +191,10 @@ def _decode(path: Path, arrays: Arrays, metadata: Mapping[str, Any], index: int)
 
 def _check_arrays(path: Path, arrays: Arrays) -> None:
     """Raises InputError unless there are actions, an observation, at will rewards, and nothing else."""
-    others = {name: array.dtype for name, array in arrays.items() if not name.startswith(_OBSERVATION)}
-    expected: list[dict[str, Any]] = [{_ACTION: np.float32}, {_ACTION: np.float32, _REWARD: np.float64}]
-    if others not in expected or len(others) == len(arrays):
-        held = ", ".join(f"{name} ({array.dtype})" for name, array in sorted(arrays.items())) or "nothing"
+    types = {name: array.dtype for name, array in arrays.items() if not name.startswith(_OBSERVATION)}
+    valid: list[dict[str, Any]] = [{_ACTION: np.float32}, {_ACTION: np.float32, _REWARD: np.float64}]
+    if types not in valid or len(types) == len(arrays):
+        contents = ", ".join(f"{name} ({array.dtype})" for name, array in sorted(arrays.items())) or "nothing"
         raise _refused(
-            path, f"holds {held} instead of action (float32), observation/<name> and, at will, reward (float64)"
+            path, f"holds {contents} instead of action (float32), observation/<name> and, at will, reward (float64)"
         )

@@ -1,4 +1,4 @@
-"""How it is found out how good a policy is: in simulated episodes, by what a person reports, or not at all."""
+"""Evaluators say how good a policy is: by simulated episodes, by what a person reports, or not at all."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""What was forgotten when, and what a retention did about it: the rows of `forgetting.csv`, and its curves."""
+"""The forgetting of each task at each evaluation, with the retention's numbers: `forgetting.csv`, and curves."""
 
 import csv
 import io
@@ -57,13 +57,13 @@ def forgetting_metrics(
         names: of the tasks, [K].
         pretrained: which of them π0 was trained on, [K]. Without any there is nothing to forget, and no number.
     """
-    measured = {f"retention/{name}": value for name, value in now.retention.items()}
+    measures = {f"retention/{name}": value for name, value in now.retention.items()}
     if not any(pretrained):
-        return measured
+        return measures
     both = forgetting(first.scores, now.scores, pretrained)
     tasks = zip(names, first.scores, now.scores, pretrained, strict=True)
-    each = {f"forgetting/{name}": old - new for name, old, new, known in tasks if known}
-    return {"forgetting/signed": both.signed, "forgetting/positive": both.positive, **each, **measured}
+    each = {f"forgetting/{name}": old - new for name, old, new, is_pretrained in tasks if is_pretrained}
+    return {"forgetting/signed": both.signed, "forgetting/positive": both.positive, **each, **measures}
 
 
 def forgetting_table(
@@ -86,14 +86,14 @@ def forgetting_table(
     measures = list(dict.fromkeys(name for each in evaluations for name in measures_of(each, names)))
     writer.writerow((*_COLUMNS, *measures, "frozen"))
     for now in evaluations:
-        first, measured = evaluations[0], measures_of(now, names)
-        for name, known, old, new in zip(names, pretrained, first.scores, now.scores, strict=True):
-            row = (now.demonstrations, name, int(known), repr(new), repr(old - new), repr(max(old - new, 0.0)))
-            numbers = (_or_empty(measured.get(measure, {}).get(name)) for measure in measures)
+        first, values = evaluations[0], measures_of(now, names)
+        for name, is_pretrained, old, new in zip(names, pretrained, first.scores, now.scores, strict=True):
+            row = (now.demonstrations, name, int(is_pretrained), repr(new), repr(old - new), repr(max(old - new, 0.0)))
+            numbers = (_or_empty(values.get(measure, {}).get(name)) for measure in measures)
             writer.writerow((*row, *numbers, repr(frozen)))
         if any(pretrained):
             both = forgetting(first.scores, now.scores, pretrained)
-            scores = [score for score, known in zip(now.scores, pretrained, strict=True) if known]
+            scores = [score for score, is_pretrained in zip(now.scores, pretrained, strict=True) if is_pretrained]
             mean = math.fsum(scores) / len(scores)
             row = (now.demonstrations, ALL_TASKS, 1, repr(mean), repr(both.signed), repr(both.positive))
             writer.writerow((*row, *("" for _ in measures), repr(frozen)))

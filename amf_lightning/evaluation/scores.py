@@ -164,8 +164,8 @@ def area_under_curve(demonstrations: Sequence[int], scores: Sequence[float], bud
     """
     curve = _checked_curve(demonstrations, scores, budget)
     ends = [*(start for start, _ in curve[1:]), budget + 1]
-    held = [end - start for (start, _), end in zip(curve, ends, strict=True)]
-    return weighted_mean([score for _, score in curve], held)
+    lengths = [end - start for (start, _), end in zip(curve, ends, strict=True)]
+    return weighted_mean([score for _, score in curve], lengths)
 
 
 def demonstrations_to(threshold: float, demonstrations: Sequence[int], scores: Sequence[float], budget: int) -> int:
@@ -201,12 +201,12 @@ def forgetting(before: Sequence[float], now: Sequence[float], pretrained: Sequen
     >>> forgetting([0.75, 0.5, 0.0], [0.25, 0.75, 1.0], [True, True, False])
     Forgetting(signed=0.125, positive=0.25)
     """
-    lost = [old - new for old, new, known in zip(before, now, pretrained, strict=True) if known]
-    if not lost:
+    losses = [old - new for old, new, is_pretrained in zip(before, now, pretrained, strict=True) if is_pretrained]
+    if not losses:
         raise InputError("Forgetting is about the tasks of the pre-training, and none of the tasks is one.")
     return Forgetting(
-        signed=math.fsum(lost) / len(lost),
-        positive=math.fsum(max(loss, 0.0) for loss in lost) / len(lost),
+        signed=math.fsum(losses) / len(losses),
+        positive=math.fsum(max(loss, 0.0) for loss in losses) / len(losses),
     )
 
 

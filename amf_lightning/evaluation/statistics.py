@@ -76,6 +76,7 @@ def _bootstrap(values: Values, statistic: Callable[..., Any], level: float, resa
         raise InputError(f"An interval needs finite values, got {array.tolist()}.")
     if not 0.0 < level < 1.0:
         raise InputError(f"The level of an interval lies between 0 and 1, got {level}.")
+    # Keyed by the seed alone: strategies with equally many values are resampled at the same positions.
     draws = np.random.default_rng(seed).integers(len(array), size=(resamples, len(array)))
     lo, hi = np.quantile(statistic(array[draws], axis=1), [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
     return Interval(float(statistic(array)), float(lo), float(hi))

@@ -1,4 +1,4 @@
-"""What an expert shows is checked before it is kept: it may be a class of the user's own."""
+"""Checks what an expert returns before it is kept: the expert may be a class of the user."""
 
 from dataclasses import replace
 
@@ -44,8 +44,8 @@ def objection(suite: TaskSuite, episode: Episode, shown: Trajectory) -> str | No
     if reason := misfit(suite, shown):
         return reason
     if suite.discrete:
-        chosen = np.sort(shown.actions, axis=1)
-        if (chosen[:, -1] != 1).any() or chosen[:, :-1].any():
+        sorted_choices = np.sort(shown.actions, axis=1)
+        if (sorted_choices[:, -1] != 1).any() or sorted_choices[:, :-1].any():
             return "its actions are choices and must be one-hot: 1 where the choice is, 0 elsewhere"
     elif (largest := float(np.abs(shown.actions).max())) > 1 + _ROUNDING:
         bounds = "" if suite.action_bounds is None else f", which stand for {suite.action_bounds}"
@@ -54,7 +54,7 @@ def objection(suite: TaskSuite, episode: Episode, shown: Trajectory) -> str | No
 
 
 def misfit(suite: TaskSuite, trajectory: Trajectory) -> str | None:
-    """In what the entries of a trajectory's observations, or its actions, differ from those of the suite; else None.
+    """How a trajectory's entries of the observation, or its actions, differ from the suite's; None if they do not.
 
     Whether there are rewards, a success and an observation after the last action is the trajectory's own business.
     """
@@ -63,11 +63,11 @@ def misfit(suite: TaskSuite, trajectory: Trajectory) -> str | None:
             f"its observations consist of {described(trajectory.specs)}, those of suite '{suite.name}' of "
             f"{described(suite.observation)}"
         )
-    for name, expected in suite.observation.items():
-        own = trajectory.specs[name]
-        if own.shape != expected.shape or not (own == expected or (own.is_floating and expected.is_floating)):
-            cure = f"; convert it by astype('{expected.dtype}')" if own.shape == expected.shape else ""
-            return f"its observations '{name}' are {own}, those of suite '{suite.name}' {expected}{cure}"
+    for name, suite_spec in suite.observation.items():
+        spec = trajectory.specs[name]
+        if spec.shape != suite_spec.shape or not (spec == suite_spec or (spec.is_floating and suite_spec.is_floating)):
+            cure = f"; convert it by astype('{suite_spec.dtype}')" if spec.shape == suite_spec.shape else ""
+            return f"its observations '{name}' are {spec}, those of suite '{suite.name}' {suite_spec}{cure}"
     if (length := trajectory.actions.shape[1]) != suite.action_dim:
         return f"its actions are {length} long, those of suite '{suite.name}' {suite.action_dim}"
     return None

@@ -1,4 +1,4 @@
-"""Who can be asked for demonstrations."""
+"""The expert, which is asked for demonstrations."""
 
 import math
 from abc import ABC, abstractmethod
@@ -64,8 +64,8 @@ class ActingExpert(Expert):
     """An expert that is a policy itself and demonstrates by acting in the suite's environments.
 
     Args:
-        noise: standard deviation of Gaussian noise on the executed actions while the clean ones are recorded, so that
-            demonstrations show how to recover (the idea of DART, arXiv 1703.09327).
+        noise: executed noise, the standard deviation of what is added to the executed actions (Gaussian) while the
+            clean ones are recorded, so that demonstrations show how to recover (the idea of DART, arXiv 1703.09327).
         successes_only: try again, from another initial state, until the suite calls the episode a success.
         max_attempts: tries for each demonstration if only successes count.
 
@@ -84,8 +84,8 @@ class ActingExpert(Expert):
 
     @abstractmethod
     def actor(self, suite: TaskSuite) -> Acting:
-        """What acts. An actor is given the suite's `goals` as contexts; a controller, or a policy, gets steps with the
-        contexts that policies get, and the tasks' numbers."""
+        """The actor, controller or policy that demonstrates. An actor is given the suite's `goals` as contexts; a
+        controller, or a policy, gets steps with the contexts that policies get, and the tasks' numbers."""
 
     def demonstrate(
         self, suite: TaskSuite, episodes: Sequence[Episode], on_step: Callable[[int], None] | None = None
@@ -98,28 +98,29 @@ class ActingExpert(Expert):
         if suite.discrete and self.noise:
             raise InputError(f"expert.noise is {self.noise}, but the actions of suite '{suite.name}' are discrete.")
         controller = on_goals(self.actor(suite), suite)
-        wanted = dict(enumerate(episodes))
-        found: dict[int, Trajectory] = {}
+        open_episodes = dict(enumerate(episodes))
+        demonstrations: dict[int, Trajectory] = {}
         for attempt in range(self.max_attempts):
-            if not wanted:
+            if not open_episodes:
                 break
-            tries = [_retry(episode, attempt) for episode in wanted.values()]
-            ran = rollout(controller, suite, tries, noise=self.noise, on_step=on_step)
-            kept = {
+            tries = [_retry(episode, attempt) for episode in open_episodes.values()]
+            trajectories = rollout(controller, suite, tries, noise=self.noise, on_step=on_step)
+            # Episodes that failed are run again without the others: an episode does not depend on what runs beside it.
+            successes = {
                 index: trajectory
-                for index, trajectory in zip(wanted, ran, strict=True)
+                for index, trajectory in zip(open_episodes, trajectories, strict=True)
                 if trajectory.success or not self.successes_only
             }
-            found |= kept
-            wanted = {index: episode for index, episode in wanted.items() if index not in kept}
-        if wanted:
-            episode = next(iter(wanted.values()))
+            demonstrations |= successes
+            open_episodes = {index: episode for index, episode in open_episodes.items() if index not in successes}
+        if open_episodes:
+            episode = next(iter(open_episodes.values()))
             raise InputError(
                 f"{type(self).__name__} did not succeed at task '{episode.task.name}' of suite '{suite.name}' in "
                 f"{self.max_attempts} attempts (first seed {episode.seed}). Raise expert.max_attempts, lower "
                 "expert.noise, set expert.successes_only to false, or leave the task out of the suite."
             )
-        return [found[index] for index in range(len(episodes))]
+        return [demonstrations[index] for index in range(len(episodes))]
 
 
 def on_goals(acting: Acting, suite: TaskSuite) -> Acting:

@@ -41,10 +41,10 @@ class GoalActor(nn.Module):
 
     def check_suite(self, suite: TaskSuite, where: str) -> None:
         """Raises InputError if the actor was trained for another suite than `suite`; `where` names its file."""
-        wanted = goal_signature(suite)
-        differing = [key for key in wanted if self.suite.get(key) != wanted[key]]
+        signature = goal_signature(suite)
+        differing = [key for key in signature if self.suite.get(key) != signature[key]]
         if differing:
-            parts = ", ".join(f"{key} {self.suite.get(key)!r} instead of {wanted[key]!r}" for key in differing)
+            parts = ", ".join(f"{key} {self.suite.get(key)!r} instead of {signature[key]!r}" for key in differing)
             raise InputError(f"The expert {where} belongs to another suite: {parts}. Choose an expert of this suite.")
 
 

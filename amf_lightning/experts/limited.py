@@ -10,7 +10,7 @@ from amf_lightning.tasks.trajectory import Trajectory
 
 
 class LimitedExpert(Expert):
-    """Another expert, of whom no more than so many demonstrations of some tasks are wanted.
+    """Asks another expert, but for no more than so many demonstrations of some tasks.
 
     A task whose demonstrations are used up is left out of every choice; a run in which all are used up ends.
 

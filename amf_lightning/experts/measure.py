@@ -45,29 +45,32 @@ def measure(suite: TaskSuite, expert: Expert, episodes: int) -> dict[str, Measur
     """
     if episodes < 1:
         raise InputError(f"episodes is {episodes}; at least one of each task is needed to measure anything.")
-    measured = {}
+    measurements = {}
     for task in suite.tasks:
-        asked = [Episode(task, keyed_seed(0, Purpose.MEASURE, task.index, number)) for number in range(episodes)]
-        shown = [trajectory for trajectory in expert.demonstrate(suite, asked) if trajectory is not None]
-        if len(shown) != episodes:
+        runs = [Episode(task, keyed_seed(0, Purpose.MEASURE, task.index, number)) for number in range(episodes)]
+        demonstrations = [trajectory for trajectory in expert.demonstrate(suite, runs) if trajectory is not None]
+        if len(demonstrations) != episodes:
             raise InputError(
-                f"{type(expert).__name__} gave {len(shown)} of {episodes} demonstrations of task '{task.name}'. Only "
-                "an expert that answers at once can be measured."
+                f"{type(expert).__name__} gave {len(demonstrations)} of {episodes} demonstrations of task "
+                f"'{task.name}'. Only an expert that answers at once can be measured."
             )
-        blind = rollout(UniformActor(suite.action_dim), suite, asked)
+        # From the same initial states as the expert, so that the gap is not one of luck.
+        blind = rollout(UniformActor(suite.action_dim), suite, runs)
         random = [trajectory.episode_return for trajectory in blind]
-        returns = [trajectory.episode_return for trajectory in shown]
-        names = sorted({name for trajectory in shown for name in trajectory.metrics})
-        measured[task.name] = Measured(
+        returns = [trajectory.episode_return for trajectory in demonstrations]
+        names = sorted({name for trajectory in demonstrations for name in trajectory.metrics})
+        measurements[task.name] = Measured(
             random=float(np.mean(random)),
             random_spread=float(np.std(random)),
             expert=float(np.mean(returns)),
             spread=float(np.std(returns)),
-            success=float(np.mean([trajectory.success for trajectory in shown])),
-            length=float(np.mean([trajectory.length for trajectory in shown])),
-            metrics={name: float(np.mean([t.metrics[name] for t in shown if name in t.metrics])) for name in names},
+            success=float(np.mean([trajectory.success for trajectory in demonstrations])),
+            length=float(np.mean([trajectory.length for trajectory in demonstrations])),
+            metrics={
+                name: float(np.mean([t.metrics[name] for t in demonstrations if name in t.metrics])) for name in names
+            },
         )
-    return measured
+    return measurements
 
 
 def table(measured: dict[str, Measured]) -> str:

@@ -38,8 +38,8 @@ class MetaworldExpert(ActingExpert):
             raise InputError(
                 f"MetaworldExpert knows the suite Metaworld, not '{suite.name}'. Choose that suite's expert."
             )
-        known = metaworld_module("policies").ENV_POLICY_MAP
-        return _Scripted([known[f"{task.name}-v3"]() for task in suite.tasks])
+        policies = metaworld_module("policies").ENV_POLICY_MAP
+        return _Scripted([policies[f"{task.name}-v3"]() for task in suite.tasks])
 
 
 class _Scripted(Controller):

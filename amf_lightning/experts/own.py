@@ -1,4 +1,4 @@
-"""An expert of the user: whatever acts."""
+"""An expert that acts by a class of the user."""
 
 from collections.abc import Mapping
 from typing import Any

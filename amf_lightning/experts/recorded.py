@@ -1,4 +1,4 @@
-"""An expert who is not there any more: demonstrations that were recorded before, in the order of their files."""
+"""An expert that gives demonstrations which were recorded before, in the order of their files."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -63,14 +63,14 @@ class RecordedExpert(Expert):
         return [max(0, count - gone) for count, gone in zip(had, given, strict=True)]
 
     def _recording(self, episode: Episode) -> Trajectory:
-        known = self.recordings.get(episode.task.name, [])
-        number = episode.number if episode.number is not None else episode.seed % max(1, len(known))
-        if number >= len(known):
+        recordings = self.recordings.get(episode.task.name, [])
+        number = episode.number if episode.number is not None else episode.seed % max(1, len(recordings))
+        if number >= len(recordings):
             raise InputError(
                 f"RecordedExpert: demonstration {number + 1} of task '{episode.task.name}' was asked for, but "
-                f"{self.folder} holds {len(known)}."
+                f"{self.folder} holds {len(recordings)}."
             )
-        return known[number]
+        return recordings[number]
 
     def _check(self, suite: TaskSuite) -> None:
         for name, trajectories in self.recordings.items():

@@ -100,8 +100,8 @@ def read_zip(path: Path) -> Network:
 def _numbered(tensors: Mapping[str, Tensor], prefix: str) -> list[str]:
     """Names of linear layers `prefix0`, `prefix2`, … in order."""
     pattern = re.compile(re.escape(prefix) + r"(\d+)\.weight")
-    found = sorted(int(match[1]) for match in map(pattern.fullmatch, tensors) if match)
-    return [f"{prefix}{number}" for number in found]
+    numbers = sorted(int(match[1]) for match in map(pattern.fullmatch, tensors) if match)
+    return [f"{prefix}{number}" for number in numbers]
 
 
 def _activation(path: Path, data: Mapping[str, Any], layout: _Layout) -> nn.Module:
@@ -109,14 +109,14 @@ def _activation(path: Path, data: Mapping[str, Any], layout: _Layout) -> nn.Modu
     kwargs = data.get("policy_kwargs") or {}
     if not isinstance(kwargs, dict):
         raise _unsupported(path, f"its policy_kwargs are {kwargs!r}")
-    if (named := kwargs.get("activation_fn")) is None:
+    if (spelling := kwargs.get("activation_fn")) is None:
         return layout.activation()
-    match = re.fullmatch(r"<class 'torch\.nn\.modules\.activation\.(\w+)'>", str(named))
+    match = re.fullmatch(r"<class 'torch\.nn\.modules\.activation\.(\w+)'>", str(spelling))
     try:
-        made: nn.Module = getattr(nn, match[1] if match else "")()
+        activation: nn.Module = getattr(nn, match[1] if match else "")()
     except (AttributeError, TypeError):
-        raise _unsupported(path, f"its activation is {named}") from None
-    return made
+        raise _unsupported(path, f"its activation is {spelling}") from None
+    return activation
 
 
 def _unsupported(path: Path, reason: str) -> InputError:

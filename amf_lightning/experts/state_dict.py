@@ -54,8 +54,8 @@ class StateDictExpert(NetworkExpert):
     ) -> None:
         def read(path: Path) -> Network:
             tensors = read_tensors(path, unsafe_pickle)
-            found = linear_layers(path, tensors, prefix, layers)
-            return Network(path, found, between, squashed if tanh else in_own_units)
+            pairs = linear_layers(path, tensors, prefix, layers)
+            return Network(path, pairs, between, squashed if tanh else in_own_units)
 
         try:
             between = activation()
@@ -110,9 +110,9 @@ def linear_layers(
 ) -> list[tuple[Tensor, Tensor]]:
     """Weight and bias of each layer, from input to output; see `StateDictExpert`."""
     weights = [name.removesuffix(".weight") for name, tensor in tensors.items() if name.endswith(".weight")]
-    known = [name.removeprefix(prefix) for name in weights if name.startswith(prefix)]
-    names = sorted(known, key=_natural) if layers is None else list(layers)
-    if not known:
+    in_file = [name.removeprefix(prefix) for name in weights if name.startswith(prefix)]
+    names = sorted(in_file, key=_natural) if layers is None else list(layers)
+    if not in_file:
         raise InputError(
             f"{path} has no layers '{prefix}NAME.weight'. Set expert.prefix; there are "
             f"{', '.join(sorted(tensors, key=_natural)[:12]) or 'no tensors in it'}."
@@ -122,16 +122,17 @@ def linear_layers(
             f"{path} normalises between its layers ('{normalisation}'), which weights alone do not tell enough of. "
             "Such a network needs a class of yours with act(observations, contexts), chosen by ActorExpert."
         )
-    found = []
+    pairs = []
     for name in names:
         weight, bias = (tensors.get(f"{prefix}{name}.{part}") for part in ("weight", "bias"))
         if weight is None or bias is None or weight.ndim != 2 or bias.ndim != 1:
             raise InputError(
-                f"{path} has no linear layer '{prefix}{name}' (a weight [out, in] and a bias [out]). Set "
-                f"expert.layers; there are {', '.join(sorted(known, key=_natural)) or 'no weights under this prefix'}."
+                f"{path} has no linear layer '{prefix}{name}' (a weight [out, in] and a bias [out]). "
+                "Set expert.layers; there are "
+                f"{', '.join(sorted(in_file, key=_natural)) or 'no weights under this prefix'}."
             )
-        found.append((weight.float(), bias.float()))
-    return found
+        pairs.append((weight.float(), bias.float()))
+    return pairs
 
 
 def _normalisation(tensors: Mapping[str, Tensor], prefix: str, names: Sequence[str]) -> str | None:

@@ -38,8 +38,8 @@ class UniformActor:
 
     def _drawn(self, observation: bytes, context: bytes) -> NDArray[np.float64]:
         digest = hashlib.sha256(observation).digest()
-        before = self._met[digest + context]
+        meetings = self._met[digest + context]
         # Rows of no episode are counted too; that only leaves some numbers out.
         self._met[digest + context] += 1
         key = int.from_bytes(digest[:8], "big")
-        return np.random.default_rng([key, before] if before else key).uniform(-1.0, 1.0, self._action_dim)
+        return np.random.default_rng([key, meetings] if meetings else key).uniform(-1.0, 1.0, self._action_dim)

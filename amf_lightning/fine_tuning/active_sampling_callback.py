@@ -156,7 +156,7 @@ class ActiveSampling(Callback):
         evaluation = _module(pl_module).evaluation
         if trainer.state.fn == TrainerFn.FITTING and evaluation is not None:
             # With `val_check_interval` a round is evaluated several times; its last evaluation counts.
-            earlier = [kept for kept in self.evaluations if kept.demonstrations < evaluation.demonstrations]
+            earlier = [other for other in self.evaluations if other.demonstrations < evaluation.demonstrations]
             self.evaluations = [*earlier, evaluation]
 
     def _take_reports(self, trainer: Trainer) -> None:

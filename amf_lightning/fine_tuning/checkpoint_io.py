@@ -18,6 +18,7 @@ class DurableCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint through a temporary file in the same folder."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        # In memory first: what fails while it is serialised leaves the old checkpoint as it is.
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         write_durably(Path(path), buffer.getvalue())
@@ -53,11 +54,11 @@ def check_checkpoint(path: Path, suite: Mapping[str, Any], state_dict: Mapping[s
     checkpoint = read_checkpoint(path)
     if checkpoint["suite"] != suite:
         raise InputError(f"{path} belongs to another suite: {checkpoint['suite']} instead of {suite}.")
-    mine = {name: tuple(tensor.shape) for name, tensor in state_dict.items()}
-    theirs = {name: tuple(tensor.shape) for name, tensor in checkpoint["state_dict"].items()}
-    for name in sorted(mine.keys() | theirs.keys()):
-        if mine.get(name) != theirs.get(name):
+    shapes = {name: tuple(tensor.shape) for name, tensor in state_dict.items()}
+    shapes_there = {name: tuple(tensor.shape) for name, tensor in checkpoint["state_dict"].items()}
+    for name in sorted(shapes.keys() | shapes_there.keys()):
+        if shapes.get(name) != shapes_there.get(name):
             raise InputError(
-                f"{path} does not fit the configured policy: '{name}' has shape {theirs.get(name)} in the "
-                f"checkpoint and {mine.get(name)} here. Give model.policy the options of that run."
+                f"{path} does not fit the configured policy: '{name}' has shape {shapes_there.get(name)} in the "
+                f"checkpoint and {shapes.get(name)} here. Give model.policy the options of that run."
             )

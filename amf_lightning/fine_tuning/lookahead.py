@@ -59,24 +59,24 @@ class Lookahead:
         """
         _check(self.module)
         demonstrations = [*self.data.demonstrations, *self._demonstrate(tasks)]
-        policy = deepcopy(self.module.policy)
+        policy = deepcopy(self.module.policy)  # the run's own policy must come out of the trial as it went in
         self._train(policy, demonstrations)
         return self._evaluate(policy, len(demonstrations))
 
     def _demonstrate(self, tasks: Sequence[int]) -> list[Trajectory]:
-        suite, found = self.module.suite, []
-        before = sum(self.module.pretraining_counts or ())  # numbered as the round itself will number it
-        given = [suite.task(demonstration.task).index for demonstration in self.data.demonstrations]
+        suite, demonstrations = self.module.suite, []
+        of_pretraining = sum(self.module.pretraining_counts or ())  # numbered as the round itself will number it
+        earlier = [suite.task(demonstration.task).index for demonstration in self.data.demonstrations]
         for position, task in enumerate(tasks):
-            seed = keyed_seed(self.seed, Purpose.DEMONSTRATE, before + self.first + position)
-            episode = Episode(suite.tasks[task], seed, [*given, *tasks[:position]].count(task))
+            seed = keyed_seed(self.seed, Purpose.DEMONSTRATE, of_pretraining + self.first + position)
+            episode = Episode(suite.tasks[task], seed, [*earlier, *tasks[:position]].count(task))
             if episode not in self._known:
-                shown = demonstrations_of(self.expert, suite, [episode], self._count)
-                if not shown:
+                answers = demonstrations_of(self.expert, suite, [episode], self._count)
+                if not answers:
                     raise InputError("Oracle tries out demonstrations, which takes an expert that answers at once.")
-                self._known[episode] = shown[0]
-            found.append(self._known[episode])
-        return found
+                self._known[episode] = answers[0]
+            demonstrations.append(self._known[episode])
+        return demonstrations
 
     def _count(self, steps: int) -> None:
         self.steps += steps

@@ -142,8 +142,8 @@ class BehaviouralCloning(LightningModule):
 
     def trainable(self) -> dict[str, Tensor]:
         """Which entries of each named parameter are trained, bool on the CPU; those not named are trained whole."""
-        named = self.policy.named_parameters()
-        frozen = {name: torch.zeros(p.shape, dtype=torch.bool) for name, p in named if not p.requires_grad}
+        parameters = self.policy.named_parameters()
+        frozen = {name: torch.zeros(p.shape, dtype=torch.bool) for name, p in parameters if not p.requires_grad}
         return {**{name: mask.cpu() for name, mask in self.masks.items()}, **frozen}
 
     def acting_policy(self) -> Policy:
@@ -180,9 +180,9 @@ class BehaviouralCloning(LightningModule):
         Before a step, gradients of frozen entries are zeroed, the retention looks at the rest, and they are clipped;
         after it, frozen entries are put back as π0 has them, and the retention looks again.
         """
-        trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
+        parameters = [parameter for parameter in policy.parameters() if parameter.requires_grad]
         try:
-            optimizer = self.optimizer(trained)
+            optimizer = self.optimizer(parameters)
         except (TypeError, ValueError) as error:
             raise InputError(f"model.optimizer cannot be made: {error}.") from error
         if self.masks:
@@ -274,14 +274,15 @@ class BehaviouralCloning(LightningModule):
     def export(self, path: Path, demonstrations: list[Trajectory]) -> None:
         """Writes the policy with the statistics of its own final features over the demonstrations of this run."""
         policy = self.acting_policy()
-        shown = [trajectory.task for trajectory in demonstrations]
+        task_names = [trajectory.task for trajectory in demonstrations]
         steps = demonstration_rows(demonstrations, self.suite, window=policy.window).everything()
-        counts = {task.name: shown.count(task.name) for task in self.suite.tasks}
+        counts = {task.name: task_names.count(task.name) for task in self.suite.tasks}
         covers = {name: count for name, count in counts.items() if count}
         statistics = feature_statistics(policy, steps, covers) if self._featured else None
         total = {name: count + self.origin.counts.get(name, 0) for name, count in counts.items()}
-        asked = self.store_importance and not isinstance(policy, RefittedPolicy)  # which keeps its rows instead
-        importance = stored_importance(policy, steps, self.seed) if asked else None
+        # A `RefittedPolicy` keeps its rows instead.
+        stores_importance = self.store_importance and not isinstance(policy, RefittedPolicy)
+        importance = stored_importance(policy, steps, self.seed) if stores_importance else None
         save_policy(path, policy, self.suite.signature(), statistics, total, importance)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What fine-tuning began with."""
+"""The origin of a fine-tuning: π0, the file that it was read from, and what was deployed at first."""
 
 from dataclasses import dataclass
 

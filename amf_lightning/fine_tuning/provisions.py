@@ -56,7 +56,7 @@ def check_origin(begun: str | None, module: BehaviouralCloning, folder: str) -> 
 
 
 def warn_of_forgetting(selector: Selector, retention: Retention) -> None:
-    """Warns if the selector takes for granted what no retention sees to."""
+    """Warns if the selector takes for granted that nothing is forgotten, while no retention protects π0."""
     if isinstance(retention, NoRetention) and selector.assumes_retention:
         warnings.warn(
             "The selector takes for granted that nothing is forgotten, and there is no retention: what is forgotten "

@@ -115,13 +115,13 @@ def take_steps(
         for microbatches in steps:
             optimizer.zero_grad()
             for number, microbatch in enumerate(microbatches, start=1):
-                named = losses(microbatch)
-                objective = weighted_sum(named, factors)
+                named_losses = losses(microbatch)
+                objective = weighted_sum(named_losses, factors)
                 if len(microbatches) > 1:
                     objective = objective / len(microbatches)
                 if objective.requires_grad:  # else the policy is refitted, and no weight has a gradient
                     backward(objective, number == len(microbatches))
             optimizer.step()
-            after_step(named)
+            after_step(named_losses)
     finally:
         torch.set_flush_denormal(False)

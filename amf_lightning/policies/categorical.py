@@ -56,8 +56,8 @@ class CategoricalPolicy(Density, Policy):
     def sample(self, steps: Steps, generator: torch.Generator) -> Tensor:
         logits = self.logits(steps)
         chances = torch.softmax(logits, dim=1).cpu()
-        drawn = torch.multinomial(chances, 1, generator=generator).squeeze(1)
-        return F.one_hot(drawn, chances.shape[1]).to(logits)
+        choice = torch.multinomial(chances, 1, generator=generator).squeeze(1)
+        return F.one_hot(choice, chances.shape[1]).to(logits)
 
 
 class CategoricalMLPPolicy(CategoricalPolicy, Perceptron):

@@ -29,7 +29,7 @@ class GaussianProcessPolicy(Density, RefittedPolicy):
         action_dim: A.
         observation_lengthscale: distance of observations over which actions change.
         context_lengthscale: distance of contexts over which actions change.
-        noise: standard deviation of an action around the function, where the prior standard deviation is 1.
+        noise: observation noise as a standard deviation: of an action around the function, whose prior has 1.
         capacity: rows that are kept at most. A refit costs capacity³/3 multiplications.
 
     Raises:
@@ -71,9 +71,10 @@ class GaussianProcessPolicy(Density, RefittedPolicy):
         actions = steps.shown_actions
         fresh = torch.cat([steps.state, steps.contexts, actions, torch.ones_like(actions[:, :1])], dim=1).to(self.rows)
         rows = torch.cat([start.rows[: int(start.used)].to(self.rows), fresh])
-        if (found := len(rows)) > self.capacity:
-            rows = rows[torch.arange(self.capacity, device=rows.device) * found // self.capacity]
-            rows[:, -1] *= found / self.capacity
+        if (count := len(rows)) > self.capacity:
+            # Evenly spaced over all rounds, so that no round is forgotten; each row then stands for more of them.
+            rows = rows[torch.arange(self.capacity, device=rows.device) * count // self.capacity]
+            rows[:, -1] *= count / self.capacity
         self.rows.zero_()
         self.rows[: len(rows)] = rows
         self.used.fill_(len(rows))
@@ -95,7 +96,7 @@ class GaussianProcessPolicy(Density, RefittedPolicy):
         return rbf(self.points(steps), inputs) @ coefficients
 
     def variance(self, steps: Steps) -> Tensor:
-        """Posterior variance of the function, without noise, [N] float64; 1 where nothing is known."""
+        """Posterior variance of the function, without observation noise, [N] float64; 1 where nothing is known."""
         inputs, factor, _ = self._solved()
         cross = rbf(inputs, self.points(steps))
         white: Tensor = torch.linalg.solve_triangular(factor, cross, upper=False)
@@ -108,15 +109,15 @@ class GaussianProcessPolicy(Density, RefittedPolicy):
         """The clipped mean, or a draw from the predictive distribution, clipped; [N, 1, A]."""
         mean = self.act(steps)
         if generator is not None:
-            drawn = generator.normal(mean.shape[1]).to(mean)
-            mean = (mean + self._deviation(steps).to(mean) * drawn).clamp(-1, 1)
+            normal = generator.normal(mean.shape[1]).to(mean)
+            mean = (mean + self._deviation(steps).to(mean) * normal).clamp(-1, 1)
         return mean[:, None]
 
     @torch.no_grad()
     def sample(self, steps: Steps, generator: torch.Generator) -> Tensor:
         mean = self.act(steps)
-        drawn = torch.randn(mean.shape, generator=generator).to(mean)
-        return mean + self._deviation(steps).to(mean) * drawn
+        normal = torch.randn(mean.shape, generator=generator).to(mean)
+        return mean + self._deviation(steps).to(mean) * normal
 
     def loss(self, steps: Steps) -> Tensor:
         """Mean squared error of the action, [N]; there is no weight that it could be differentiated by."""
@@ -153,4 +154,5 @@ class GaussianProcessPolicy(Density, RefittedPolicy):
 
 def rbf(a: Tensor, b: Tensor) -> Tensor:
     """exp(−‖x − y‖²/2) between rows [N, P] and [M, P], [N, M]."""
+    # Not as ‖x‖² + ‖y‖² − 2x·y, which loses the digits in which near points differ.
     return torch.exp(-0.5 * torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").square())

@@ -134,9 +134,9 @@ class PriorMixture(ComposedPolicy):
             return self.act(steps)[:, None]
         # Each draws what it would draw alone, so that α = 0 is π0 to the bit; the coin comes after both.
         prior = self.prior.predict(steps, generator.copy())
-        drawn = self.learner.predict(steps, generator)
-        learned = generator.uniform().to(steps.device) < self.alpha(steps.contexts)
-        return torch.where(learned[:, None, None], drawn, prior)
+        action = self.learner.predict(steps, generator)
+        from_learner = generator.uniform().to(steps.device) < self.alpha(steps.contexts)
+        return torch.where(from_learner[:, None, None], action, prior)
 
     def loss(self, steps: Steps) -> Tensor:
         """Squared error of the mixed action, mean over its entries, [N]."""
@@ -146,15 +146,15 @@ class PriorMixture(ComposedPolicy):
         """log((1 − α)p0 + αp_θ): the density of drawing from one of the two, whose mean is `act`."""
         alpha, smallest = self.alpha(steps.contexts), torch.finfo(steps.shown_actions.dtype).tiny
         prior = _density(self.prior).log_prob(steps) + (1 - alpha).clamp(min=smallest).log()
-        learned = _density(self.learner).log_prob(steps) + alpha.clamp(min=smallest).log()
-        return torch.logaddexp(prior, learned)
+        learner = _density(self.learner).log_prob(steps) + alpha.clamp(min=smallest).log()
+        return torch.logaddexp(prior, learner)
 
     @torch.no_grad()
     def sample(self, steps: Steps, generator: torch.Generator) -> Tensor:
         alpha = self.alpha(steps.contexts)
-        learned = torch.rand(len(steps), generator=generator).to(alpha) < alpha
-        drawn = [_density(part).sample(steps, generator) for part in (self.prior, self.learner)]
-        return torch.where(learned[:, None], drawn[1], drawn[0])
+        from_learner = torch.rand(len(steps), generator=generator).to(alpha) < alpha
+        draws = [_density(part).sample(steps, generator) for part in (self.prior, self.learner)]
+        return torch.where(from_learner[:, None], draws[1], draws[0])
 
     def features(self, steps: Steps) -> Tensor:
         return require(self.learner, LinearHead, type(self).__name__, "Choose another part").features(steps)
@@ -271,10 +271,10 @@ class IsolatedPolicy(ComposedPolicy):
     def _chosen(self, answers: Sequence[Tensor], contexts: Tensor) -> Tensor:
         """Of each row the answer of the copy of its group; answers [N, …] of every copy."""
         group = self.group_of(contexts)
-        first, *others = answers
-        for number, other in enumerate(others, start=1):
-            mine = (group == number).reshape(-1, *(1,) * (other.ndim - 1))
-            first = torch.where(mine, other, first)
+        first, *further = answers
+        for number, other in enumerate(further, start=1):
+            of_copy = (group == number).reshape(-1, *(1,) * (other.ndim - 1))
+            first = torch.where(of_copy, other, first)
         return first
 
 

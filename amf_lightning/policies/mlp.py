@@ -51,6 +51,7 @@ class Perceptron(LinearHead, Policy):
         self.head = nn.Linear(widths[-1], outputs)
         self.register_buffer("mean", torch.zeros(observation_dim))
         self.register_buffer("std", torch.ones(observation_dim))
+        # A buffer, so that files and checkpoints keep it: a policy is normalised once in its life.
         self.register_buffer("normalised", torch.tensor(False))
 
     @property

@@ -1,4 +1,4 @@
-"""What can be known of a policy before anything is demonstrated: whether all that is done with it later will work."""
+"""Tries, before anything is demonstrated, whether all that is done with a policy later will work."""
 
 import warnings
 

@@ -124,7 +124,7 @@ class Policy(nn.Module, ABC):
 
     @property
     def is_normalised(self) -> bool:
-        """Whether `fit_normaliser` was called, now or before the policy was saved; or has nothing to do."""
+        """Whether `fit_normaliser` was called, now or before it was saved; True if there is nothing to normalise."""
         return True
 
 

@@ -32,11 +32,11 @@ def from_recipe(recipe: Recipe, dimensions: Dimensions) -> Policy:
     module, _, name = str(recipe["class"]).rpartition(".")
     if not module.startswith("amf_lightning.") and module not in sys.modules:
         raise InputError(f"{recipe['class']} is not of this package. Import its module before the policy is made.")
-    found = getattr(import_module(module), name, None)
-    if not (isinstance(found, type) and issubclass(found, Policy)):
+    kind = getattr(import_module(module), name, None)
+    if not (isinstance(kind, type) and issubclass(kind, Policy)):
         raise InputError(f"{recipe['class']} is not a class of policies.")
     made_for = dimensions.observation, dimensions.context, dimensions.action
-    return found(*made_for, **flat_options(found, recipe["options"]))
+    return kind(*made_for, **flat_options(kind, recipe["options"]))
 
 
 def flat_options(kind: type[Policy], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,13 +50,13 @@ def flat_options(kind: type[Policy], options: Mapping[str, Any]) -> dict[str, An
     """
     for name, parameter in inspect.signature(kind).parameters.items():
         if parameter.kind is inspect.Parameter.VAR_KEYWORD and isinstance(options.get(name), Mapping):
-            others = {key: value for key, value in options.items() if key != name}
-            return flat_options(kind, {**others, **options[name]})
+            plain_options = {key: value for key, value in options.items() if key != name}
+            return flat_options(kind, {**plain_options, **options[name]})
     return dict(options)
 
 
 def first_difference(recipe: Recipe, policy: Policy) -> str | None:
-    """In what a recipe is not that of `policy`, in words; None if both make the same.
+    """The first difference between a recipe and that of `policy`, in words; None if both make the same.
 
     A class is known by its name, for its module may have been moved, and a subclass passes for it. An option that the
     recipe does not know, e.g. one that is newer than its file, has the default.
@@ -66,17 +66,17 @@ def first_difference(recipe: Recipe, policy: Policy) -> str | None:
         return f"the class is {recipe['class']} in the file and {recipe_of(policy)['class']} in model.policy"
     parameters = inspect.signature(kind).parameters
     loose = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
-    found, wanted = flat_options(kind, recipe["options"]), dict(policy.options)
-    for name in sorted(wanted.keys() | (found.keys() if loose else set())):
-        if name not in found and name in parameters and parameters[name].default is inspect.Parameter.empty:
+    in_file, in_policy = flat_options(kind, recipe["options"]), dict(policy.options)
+    for name in sorted(in_policy.keys() | (in_file.keys() if loose else set())):
+        if name not in in_file and name in parameters and parameters[name].default is inspect.Parameter.empty:
             continue
         default = parameters[name].default if name in parameters else None
-        before, now = (_plain(options.get(name, default)) for options in (found, wanted))
-        if before != now:
-            return f"{name} is {before!r} in the file and {now!r} in model.policy"
+        value_in_file, value_in_policy = (_plain(options.get(name, default)) for options in (in_file, in_policy))
+        if value_in_file != value_in_policy:
+            return f"{name} is {value_in_file!r} in the file and {value_in_policy!r} in model.policy"
     return None
 
 
 def _plain(value: Any) -> Any:
-    """A value as a file gives it back."""
+    """The value as a JSON file gives it back, e.g. a tuple as a list."""
     return json.loads(json.dumps(value))

@@ -1,4 +1,4 @@
-"""What is kept of the pre-training data when the data itself is gone: sums over its features."""
+"""The statistics of the pre-training data, kept when the data itself is gone: sums over its features."""
 
 import hashlib
 from dataclasses import dataclass
@@ -41,9 +41,9 @@ class FeatureStatistics:
 
     def check_backbone(self, policy: Policy) -> None:
         """Raises InputError if `policy` does not have the features that these statistics are about."""
-        if (found := backbone_hash(policy)) != self.backbone:
+        if (backbone := backbone_hash(policy)) != self.backbone:
             raise InputError(
-                f"The stored feature statistics belong to a policy with backbone {self.backbone}, not {found}: "
+                f"The stored feature statistics belong to a policy with backbone {self.backbone}, not {backbone}: "
                 "its features are not the ones they were summed in. Export the policy again, or do without statistics."
             )
 
@@ -53,6 +53,7 @@ def backbone_hash(policy: Policy) -> str:
     heads = [part.output_layer for part in policy.parts if isinstance(part, LinearHead)]
     last = {id(parameter) for head in heads for parameter in head.parameters()}
     digest = hashlib.sha256()
+    # `keep_vars` gives the parameters themselves, so that they can be told by identity; sorted, as order is no weight.
     for name, tensor in sorted(policy.state_dict(keep_vars=True).items()):
         if id(tensor) not in last:
             digest.update(name.encode())

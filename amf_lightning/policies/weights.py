@@ -29,7 +29,7 @@ PolicyFactory = Callable[[Specs, int, int], Policy]
 
 @dataclass(frozen=True, eq=False)
 class PolicyFile:
-    """What a policy file holds."""
+    """The contents of a policy file."""
 
     path: Path
     tensors: Mapping[str, Tensor]
@@ -50,14 +50,14 @@ class PolicyFile:
 
     def load_into(self, policy: Policy) -> None:
         """Copies the weights into a policy of the same shapes; InputError names the first difference."""
-        wanted = policy.state_dict()
-        for name in sorted(wanted.keys() | self.tensors.keys()):
-            found = tuple(self.tensors[name].shape) if name in self.tensors else None
-            want = tuple(wanted[name].shape) if name in wanted else None
-            if found != want:
+        state = policy.state_dict()
+        for name in sorted(state.keys() | self.tensors.keys()):
+            in_file = tuple(self.tensors[name].shape) if name in self.tensors else None
+            in_policy = tuple(state[name].shape) if name in state else None
+            if in_file != in_policy:
                 raise InputError(
                     f"{self.path} does not fit the configured {type(policy).__name__}: tensor '{name}' is "
-                    f"{_shape(found)} in the file and {_shape(want)} in the policy. The file was made by "
+                    f"{_shape(in_file)} in the file and {_shape(in_policy)} in the policy. The file was made by "
                     f"{self.policy_class} with {dict(self.options)}: give model.policy the same."
                 )
         policy.load_state_dict(dict(self.tensors))
@@ -90,14 +90,14 @@ class PolicyFile:
                     f"model: {{policy: {{class_path: {self.policy_class}, init_args: {options}}}}}"
                 )
             return policy
-        made = self.make()
-        wanted, found = recipe_of(policy), recipe_of(made.parts[0])
-        if found != wanted:
+        policy_of_file = self.make()
+        configured, in_file = recipe_of(policy), recipe_of(policy_of_file.parts[0])
+        if in_file != configured:
             raise InputError(
-                f"{self.path} holds a {type(made).__name__} of {found['class']} with {found['options']}, but "
-                f"model.policy is {wanted['class']} with {wanted['options']}. Give model.policy the same."
+                f"{self.path} holds a {type(policy_of_file).__name__} of {in_file['class']} with {in_file['options']}, "
+                f"but model.policy is {configured['class']} with {configured['options']}. Give model.policy the same."
             )
-        return made
+        return policy_of_file
 
 
 def save_policy(

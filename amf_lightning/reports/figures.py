@@ -80,10 +80,10 @@ def curve_figure(demonstrations: Sequence[int], mean: Sequence[float], tasks: Ma
     )
     _score_axes(axes, max(demonstrations))
     handles, labels = axes.get_legend_handles_labels()
-    shown = slice(None, None, -1) if len(tasks) <= _NAMED_LINES else slice(-1, -3, -1)
+    order = slice(None, None, -1) if len(tasks) <= _NAMED_LINES else slice(-1, -3, -1)
     if len(tasks) > _NAMED_LINES:
         labels[-2] = f"each of {len(tasks)} tasks"
-    figure.legend(handles[shown], labels[shown], loc="outside right upper", frameon=False, fontsize=9)
+    figure.legend(handles[order], labels[order], loc="outside right upper", frameon=False, fontsize=9)
     axes.set_title("What the demonstrations gained", loc="left", fontsize=11)
     return figure
 
@@ -147,8 +147,8 @@ def bands_figure(bands: Mapping[str, Band]) -> Figure:
     handles, labels = axes.get_legend_handles_labels()
     means = [sum(band.mean) for band in bands.values()]
     order = sorted(range(len(means)), key=lambda i: -means[i])
-    shown = [handles[i] for i in order], [labels[i] for i in order]
-    figure.legend(*shown, loc="outside right upper", frameon=False, fontsize=9, title="by area under the curve")
+    legend = [handles[i] for i in order], [labels[i] for i in order]
+    figure.legend(*legend, loc="outside right upper", frameon=False, fontsize=9, title="by area under the curve")
     axes.set_title("Mean score over tasks; bands: 90 % intervals over seeds", loc="left", fontsize=11)
     return figure
 
@@ -169,10 +169,10 @@ def sweep_figure(
     panels = figure.subplots(1, len(_SWEPT))
     for axes, (metric, title) in zip(panels, _SWEPT.items(), strict=True):
         for (label, points), colour, style in zip(series.items(), cycle(_COLOURS), cycle(_STYLES), strict=False):
-            known = [(x, interval) for x in sorted(points) if (interval := points[x][metric]) is not None]
-            if not known:
+            measured_points = [(x, interval) for x in sorted(points) if (interval := points[x][metric]) is not None]
+            if not measured_points:
                 continue
-            x, intervals = zip(*known, strict=True)
+            x, intervals = zip(*measured_points, strict=True)
             mean, lo, hi = np.array(intervals).T
             bars = [mean - lo, hi - mean]
             axes.errorbar(

@@ -70,14 +70,14 @@ class RunReports(Callback):
             return
         self._write_tables(trainer, pl_module)
         folder, module = RunFolder(Path(trainer.default_root_dir)), cast(BehaviouralCloning, pl_module)
-        known, shares = pretrained_on(module), frozen_of(module)
+        pretrained, shares = pretrained_on(module), frozen_of(module)
         names = [task.name for task in self.suite.tasks]
         latest = self.active.evaluations[-1] if self.active.evaluations else None
         facts = {
             "selector": type(self.active.selector).__name__,
             "uses": uses_of(self.active.selector),
             "environment_steps": self.active.environment_steps,
-            "pretraining_tasks": [task.name for task, of_it in zip(self.suite.tasks, known, strict=True) if of_it],
+            "pretraining_tasks": [task.name for task, of_it in zip(self.suite.tasks, pretrained, strict=True) if of_it],
             "retention": type(module.retention).__name__,
             "frozen": {name: [each.frozen, each.entries] for name, each in shares.items()},
             "measures": {} if latest is None else measures_of(latest, names),

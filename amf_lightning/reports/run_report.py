@@ -82,7 +82,7 @@ def _gained(
             "## What was asked, and what it gained",
             _gain_table(curve, jobs, names),
         ]
-    asked = [(name, [job.demonstration + 1 for job in jobs if job.task == name]) for name in names]
+    numbers_of_tasks = [(name, [job.demonstration + 1 for job in jobs if job.task == name]) for name in names]
     stopped = f" The run **stopped early**: {facts['stopped']}." if facts.get("stopped") else ""
     return [
         f"**What the demonstrations gained is unknown:** {facts.get('scored_by', 'nobody has evaluated the policy')}. "
@@ -91,7 +91,7 @@ def _gained(
         "## What was asked",
         markdown_table(
             ["task", "asked as number", "asked"],
-            [[name, _numbers(numbers), str(len(numbers))] for name, numbers in asked],
+            [[name, _numbers(numbers), str(len(numbers))] for name, numbers in numbers_of_tasks],
             left=2,
         ),
     ]
@@ -102,9 +102,9 @@ def _summary(curve: Curve, jobs: Sequence[Request], names: Sequence[str], facts:
     counts = sorted(curve)
     first, last = curve[counts[0]][MEAN], curve[counts[-1]][MEAN]
     scores = [curve[count][MEAN].score for count in counts]
-    asked = {name: sum(job.task == name for job in jobs) for name in names}
-    most = sorted((name for name in names if asked[name]), key=lambda name: -asked[name])[:3]
-    never = [name for name in names if not asked[name]]
+    times = {name: sum(job.task == name for job in jobs) for name in names}
+    most = sorted((name for name in names if times[name]), key=lambda name: -times[name])[:3]
+    never = [name for name in names if not times[name]]
     meaning = "0 is random actions, 1 the expert" if math.isfinite(last.episode_return) else facts.get("scored_by", "")
     gained = (
         f"**Mean score {number(first.score)} → {number(last.score)}** over {plural(len(names), 'task')} "
@@ -119,7 +119,7 @@ def _summary(curve: Curve, jobs: Sequence[Request], names: Sequence[str], facts:
     else:
         lines = [f"{gained}. The policy before the first demonstration was not evaluated."]
     if most:
-        lines.append(f"Asked most: {', '.join(f'{name} ({asked[name]}×)' for name in most)}.")
+        lines.append(f"Asked most: {', '.join(f'{name} ({times[name]}×)' for name in most)}.")
     if most and never:
         few = len(never) <= _NUMBERS_SHOWN
         lines.append(f"Never asked: {', '.join(never) if few else f'{len(never)} of {len(names)} tasks'}.")
@@ -131,22 +131,22 @@ def _summary(curve: Curve, jobs: Sequence[Request], names: Sequence[str], facts:
 
 
 def _reached(threshold: float, counts: Sequence[int], scores: Sequence[float]) -> str:
-    needed = demonstrations_to(threshold, counts, scores, counts[-1])
-    if needed == 0:
+    count = demonstrations_to(threshold, counts, scores, counts[-1])
+    if count == 0:
         return "was there from the start"
-    return "was not reached" if needed > counts[-1] else f"was reached after {plural(needed, 'demonstration')}"
+    return "was not reached" if count > counts[-1] else f"was reached after {plural(count, 'demonstration')}"
 
 
 def _gain_table(curve: Curve, jobs: Sequence[Request], names: Sequence[str]) -> str:
-    before, after = curve[min(curve)], curve[max(curve)]
+    first, last = curve[min(curve)], curve[max(curve)]
     rows = []
     for name in [*names, MEAN]:
-        old, new = before[name], after[name]
-        asked = [job.demonstration + 1 for job in jobs if name in (job.task, MEAN)]
+        old, new = first[name], last[name]
+        numbers = [job.demonstration + 1 for job in jobs if name in (job.task, MEAN)]
         row = [
             name,
-            "" if name == MEAN else _numbers(asked),
-            str(len(asked)),
+            "" if name == MEAN else _numbers(numbers),
+            str(len(numbers)),
             f"{number(old.episode_return, 1)} → {number(new.episode_return, 1)}",
             f"{100 * old.success:.0f} → {100 * new.success:.0f} %",
             f"{number(old.score)} → {number(new.score)}",
@@ -157,9 +157,9 @@ def _gain_table(curve: Curve, jobs: Sequence[Request], names: Sequence[str]) -> 
     return markdown_table(header, rows, left=2)
 
 
-def _numbers(asked: Sequence[int]) -> str:
-    shown = ", ".join(map(str, asked[:_NUMBERS_SHOWN]))
-    return f"{shown}, …" if len(asked) > _NUMBERS_SHOWN else shown
+def _numbers(numbers: Sequence[int]) -> str:
+    text = ", ".join(map(str, numbers[:_NUMBERS_SHOWN]))
+    return f"{text}, …" if len(numbers) > _NUMBERS_SHOWN else text
 
 
 def _animation(folder: RunFolder) -> list[str]:
@@ -182,9 +182,9 @@ def _choices(jobs: Sequence[Request], names: Sequence[str], selector: str) -> li
 
 def _choice(job: Request, names: Sequence[str]) -> list[str]:
     """A line of the table: the choice, and the best of the others."""
-    others = [(score, i) for i, score in enumerate(job.scores) if i != job.task_index and not math.isnan(score)]
+    other_scores = [(score, i) for i, score in enumerate(job.scores) if i != job.task_index and not math.isnan(score)]
     score = job.scores[job.task_index]
-    second, runner_up = max(others, default=(math.nan, -1), key=lambda pair: pair[0])
+    second, runner_up = max(other_scores, default=(math.nan, -1), key=lambda pair: pair[0])
     lead = f"{100 * (score - second) / abs(score):+.0f} %" if score and math.isfinite(score - second) else "–"
     return [
         str(job.demonstration + 1),
@@ -204,16 +204,16 @@ def _score(score: float) -> str:
 def _retention(curve: Curve, pretrained: Sequence[str], facts: Mapping[str, Any]) -> list[str]:
     if not (pretrained and curve):
         return _measures(facts)
-    before, after = ([curve[count][name].score for name in pretrained] for count in (min(curve), max(curve)))
-    lost = forgetting(before, after, [True] * len(pretrained))
-    drop, name = max((old - new, name) for old, new, name in zip(before, after, pretrained, strict=True))
+    first, last = ([curve[count][name].score for name in pretrained] for count in (min(curve), max(curve)))
+    loss = forgetting(first, last, [True] * len(pretrained))
+    drop, name = max((old - new, name) for old, new, name in zip(first, last, pretrained, strict=True))
     worst = f"Most was lost on {name}: {number(drop)}." if drop > 0 else "None of them got worse."
     by = f" Protected by {facts['retention']}." if facts.get("retention", "NoRetention") != "NoRetention" else ""
     return [
         "## What was kept",
         f"On the {plural(len(pretrained), 'task')} of the pre-training ({', '.join(pretrained)}) the mean score went "
-        f"from {number(sum(before) / len(before))} to {number(sum(after) / len(after))}: forgetting "
-        f"{number(lost.signed, 3, signed=True)}, counting losses only {number(lost.positive, 3)}. {worst}{by}",
+        f"from {number(sum(first) / len(first))} to {number(sum(last) / len(last))}: forgetting "
+        f"{number(loss.signed, 3, signed=True)}, counting losses only {number(loss.positive, 3)}. {worst}{by}",
         *_frozen(facts.get("frozen") or {}),
         *_measures(facts),
     ]

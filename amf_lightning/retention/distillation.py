@@ -21,9 +21,9 @@ class SelfDistillation(Retention):
     Args:
         weight: factor of the distillation loss beside the loss on the demonstrations.
         episodes: rollouts of π0 for each task, made once.
-        noise: standard deviation of Gaussian noise on the executed actions of those rollouts, while π0's clean ones
-            are the targets: they show how π0 comes back from where a slightly different policy goes (the noise
-            injection of Laskey et al., DART, CoRL 2017). Discrete actions are executed as they are.
+        noise: executed noise of those rollouts, the standard deviation of what is added to the executed actions, while
+            π0's clean ones are the targets: they show how π0 comes back from where a slightly different policy goes
+            (the noise injection of Laskey et al., DART, CoRL 2017). Discrete actions are executed as they are.
         tasks: names of the tasks; by default every one, "pretrained" for those that π0 was pre-trained on.
     """
 
@@ -50,13 +50,13 @@ class SelfDistillation(Retention):
 
     def prepare(self, context: RetentionContext, policy: Policy) -> None:
         if self.tasks == "all":
-            chosen = list(range(len(context.suite.tasks)))
+            tasks = list(range(len(context.suite.tasks)))
         elif self.tasks == "pretrained":
-            chosen = context.pretraining_tasks()
+            tasks = context.pretraining_tasks()
         else:
-            chosen = [context.suite.task(name).index for name in self.tasks]
+            tasks = [context.suite.task(name).index for name in self.tasks]
         noise = 0.0 if context.suite.discrete else self.noise
-        steps = pretrained_steps(context, chosen, self.episodes, noise)
+        steps = pretrained_steps(context, tasks, self.episodes, noise)
         with torch.no_grad():
             pretrained = context.pretrained
             chunks = pretrained.window.horizon > 1

@@ -37,9 +37,9 @@ class FreezeByImportance(Retention):
         return {"importance": self.importance}
 
     def prepare(self, context: RetentionContext, policy: Policy) -> None:
-        found = trainable_masks(self.importance.compute(context), self.fraction)
-        named = {name: origin(name, found) for name, _ in policy.named_parameters()}
-        self._masks = {name: found[known] for name, known in named.items() if known is not None}
+        masks = trainable_masks(self.importance.compute(context), self.fraction)
+        names = {name: origin(name, masks) for name, _ in policy.named_parameters()}
+        self._masks = {name: masks[source] for name, source in names.items() if source is not None}
 
     def masks(self) -> dict[str, Tensor]:
         return self._masks
@@ -58,8 +58,8 @@ class FreezeModules(Retention):
         self._masks: dict[str, Tensor] = {}
 
     def prepare(self, context: RetentionContext, policy: Policy) -> None:
-        known = dict(context.pretrained.named_parameters())
-        names = {name: {name, origin(name, known) or name} for name, _ in policy.named_parameters()}
+        parameters = dict(context.pretrained.named_parameters())
+        names = {name: {name, origin(name, parameters) or name} for name, _ in policy.named_parameters()}
         every = sorted(set().union(*names.values()))
         for pattern in self.patterns:
             if not any(fnmatchcase(name, pattern) for name in every):

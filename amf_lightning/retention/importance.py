@@ -51,10 +51,10 @@ class FisherImportance(Importance):
         self.tasks = tasks
 
     def compute(self, context: RetentionContext) -> dict[str, Tensor]:
-        known = context.pretraining_tasks()
+        tasks = context.pretraining_tasks()
         if self.tasks is not None:
-            known = [context.suite.task(name).index for name in self.tasks]
-        return _fisher_on(context, pretrained_steps(context, known, self.episodes))
+            tasks = [context.suite.task(name).index for name in self.tasks]
+        return _fisher_on(context, pretrained_steps(context, tasks, self.episodes))
 
 
 class DemonstratedFisher(Importance):
@@ -158,13 +158,13 @@ def _fisher_on(context: RetentionContext, steps: Steps) -> dict[str, Tensor]:
 
 
 def pretrained_steps(context: RetentionContext, tasks: list[int], episodes: int, noise: float = 0.0) -> Steps:
-    """Steps of π0's own rollouts of some tasks, [N], with Gaussian noise of that deviation on the executed actions."""
-    asked = [
+    """Steps of π0's own rollouts of some tasks, [N], with executed noise of that deviation."""
+    runs = [
         Episode(context.suite.tasks[index], keyed_seed(context.seed, Purpose.RETAIN, 0, index, i))
         for index in tasks
         for i in range(episodes)
     ]
-    return _as_seen(context, rollout(context.pretrained, context.suite, asked, noise=noise))
+    return _as_seen(context, rollout(context.pretrained, context.suite, runs, noise=noise))
 
 
 def _as_seen(context: RetentionContext, trajectories: Sequence[Trajectory]) -> Steps:

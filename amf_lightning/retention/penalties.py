@@ -29,23 +29,23 @@ class L2ToPretrained(Retention):
 
     def prepare(self, context: RetentionContext, policy: Policy) -> None:
         start = dict(context.pretrained.named_parameters())
-        names = {name: known for name, _ in policy.named_parameters() if (known := origin(name, start)) is not None}
-        self._start = {name: start[known].detach().clone() for name, known in names.items()}
+        names = {name: source for name, _ in policy.named_parameters() if (source := origin(name, start)) is not None}
+        self._start = {name: start[source].detach().clone() for name, source in names.items()}
         importance = self.importance_of(context)
-        self._importance = {name: importance[known] for name, known in names.items() if known in importance}
+        self._importance = {name: importance[source] for name, source in names.items() if source in importance}
 
     def importance_of(self, context: RetentionContext) -> Mapping[str, Tensor]:
         """How much each weight of π0 is held, by name; 1 for parameters that are not named."""
         return {}
 
     def penalty(self, policy: Policy) -> Tensor | None:
-        trained = {name: weight for name, weight in policy.named_parameters() if weight.requires_grad}
-        for kept in (self._start, self._importance):
-            for name in kept.keys() & trained.keys():
-                kept[name] = kept[name].to(trained[name].device)  # once: afterwards it is there
+        trainable = {name: weight for name, weight in policy.named_parameters() if weight.requires_grad}
+        for tensors in (self._start, self._importance):
+            for name in tensors.keys() & trainable.keys():
+                tensors[name] = tensors[name].to(trainable[name].device)  # once: afterwards it is there
         terms = [
             distance(weight, self._start[name], self._importance.get(name))
-            for name, weight in trained.items()  # in order: a sum has other bits in another one
+            for name, weight in trainable.items()  # in order: a sum has other bits in another one
             if name in self._start
         ]
         return 0.5 * self.weight * torch.stack(terms).sum() if terms else None

@@ -51,7 +51,7 @@ class Retention(Part):
         return None
 
     def loss(self, policy: Policy, steps: Steps) -> Tensor:
-        """What is minimised on each row, [N]: the policy's own loss, unless what `wrap` gave learns otherwise."""
+        """The loss of each row, [N], to minimise: the policy's own, unless what `wrap` returns learns otherwise."""
         return policy.loss(steps)
 
     def replay(self, demonstrated: frozenset[int]) -> Rows | None:
@@ -153,9 +153,9 @@ def _flat(parts: Sequence[Retention]) -> list[Retention]:
 
 
 def _only(parts: Sequence[Retention], what: str, reason: str) -> Retention:
-    """The one part that overrides `what`; one that keeps nothing, if there is none."""
-    found = [part for part in parts if getattr(type(part), what) is not getattr(Retention, what)]
-    if len(found) > 1:
-        names = " and ".join(type(part).__name__ for part in found)
+    """The one part that overrides the method `what`; `NoRetention` if none does."""
+    overriding = [part for part in parts if getattr(type(part), what) is not getattr(Retention, what)]
+    if len(overriding) > 1:
+        names = " and ".join(type(part).__name__ for part in overriding)
         raise InputError(f"CombinedRetention: {names} both {reason}: only one can. Remove one of them.")
-    return found[0] if found else NoRetention()
+    return overriding[0] if overriding else NoRetention()

@@ -1,4 +1,4 @@
-"""What a selector is given, and what it gives back."""
+"""A selector, what it reads (`SelectionContext`), and what it returns (`Selection`)."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence

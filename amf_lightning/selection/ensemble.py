@@ -87,20 +87,20 @@ class EnsembleDisagreement(Selector):
         if len(first) == batch_size:
             return unscored
         pieces = self._data(context)
-        expected = self.occupancy.expected(context)
-        if not pieces or expected is None:
+        states = self.occupancy.expected(context)
+        if not pieces or states is None:
             return draw_uniformly(context, batch_size)
         ensemble = [self._trained(context, member, pieces) for member in range(self.members)]
-        scores = disagreement(ensemble, expected.targets, len(context.suite.tasks))
+        scores = disagreement(ensemble, states.targets, len(context.suite.tasks))
         picks: list[int] = []
         for position in range(len(first), batch_size):
             chances = chances_of(scores, context.allowed([*first, *picks]), self.sharpness)
             picks.append(int(torch.multinomial(chances, 1, generator=context.generator(position))))
-        named = zip(context.suite.tasks, scores.tolist(), strict=True)
+        pairs = zip(context.suite.tasks, scores.tolist(), strict=True)
         diagnostics = {
-            **expected.diagnostics,
-            **{f"disagreement/{task.name}": value for task, value in named},
-            "environment_steps": float(expected.environment_steps + self._reference.steps_in(context.round)),
+            **states.diagnostics,
+            **{f"disagreement/{task.name}": value for task, value in pairs},
+            "environment_steps": float(states.environment_steps + self._reference.steps_in(context.round)),
         }
         rows = (*unscored.scores, *(tuple(scores.tolist()) for _ in picks))
         return Selection((*first, *picks), rows, diagnostics)
@@ -110,14 +110,15 @@ class EnsembleDisagreement(Selector):
         pieces = [context.steps_of([demonstration]) for demonstration in context.demonstrations]
         if context.statistics is None:
             return pieces
-        known = self._reference(context)
-        return pieces + [known[task.name] for task in context.suite.tasks if context.statistics.covers.get(task.name)]
+        steps = self._reference(context)
+        return pieces + [steps[task.name] for task in context.suite.tasks if context.statistics.covers.get(task.name)]
 
     def _trained(self, context: SelectionContext, member: int, pieces: Sequence[Steps]) -> Policy:
         generator = keyed_generator(context.seed, Purpose.ENSEMBLE, context.round, member)
         policy = fresh_like(context.policy, context.suite.dimensions, generator)
-        drawn = torch.randint(len(pieces), (len(pieces),), generator=generator).tolist()
-        rows = cat([pieces[i] for i in drawn])
+        # Whole pieces are drawn: steps of one demonstration are so alike that a draw of steps would hardly differ.
+        numbers = torch.randint(len(pieces), (len(pieces),), generator=generator).tolist()
+        rows = cat([pieces[i] for i in numbers])
         order = torch.randint(len(rows), (self.steps, self.batch_size), generator=generator).to(rows.device)
         optimizer = torch.optim.Adam(policy.parameters(), lr=self.learning_rate)
         with torch.enable_grad():

@@ -55,6 +55,7 @@ def choose_greedily(
 def condition_on_task(posterior: Posterior, candidates: Blocks, task: int) -> Posterior:
     """The belief once a demonstration of `task` has come: P += Σ_i p_i Φ_iᵀΦ_i/n over its expected trajectories."""
     chosen = candidates.tasks == task
+    # Only one of the trajectories will come: each counts by its probability, as an observation with more noise.
     noise = (candidates.noise[chosen] / candidates.weights[chosen])[:, None].expand(-1, candidates.points.shape[1])
     return posterior.condition(candidates.points[chosen].flatten(0, 1), noise.flatten())
 

@@ -25,6 +25,7 @@ def log_ratios(policy: Policy, suite: TaskSuite, demonstrations: Sequence[Trajec
     for demonstration in demonstrations:
         steps = RecordedSteps([demonstration], suite, policy.window)[:].to(policy.device)
         densities = torch.stack([density.log_prob(read_for(steps, task, suite)) for task in range(len(suite.tasks))])
+        # Summed in float64: what counts are differences between sums over hundreds of steps.
         totals = densities.to(torch.float64).sum(1)
         columns.append(totals - totals[suite.task(demonstration.task).index])
     return torch.stack(columns, dim=1).cpu()
@@ -55,10 +56,12 @@ def smallest_temperature(ratios: Tensor, size: float) -> Tensor:
     It grows with T, so it is found by bisection of log T. Where `size` cannot be reached, T is so large that the
     weights are uniform.
     """
+    # exp(60) is far above any ratio of log densities, and 60 halvings of [0, 60] reach the last bit of a float64.
     low, high = ratios.new_zeros(len(ratios)), ratios.new_full((len(ratios),), 60.0)
     for _ in range(60):
         middle = (low + high) / 2
         enough = effective_sample_size(importance_weights(ratios, middle.exp())) >= size
         low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)
+    # The bisection ends just above T = 1 where T = 1 is enough; there the weights are the untempered ones to the bit.
     untempered = effective_sample_size(importance_weights(ratios, torch.ones_like(low))) >= size
     return torch.where(untempered, torch.ones_like(high), high.exp())

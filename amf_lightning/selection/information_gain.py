@@ -28,7 +28,7 @@ class Blocks:
     horizons: Tensor
     """Horizon H_c of each trajectory's task in steps, [M] float64."""
     levels: Tensor | None = None
-    """Noise of an observation of each trajectory in units of σ², [M] float64; 1 if None."""
+    """Observation noise of each trajectory, a variance in units of σ², [M] float64; 1 if None."""
 
     @property
     def thinning(self) -> Tensor:
@@ -37,7 +37,7 @@ class Blocks:
 
     @property
     def noise(self) -> Tensor:
-        """S/H_c times the level, [M]: the noise of a kept state, which stands for H_c/S states, in units of σ²."""
+        """S/H_c times the level, [M]: the observation noise of a state, which stands for H_c/S states, in σ²."""
         return self.thinning if self.levels is None else self.thinning * self.levels
 
 
@@ -82,7 +82,7 @@ class Marginal(Aggregate):
 
     Args:
         kappa: κ > 0 in units of the observation noise. 1 is the strict model, in which targets are observed with fresh
-            noise; smaller values count what happens at small variances for more.
+            observation noise; smaller values count what happens at small variances for more.
     """
 
     def __init__(self, kappa: float = 0.1) -> None:
@@ -130,7 +130,8 @@ def marginal_gains(posterior: Posterior, problem: Problem, kappa: float) -> Tens
     weights = problem.state_weights.flatten().to(before.dtype)
     return torch.cat(
         [
-            # log((v + κ)/(v' + κ)) = −log(1 − (v − v')/(v + κ)), exact also where the gain is tiny.
+            # log((v + κ)/(v' + κ)) = −log(1 − (v − v')/(v + κ)), exact also where the gain is tiny. Rounding may
+            # explain more variance than there was: the minimum keeps every gain finite, also for a small κ.
             torch.log1p(-torch.minimum(explained, before) / (before + kappa)).to(before.dtype) @ weights * -0.5
             for explained in _explained(posterior, problem, targets)
         ]

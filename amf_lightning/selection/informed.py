@@ -93,10 +93,10 @@ class InformedSelector(Selector):
         unscored = without_scores(first, len(context.suite.tasks))
         if len(first) == batch_size:
             return unscored
-        expected = self.occupancy.expected(context)
-        if expected is None:
+        states = self.occupancy.expected(context)
+        if states is None:
             return draw_uniformly(context, batch_size)
-        posterior, problem, about = self._embed(context, expected)
+        posterior, problem, about = self._embed(context, states)
         picks, scores = choose_greedily(
             posterior,
             problem.candidates,
@@ -108,11 +108,11 @@ class InformedSelector(Selector):
         )
         variances = task_variances(posterior, problem.targets, len(context.suite.tasks)).tolist()
         diagnostics = {
-            **expected.diagnostics,
+            **states.diagnostics,
             **{f"variance/{task.name}": v for task, v in zip(context.suite.tasks, variances, strict=True)},
             **self.diagnose(posterior, problem),
             **about,
-            "environment_steps": float(expected.environment_steps + self._reference.steps_in(context.round)),
+            "environment_steps": float(states.environment_steps + self._reference.steps_in(context.round)),
         }
         rows = (*unscored.scores, *(tuple(row.tolist()) for row in scores))
         return Selection((*first, *picks), rows, diagnostics)

@@ -50,9 +50,9 @@ class Expected:
     """The states expected of a demonstration of each task, in the two roles that they play."""
 
     candidates: StateBlocks
-    """What a demonstration would show."""
+    """The states that a demonstration would show."""
     targets: StateBlocks
-    """Where the expert has to be known."""
+    """The states at which the policy has to know what the expert does."""
     environment_steps: int = 0
     diagnostics: dict[str, float] = field(default_factory=dict)
 
@@ -110,14 +110,14 @@ class PolicyRollout(Occupancy):
         """Rolls out every task whose rollouts are needed."""
         counts = context.counts
         episodes = context.rollout_episodes(self.episodes)
-        wanted = [episode for episode in episodes if not (self.judge_by_expert and counts[episode.task.index])]
-        rollouts = context.rollout(context.policy, wanted) if wanted else []
+        due = [episode for episode in episodes if not (self.judge_by_expert and counts[episode.task.index])]
+        rollouts = context.rollout(context.policy, due) if due else []
         candidates: list[_Piece] = []
         targets: list[_Piece] = []
         for task in context.suite.tasks:
-            shown, judged = self._roles(task, *(_of(task, source) for source in (rollouts, context.demonstrations)))
-            candidates += shown
-            targets += judged
+            observed, judges = self._roles(task, *(_of(task, source) for source in (rollouts, context.demonstrations)))
+            candidates += observed
+            targets += judges
         return Expected(
             candidates=_blocks(candidates, self.states, context, with_actions=False),
             targets=_blocks(targets, self.states, context, with_actions=False),
@@ -184,9 +184,9 @@ class ImportanceWeighted(Occupancy):
         sizes = effective_sample_size(weights).tolist()
         # Never above what equal weights would be, or all of a long history would be negligible.
         negligible = min(_NEGLIGIBLE, 0.5 / len(demonstrations))
-        kept = torch.where(weights < negligible, torch.zeros_like(weights), weights)
-        kept = kept / kept.sum(1, keepdim=True)
-        pieces = [_Piece(demonstrations[i], tasks[c], float(kept[c, i])) for c, i in torch.nonzero(kept).tolist()]
+        thinned = torch.where(weights < negligible, torch.zeros_like(weights), weights)
+        thinned = thinned / thinned.sum(1, keepdim=True)
+        pieces = [_Piece(demonstrations[i], tasks[c], float(thinned[c, i])) for c, i in torch.nonzero(thinned).tolist()]
         blocks = _blocks(pieces, self.states, context, with_actions=True)
         diagnostics = {f"effective_sample_size/{task.name}": size for task, size in zip(tasks, sizes, strict=True)}
         collapsed = sum(size < 1.01 for size in sizes) if len(demonstrations) > 1 else 0
@@ -218,20 +218,20 @@ class Demonstrated(Occupancy):
 
         A task whose demonstration is pending is not asked for again.
         """
-        counts, expected, allowed = context.counts, context.expected_counts, allowed_tasks(context)
-        missing = sum(expected[task] == 0 for task in allowed)
-        wanted = min(batch_size, missing) if any(counts[task] for task in allowed) else batch_size
-        return RoundRobin().select(context, wanted).picks
+        counts, expected_counts, task_indices = context.counts, context.expected_counts, allowed_tasks(context)
+        undemonstrated = sum(expected_counts[task] == 0 for task in task_indices)
+        count = min(batch_size, undemonstrated) if any(counts[task] for task in task_indices) else batch_size
+        return RoundRobin().select(context, count).picks
 
     def expected(self, context: SelectionContext) -> Expected | None:
         """The latest demonstrations of each task that has any."""
         candidates: list[_Piece] = []
         targets: list[_Piece] = []
         for task in context.suite.tasks:
-            if known := _of(task, context.demonstrations)[-self.demonstrations :]:
-                shown, judged = _separated(task, known)
-                candidates += shown
-                targets += judged
+            if latest := _of(task, context.demonstrations)[-self.demonstrations :]:
+                observed, judges = _separated(task, latest)
+                candidates += observed
+                targets += judges
         if not candidates:
             return None
         return Expected(
@@ -261,11 +261,11 @@ class _Piece:
     phase: float = 0.5
 
 
-def _separated(task: Task, known: list[Trajectory]) -> tuple[list[_Piece], list[_Piece]]:
+def _separated(task: Task, trajectories: list[Trajectory]) -> tuple[list[_Piece], list[_Piece]]:
     """Candidates and targets: every other trajectory, or different states of the only one."""
-    if len(known) == 1:
-        return _pieces(known, task, phase=0.75), _pieces(known, task, phase=0.25)
-    return _pieces(known[1::2], task), _pieces(known[::2], task)
+    if len(trajectories) == 1:
+        return _pieces(trajectories, task, phase=0.75), _pieces(trajectories, task, phase=0.25)
+    return _pieces(trajectories[1::2], task), _pieces(trajectories[::2], task)
 
 
 def _of(task: Task, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
@@ -280,8 +280,8 @@ def _pieces(trajectories: Sequence[Trajectory], task: Task, phase: float = 0.5) 
 def _blocks(pieces: Sequence[_Piece], states: int, context: SelectionContext, with_actions: bool) -> StateBlocks:
     distinct = {id(piece.trajectory): piece.trajectory for piece in pieces}
     starts = dict(zip(distinct, accumulate((each.length for each in distinct.values()), initial=0), strict=False))
-    kept = torch.cat([starts[id(p.trajectory)] + thinned_steps(p.trajectory.length, states, p.phase) for p in pieces])
-    cut = RecordedSteps(list(distinct.values()), context.suite, context.policy.window)[kept]
+    rows = torch.cat([starts[id(p.trajectory)] + thinned_steps(p.trajectory.length, states, p.phase) for p in pieces])
+    cut = RecordedSteps(list(distinct.values()), context.suite, context.policy.window)[rows]
     cut = (cut if with_actions else cut.without_actions()).reshape(len(pieces), states)
     tasks = torch.tensor([piece.task.index for piece in pieces])
     contexts = context.suite.contexts[tasks][:, None].expand(-1, states, -1)

@@ -76,16 +76,17 @@ class LearningProgress(Selector):
         """
         if not context.score_history:
             raise InputError("LearningProgress needs evaluations, and there is none. Choose another selector.")
-        wanted = learning_progress(context.score_history, self.progress, self.window)
-        picked = torch.bincount(torch.tensor(context.pending, dtype=torch.int64), minlength=len(wanted)).to(wanted)
+        progress = learning_progress(context.score_history, self.progress, self.window)
+        counts = torch.bincount(torch.tensor(context.pending, dtype=torch.int64), minlength=len(progress)).to(progress)
         picks: list[int] = []
         scores: list[tuple[float, ...]] = []
         for position in range(batch_size):
-            current = wanted / (1 + picked)
+            # Nothing is evaluated within a batch: without the division all of it would go to one task.
+            current = progress / (1 + counts)
             pick = argmax_keyed(current, context.allowed(picks), context.generator(position))
             scores.append(tuple(current.tolist()))
             picks.append(pick)
-            picked[pick] += 1
+            counts[pick] += 1
         return Selection(tuple(picks), tuple(scores))
 
 

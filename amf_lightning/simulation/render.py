@@ -61,7 +61,7 @@ def render_frames(
 
 
 def _choose_backend() -> None:
-    """MuJoCo draws through a window unless told otherwise; without a screen only EGL was seen to work."""
+    """Makes MuJoCo draw by EGL where there is no screen: unless told otherwise it draws through a window."""
     if not os.environ.get("DISPLAY"):
         os.environ.setdefault("MUJOCO_GL", "egl")
 

@@ -45,8 +45,8 @@ def rollout(
         acting: a controller, a policy, or an actor; asked once a step for `width` rows, on its own device.
         suite: where the tasks come from; its simulator runs them.
         episodes: what to run.
-        noise: standard deviation of Gaussian noise, keyed by the episode's seed, that is added to the executed
-            action (then clipped to [-1, 1]). The recorded action is the one without noise.
+        noise: executed noise, the standard deviation of Gaussian numbers, keyed by the episode's seed, that are added
+            to the executed action (then clipped to [-1, 1]). The recorded action is the clean one.
         width: episodes side by side. Part of what must be equal for two results to be equal.
         on_step: called with the number of environment steps just taken.
 
@@ -58,7 +58,7 @@ def rollout(
         raise InputError(f"rollout needs width >= 1 and noise >= 0, got width {width} and noise {noise}.")
     controller = controller_of(acting)
     trajectories: list[Trajectory] = []
-    with _one_thread():
+    with _one_thread():  # sums are split between threads, so another number of them gives other bits
         for start in range(0, len(episodes), width):
             chunk = episodes[start : start + width]
             trajectories += _run_side_by_side(_Padded(controller, suite, chunk, width), suite, chunk, noise, on_step)
@@ -86,8 +86,8 @@ def _run_side_by_side(
     for name, entry in current.items():
         observations[name][0] = _finite(_named(name), entry, running, episodes, 0)
     while len(running):
-        chosen = _finite("action", padded.act(running, current), running, episodes, step)
-        executed = _one_hot(chosen) if suite.discrete else np.clip(chosen, -1.0, 1.0)
+        chosen_actions = _finite("action", padded.act(running, current), running, episodes, step)
+        executed = _one_hot(chosen_actions) if suite.discrete else np.clip(chosen_actions, -1.0, 1.0)
         actions[step, running] = executed
         if noises is not None:
             executed = np.clip(executed + noises[step, running], -1.0, 1.0)
@@ -142,8 +142,8 @@ class _Padded:
         for name, entry in observations.items():
             self._rows[name][running] = entry
         # Copied, as a controller may remember what it sees, and so that every call has tensors aligned alike.
-        seen = {name: entry.to(self._device, copy=True) for name, entry in self._entries.items()}
-        actions = self._controller.act(Steps(seen, self._tasks, self._contexts))
+        copies = {name: entry.to(self._device, copy=True) for name, entry in self._entries.items()}
+        actions = self._controller.act(Steps(copies, self._tasks, self._contexts))
         if not isinstance(actions, Tensor):
             raise InputError(
                 f"{type(self._controller).__name__}: act(steps) gave a {type(actions).__name__}; it must return a "
@@ -158,19 +158,19 @@ class _Padded:
         return rows[running]
 
 
-def _one_hot(chosen: Array) -> Array:
+def _one_hot(scores: Array) -> Array:
     """The largest entry of each row [r, A]: one-hot rows stay as they are, scores of any size become a choice."""
-    choices: Array = np.eye(chosen.shape[1], dtype=np.float32)[chosen.argmax(axis=1)]
+    choices: Array = np.eye(scores.shape[1], dtype=np.float32)[scores.argmax(axis=1)]
     return choices
 
 
 def _noises(episodes: Sequence[Episode], longest: int, action_dim: int, scale: float) -> Array:
-    """What is added to the actions, [T, n, A]."""
+    """Executed noise: what is added to the actions, [T, n, A]; a function of each episode's seed alone."""
     noises = np.zeros((longest, len(episodes), action_dim), dtype=np.float32)
     for number, episode in enumerate(episodes):
         generator = keyed_generator(episode.seed, Purpose.DEMONSTRATE)
-        drawn = torch.randn(episode.task.horizon, action_dim, generator=generator)
-        noises[: episode.task.horizon, number] = (scale * drawn).numpy()
+        deviations = torch.randn(episode.task.horizon, action_dim, generator=generator)
+        noises[: episode.task.horizon, number] = (scale * deviations).numpy()
     return noises
 
 
@@ -191,9 +191,9 @@ def _finite(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)

@@ -52,7 +52,7 @@ MOST_ENVIRONMENTS = 160
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an episode of T steps was worth."""
+    """The rewards, the success and the metrics of an episode of T steps."""
 
     rewards: NDArray[np.float64]
     """[T]."""
@@ -63,7 +63,7 @@ class Outcome:
 
 
 class Simulation(Protocol):
-    """Some episodes on their way, numbered 0 to n − 1. All that run have taken the same number of steps."""
+    """The simulation of some episodes, numbered 0 to n − 1. All that run have taken the same number of steps."""
 
     def reset(self) -> Observations:
         """Starts all episodes; their first observations, [n, *shape] each."""
@@ -78,7 +78,7 @@ class Simulation(Protocol):
         ...
 
     def outcome(self, number: int) -> Outcome:
-        """Of an episode that has ended."""
+        """The outcome of an episode that has ended."""
         ...
 
 
@@ -98,8 +98,8 @@ def simulate(suite: TaskSuite, episodes: Sequence[Episode]) -> Simulation:
         InputError: the suite has no simulator.
     """
     simulator = simulator_of(suite)
-    own = simulator.simulation(episodes) if isinstance(simulator, SimulatesItself) else None
-    return own or GymnasiumSimulation(suite, episodes, environments(simulator, episodes))
+    simulation = simulator.simulation(episodes) if isinstance(simulator, SimulatesItself) else None
+    return simulation or GymnasiumSimulation(suite, episodes, environments(simulator, episodes))
 
 
 def simulator_of(suite: TaskSuite) -> Simulator:
@@ -155,8 +155,8 @@ class GymnasiumSimulation:
                 self._rewards[number].append(float(reward))
                 self._flags[number].append(bool(info["success"]))
                 self._take(observation, number, observations, row)
-                taken = len(self._rewards[number])
-                ended[row] = terminated or truncated or taken >= self._episodes[number].task.horizon
+                steps = len(self._rewards[number])
+                ended[row] = terminated or truncated or steps >= self._episodes[number].task.horizon
         return observations, ended
 
     def outcome(self, number: int) -> Outcome:
@@ -166,21 +166,21 @@ class GymnasiumSimulation:
     def _empty(self, count: int) -> dict[str, NDArray[Any]]:
         return {name: np.empty((count, *shape), dtype) for name, shape, dtype in self._entries}
 
-    def _take(self, given: Any, number: int, observations: Observations, row: int) -> None:
+    def _take(self, observation: Any, number: int, observations: Observations, row: int) -> None:
         """Copies what an environment gave into a row: environments may reuse their buffers."""
-        if isinstance(given, np.ndarray) or not isinstance(given, Mapping):
+        if isinstance(observation, np.ndarray) or not isinstance(observation, Mapping):
             if len(self._entries) > 1:
                 raise InputError(
-                    f"{self._where(number)}: the observation is a {type(given).__name__}, the suite says a dictionary "
-                    f"of {', '.join(name for name, _, _ in self._entries)}."
+                    f"{self._where(number)}: the observation is a {type(observation).__name__}, the suite says a "
+                    f"dictionary of {', '.join(name for name, _, _ in self._entries)}."
                 )
-            given = {self._entries[0][0]: given}
+            observation = {self._entries[0][0]: observation}
         for name, shape, dtype in self._entries:
-            if name not in given:
+            if name not in observation:
                 raise InputError(
                     f"{self._where(number)}: the observation has no entry '{name}', which the suite says it has."
                 )
-            entry = given[name]
+            entry = observation[name]
             # Floats of any precision will do, as ever; a picture of numbers between 0 and 1 would be black if it were
             # cast.
             if not isinstance(entry, np.ndarray) or entry.dtype != dtype:
@@ -222,19 +222,19 @@ def environments(simulator: Simulator, episodes: Sequence[Episode]) -> list[Env]
     pools = _ENVIRONMENTS.setdefault(simulator, {})
     for key in dict.fromkeys(simulator.environment_key(episode.task) for episode in episodes):
         pools[key] = pools.pop(key, [])  # the last to go
-    taken: dict[str, int] = {}
-    chosen = []
+    in_use: dict[str, int] = {}
+    envs = []
     for episode in episodes:
         key = simulator.environment_key(episode.task)
         pool = pools[key]
-        position = taken.get(key, 0)
+        position = in_use.get(key, 0)
         if position == len(pool):
             pool.append(simulator.make(episode.task))
-        chosen.append(pool[position])
-        taken[key] = position + 1
-    for key in [key for key in pools if key not in taken]:
+        envs.append(pool[position])
+        in_use[key] = position + 1
+    for key in [key for key in pools if key not in in_use]:
         if sum(map(len, pools.values())) <= MOST_ENVIRONMENTS:
             break
         for env in pools.pop(key):
             env.close()
-    return chosen
+    return envs

@@ -1,4 +1,4 @@
-"""What a study keeps of its runs in files that are committed, so that another machine goes on with them.
+"""The archive of a study keeps its runs in files that are committed, so that another machine goes on with them.
 
 `curves/` has the rows, a table a seed; `runs.jsonl` has a line a run with the rest: facts, and the settings that make
 it that run.

@@ -74,22 +74,22 @@ def run_compare(args: Namespace, program: Sequence[str] = PROGRAM) -> int:
         raise InputError(f"--jobs must be at least 1, got {args.jobs}.")
     folder = Path(args.runs or args.output)
     every = plan_runs(specification, sorted({*seeds, *archive.seeds}), folder, program)
-    asked = [run for run in every if run.seed in seeds]
+    requested = [run for run in every if run.seed in seeds]
     alone = args.array_index is not None
-    runs = [_picked(specification, asked, args, program)] if alone else asked
+    runs = [_picked(specification, requested, args, program)] if alone else requested
     _check(archive, every, runs, args.replace)
-    missing = [run for run in runs if not (archive.has(run) or run.finished())]
+    unfinished = [run for run in runs if not (archive.has(run) or run.finished())]
     if args.dry_run:
-        for run in with_needs(missing):
+        for run in with_needs(unfinished):
             print(f"OMP_NUM_THREADS=1 {run.shell_command}")
         return 0
     if not alone:
         _take_in(archive, every)
-    if len(missing) < len(runs):
-        print(f"{len(runs) - len(missing)} of {len(runs)} runs are finished already")
+    if len(unfinished) < len(runs):
+        print(f"{len(runs) - len(unfinished)} of {len(runs)} runs are finished already")
     spawn: Spawn = Forked if args.share_imports else cold
-    failures = execute(missing, args.jobs, spawn=spawn, done=None if alone else lambda run: _take_in(archive, [run]))
-    _summarise(output, specification, archive, every, asked, alone)
+    failures = execute(unfinished, args.jobs, spawn=spawn, done=None if alone else lambda run: _take_in(archive, [run]))
+    _summarise(output, specification, archive, every, requested, alone)
     if failures:
         print(f"{len(failures)} failed: {', '.join(failure.run.name for failure in failures)}. See the logs.")
     return 1 if failures else 0
@@ -135,17 +135,17 @@ def _summarise(
     specification: Specification,
     archive: Archive,
     every: Sequence[Run],
-    asked: Sequence[Run],
+    requested: Sequence[Run],
     alone: bool,
 ) -> None:
-    finished = [run for run in asked if archive.has(run) or run.finished()]
-    if alone and len(finished) == len(asked):  # the runs of an array write at once, so only the last ones may
+    finished = [run for run in requested if archive.has(run) or run.finished()]
+    if alone and len(finished) == len(requested):  # the runs of an array write at once, so only the last ones may
         _take_in(archive, every)
     entries = archive.entries_of(every)
-    if len(finished) < len(asked) and (
+    if len(finished) < len(requested) and (
         alone or all(entry.curve.strategy != specification.baseline for entry in entries)
     ):
-        print(f"{len(finished)} of {len(asked)} runs are finished; the summary is written when all are.")
+        print(f"{len(finished)} of {len(requested)} runs are finished; the summary is written when all are.")
         return
     missing = [run.name for run in every if not archive.has(run)]
     print(f"Summary: {write_summary(output, entries, specification, every[0].budget, missing)}")

@@ -26,14 +26,15 @@ class Run:
     label: str
     seed: int
     folder: Path
-    """Where its results are when it is finished."""
+    """The folder that holds its results once it is finished."""
     made_in: Path
-    """Where it runs: `folder`, or a folder that is renamed to it when it is finished."""
+    """The folder that it runs in: `folder`, or one that is renamed to it when the run is finished."""
     budget: int
     """Demonstrations after which it is finished."""
     command: tuple[str, ...]
     settings: Mapping[str, Any] = field(repr=False, hash=False)
-    """What makes it this run, by dotted key. A file beside the folder repeats them, to notice other settings."""
+    """The settings that make it this run, by dotted key. A file beside the folder repeats them, so that other settings
+    are noticed."""
     needs: "Run | None" = field(default=None, repr=False)
     """The run that makes its pre-trained policy, if the comparison asks for one."""
 
@@ -60,8 +61,8 @@ class Run:
     @property
     def identity(self) -> dict[str, Any]:
         """Its settings and, under `pretrain.`, those of the run that it needs, as they are read from JSON."""
-        before = self.needs.settings if self.needs else {}
-        return {**self.settings, **{f"pretrain.{key}": value for key, value in before.items()}}
+        needed_settings = self.needs.settings if self.needs else {}
+        return {**self.settings, **{f"pretrain.{key}": value for key, value in needed_settings.items()}}
 
     @property
     def shell_command(self) -> str:
@@ -87,7 +88,7 @@ class Run:
         write_durably(self.process_file, json.dumps({"seconds": seconds, "version": version}) + "\n")
 
     def process_facts(self) -> dict[str, Any]:
-        """What `note_process` wrote; empty if it did not."""
+        """The facts that `note_process` wrote; empty if it did not."""
         return dict(json.loads(self.process_file.read_text())) if self.process_file.is_file() else {}
 
     def publish(self) -> bool:
@@ -107,8 +108,8 @@ class Run:
         """Raises InputError if its folder was begun with other settings than this run has."""
         if not (self.settings_file.is_file() and self.made_in.exists() | self.folder.exists()):
             return
-        if found := first_difference(json.loads(self.settings_file.read_text()), self.settings):
-            key, before, now = found
+        if difference := first_difference(json.loads(self.settings_file.read_text()), self.settings):
+            key, before, now = difference
             raise InputError(
                 f"{self.folder} belongs to a run with {key} = {before!r}, now it is {now!r}. "
                 "Choose another --output or --runs, or delete that folder."
@@ -152,14 +153,14 @@ def plan_runs(
     Raises:
         InputError: a configuration does not say its budget, or the budgets differ.
     """
-    made = {run.seed: run for run in plan_pretraining(specification, seeds, output, program=program)}
+    pretraining = {run.seed: run for run in plan_pretraining(specification, seeds, output, program=program)}
     runs = []
     for seed in seeds:
-        needs = made.get(seed)
-        given = {"model.pretrained": str(RunFolder(needs.folder).policy)} if needs else {}
+        needs = pretraining.get(seed)
+        pretrained_settings = {"model.pretrained": str(RunFolder(needs.folder).policy)} if needs else {}
         for label, settings in specification.strategies.items():
             folder = output / "runs" / label / f"seed-{seed}"
-            run = _run(label, seed, specification.base, settings, folder, folder, program, given)
+            run = _run(label, seed, specification.base, settings, folder, folder, program, pretrained_settings)
             runs.append(replace(run, needs=needs))
     if len(budgets := {run.budget for run in runs}) > 1:
         raise InputError(f"The strategies have different budgets, {sorted(budgets)}: their curves would not compare.")
@@ -174,17 +175,17 @@ def _run(
     folder: Path,
     made_in: Path,
     program: Sequence[str],
-    given: Mapping[str, Any] | None = None,
+    linked: Mapping[str, Any] | None = None,
 ) -> Run:
-    """`settings` make the run what it is; `given` names files of the comparison, which may be moved as a whole."""
+    """`settings` make the run what it is; `linked` names files of the comparison, which may be moved as a whole."""
     everything = {**leaves(read_configuration(config)), **leaves(settings), "seed_everything": seed}
     budget = everything.get("active.budget")
     if not isinstance(budget, int):
         raise InputError(
             f"{config} does not say 'active.budget'. A comparison needs it, to see when a run is finished."
         )
-    own = {"seed_everything": seed, "trainer.default_root_dir": str(made_in), "reports.animation": False}
-    arguments = as_arguments({**(given or {}), **settings, **own})
+    own_settings = {"seed_everything": seed, "trainer.default_root_dir": str(made_in), "reports.animation": False}
+    arguments = as_arguments({**(linked or {}), **settings, **own_settings})
     return Run(
         label=label,
         seed=seed,

@@ -101,7 +101,7 @@ def write_rows(folder: Path, runs: Sequence[RunRows]) -> None:
     texts = {_table(folder, seed): _text([run for run in runs if run.seed == seed]) for seed in {r.seed for r in runs}}
     for path, text in texts.items():
         if not (path.is_file() and _unpacked(path) == text):
-            write_durably(path, gzip.compress(text.encode(), mtime=0))
+            write_durably(path, gzip.compress(text.encode(), mtime=0))  # no time in it: equal rows, equal bytes
     for path in set(folder.glob(_table(folder, "*").name)) - texts.keys():
         path.unlink()
 

@@ -102,12 +102,12 @@ def _processes() -> Iterator[_Running]:
     """Ends those that are still there at the end, also if this process is asked to end (SIGTERM: clusters, shells)."""
     running = _Running()
     in_main = threading.current_thread() is threading.main_thread()  # the only one that may set handlers
-    before = signal.signal(signal.SIGTERM, _asked_to_end) if in_main else None
+    handler = signal.signal(signal.SIGTERM, _asked_to_end) if in_main else None
     try:
         yield running
     finally:
         if in_main:
-            signal.signal(signal.SIGTERM, before)
+            signal.signal(signal.SIGTERM, handler)
         for process, *_ in running.values():
             process.terminate()
         for process, *_ in running.values():

@@ -120,10 +120,10 @@ def as_arguments(settings: Mapping[str, Any]) -> list[str]:
 
 
 def _beside(path: Path, value: object, key: str) -> Path:
-    found = Path(os.path.normpath(path.parent / str(value)))  # commands are read by people
-    if not found.is_file():
-        raise InputError(f"{path}: {key} names {value}, but there is no file {found}.")
-    return found
+    file = Path(os.path.normpath(path.parent / str(value)))  # commands are read by people
+    if not file.is_file():
+        raise InputError(f"{path}: {key} names {value}, but there is no file {file}.")
+    return file
 
 
 def _strategies(value: object, path: Path) -> dict[str, dict[str, Any]]:

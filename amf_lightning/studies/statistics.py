@@ -1,4 +1,4 @@
-"""What a comparison shows over seeds, from the rows of its runs alone: pure functions on plain types."""
+"""The statistics of a comparison over seeds, from the rows of its runs alone: pure functions on plain types."""
 
 from collections.abc import Mapping, Sequence
 
@@ -31,17 +31,17 @@ def run_metrics(run: RunRows, budget: int, pretraining_tasks: Sequence[str] | No
     """
     mean = run.of(MEAN)
     curve = [row.demonstrations for row in mean], [row.score for row in mean], budget
-    kept = [[row.score for row in run.of(task)] for task in run.tasks if task in (pretraining_tasks or ())]
-    moments = list(zip(*kept, strict=True))  # for each evaluation the scores of the pre-training tasks
-    lost = [forgetting(moments[0], now, [True] * len(kept)) for now in moments]
+    pretrained = [[row.score for row in run.of(task)] for task in run.tasks if task in (pretraining_tasks or ())]
+    moments = list(zip(*pretrained, strict=True))  # for each evaluation the scores of the pre-training tasks
+    losses = [forgetting(moments[0], now, [True] * len(pretrained)) for now in moments]
     return {
         "auc": area_under_curve(*curve),
         "final": next(row.score for row in mean if row.demonstrations == budget),
         "demos_to_80": demonstrations_to(0.8, *curve),
         "demos_to_90": demonstrations_to(0.9, *curve),
-        "forgetting": lost[-1].signed if lost else None,
-        "forgetting_positive": lost[-1].positive if lost else None,
-        "worst_forgetting": max(loss.signed for loss in lost) if lost else None,
+        "forgetting": losses[-1].signed if losses else None,
+        "forgetting_positive": losses[-1].positive if losses else None,
+        "worst_forgetting": max(loss.signed for loss in losses) if losses else None,
     }
 
 
@@ -102,11 +102,11 @@ def largest_fall(runs: Sequence[RunRows], budget: int, pretraining_tasks: Sequen
 
     0 if it never does; None where it is unknown what π0 was trained on, or no task of the suite is one of them.
     """
-    kept = [task for task in runs[0].tasks if task in (pretraining_tasks or ())]
-    if not kept:
+    pretrained = [task for task in runs[0].tasks if task in (pretraining_tasks or ())]
+    if not pretrained:
         return None
     table = np.array(
-        [[_held([(r.demonstrations, r.score) for r in run.of(task)], budget) for task in kept] for run in runs]
+        [[_held([(r.demonstrations, r.score) for r in run.of(task)], budget) for task in pretrained] for run in runs]
     ).mean(axis=1)
     change = (table - table[:, :1]).mean(axis=0)
     return max(0.0, float(-change.min()))
@@ -179,10 +179,10 @@ def _difference(
 def _held(curve: Sequence[tuple[int, float]], budget: int) -> list[float]:
     """Score at 0 … N demonstrations; `curve` starts at 0."""
     evaluated = dict(curve)
-    held = [evaluated[0]]
+    scores = [evaluated[0]]
     for count in range(1, budget + 1):
-        held.append(evaluated.get(count, held[-1]))
-    return held
+        scores.append(evaluated.get(count, scores[-1]))
+    return scores
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

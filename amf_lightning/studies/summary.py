@@ -1,4 +1,4 @@
-"""What `summary.json` holds: the numbers of a study over seeds, as types that know how to be written."""
+"""The contents of `summary.json`: the numbers of a study over seeds, as types that know how to be written."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields

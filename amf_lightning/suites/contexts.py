@@ -1,4 +1,4 @@
-"""What policies are told about the tasks of a suite whose tasks a configuration lists."""
+"""The contexts of a suite whose tasks a configuration lists: what policies are told about each task."""
 
 import math
 from collections.abc import Sequence

@@ -34,8 +34,8 @@ def expert_actions(positions: Array, goals: Array) -> Array:
     >>> expert_actions(np.zeros(2), np.array([0.05, 0.0]))
     array([0.5, 0. ])
     """
-    wanted = (goals - positions) / SPEED
-    actions: Array = wanted / np.maximum(np.linalg.norm(wanted, axis=-1, keepdims=True), 1.0)
+    step = (goals - positions) / SPEED
+    actions: Array = step / np.maximum(np.linalg.norm(step, axis=-1, keepdims=True), 1.0)
     return actions
 
 

@@ -85,11 +85,13 @@ def metaworld_module(name: str) -> ModuleType:
         InputError: metaworld is not installed, or beside versions of other packages that it does not work with.
     """
     try:
-        needed = [Requirement(line) for line in requires("metaworld") or []]
-        found = {requirement: version(requirement.name) for requirement in needed if requirement.marker is None}
+        requirements = [Requirement(line) for line in requires("metaworld") or []]
+        versions = {
+            requirement: version(requirement.name) for requirement in requirements if requirement.marker is None
+        }
         clashes = [
             f"{requirement.name} {installed} (it needs {requirement.specifier})"
-            for requirement, installed in found.items()
+            for requirement, installed in versions.items()
             if not requirement.specifier.contains(installed, prereleases=True)
         ]
         if clashes:
@@ -103,8 +105,8 @@ def metaworld_module(name: str) -> ModuleType:
 
 def task_sets() -> dict[str, tuple[str, ...]]:
     """Names of the tasks in each set, without the version that Metaworld puts behind them."""
-    known = metaworld_module("env_dict")
-    sets = {"four": FOUR, "MT10": tuple(known.MT10_V3), "MT50": tuple(known.MT50_V3)}
+    sets_of_metaworld = metaworld_module("env_dict")
+    sets = {"four": FOUR, "MT10": tuple(sets_of_metaworld.MT10_V3), "MT50": tuple(sets_of_metaworld.MT50_V3)}
     return {name: tuple(task.removesuffix("-v3") for task in tasks) for name, tasks in sets.items()}
 
 

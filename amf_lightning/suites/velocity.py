@@ -1,4 +1,4 @@
-"""What the suites have in common in which a robot is asked to run at a target velocity."""
+"""The part that all suites share in which a robot is asked to run at a target velocity."""
 
 import warnings
 from abc import abstractmethod
@@ -155,9 +155,9 @@ def _known_deprecations_ignored() -> Iterator[None]:
 
     import mujoco  # when an environment is made: whoever only parses a configuration does not wait for it
 
-    before = mujoco.get_mju_user_warning()
+    handler = mujoco.get_mju_user_warning()
     mujoco.set_mju_user_warning(on_warning)
     try:
         yield
     finally:
-        mujoco.set_mju_user_warning(before)
+        mujoco.set_mju_user_warning(handler)

@@ -1,4 +1,4 @@
-"""Who acts in an episode: a controller, or anything simpler that one is made of."""
+"""A controller acts in an episode; simpler things that act are turned into one."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -81,7 +81,7 @@ class Controlled(Protocol):
 
 
 Acting = Controller | Controlled | Actor
-"""Whatever episodes can be run with."""
+"""Everything that `rollout` can run episodes with."""
 
 
 def controller_of(acting: Acting) -> Controller:
@@ -100,7 +100,7 @@ def controller_of(acting: Acting) -> Controller:
 
 
 def _tensor(actions: Any) -> Tensor:
-    """What an actor gave; arrays of numpy and lists are taken for what they mean."""
+    """The actions of an actor as a tensor: arrays of numpy and lists are converted."""
     try:
         return torch.as_tensor(actions)
     except (TypeError, ValueError, RuntimeError) as error:

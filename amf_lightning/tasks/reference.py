@@ -35,10 +35,10 @@ def load_reference(name: str, suite: str, tasks: Sequence[Task]) -> ReferenceRet
             number = rows[task.name].get(part) if isinstance(rows[task.name], dict) else None
             if not isinstance(number, int | float) or not math.isfinite(number):
                 raise InputError(f"{path}: `{part}` of task '{task.name}' is {number!r}, no number. {advice}")
-        measured = horizon.get(task.name) if isinstance(horizon, dict) else horizon
-        if task.horizon != measured:
+        steps = horizon.get(task.name) if isinstance(horizon, dict) else horizon
+        if task.horizon != steps:
             raise InputError(
-                f"{path} holds returns of {measured}-step episodes, task '{task.name}' has {task.horizon}. {advice}"
+                f"{path} holds returns of {steps}-step episodes, task '{task.name}' has {task.horizon}. {advice}"
             )
     return ReferenceReturns(
         random=tuple(rows[task.name]["random"] for task in tasks),

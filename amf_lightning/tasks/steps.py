@@ -171,9 +171,9 @@ def steps_of(trajectories: Sequence[Trajectory], suite: TaskSuite) -> Steps:
     """
     lengths = torch.tensor([trajectory.length for trajectory in trajectories])
     tasks = torch.tensor([suite.task(trajectory.task).index for trajectory in trajectories]).repeat_interleave(lengths)
-    shown = [trajectory.acted_on for trajectory in trajectories]
+    acted = [trajectory.acted_on for trajectory in trajectories]
     return Steps(
-        {name: torch.from_numpy(np.concatenate([entries[name] for entries in shown])) for name in shown[0]},
+        {name: torch.from_numpy(np.concatenate([entries[name] for entries in acted])) for name in acted[0]},
         tasks,
         suite.contexts[tasks],
         torch.from_numpy(np.concatenate([trajectory.actions for trajectory in trajectories])),

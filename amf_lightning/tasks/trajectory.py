@@ -28,7 +28,7 @@ class Trajectory:
     """Entries of the observation by name, of any shape and type of numbers: before each step and, if that was recorded,
     after the last one, [T + 1, …] or [T, …]. A single array is taken for the entry `state`."""
     actions: NDArray[np.float32]
-    """Actions to imitate, [T, A], each in [-1, 1]. With exploration noise these are the clean actions."""
+    """Actions to imitate, [T, A], each in [-1, 1]. With executed noise these are the clean actions."""
     rewards: NDArray[np.float64] | None
     """Rewards of the environment, [T]; None if there are none."""
     task: str
@@ -40,8 +40,9 @@ class Trajectory:
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Further numbers of the whole episode that the suite defines, e.g. `velocity_error` in m/s."""
     noise: float = 1.0
-    """Variance of the actions around what the expert means to do, in units of that of other demonstrations of the task:
-    4 for a hand that is twice as shaky. Beliefs about the expert trust the demonstration that much less."""
+    """Noise of the demonstration: variance of its actions around what the expert means to do, in units of that of
+    other demonstrations of the task: 4 for a hand that is twice as shaky. Beliefs about the expert trust it
+    that much less."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.observations, Mapping):

@@ -100,23 +100,23 @@ class LastLayerFeatures(Embedding):
             return nn.functional.normalize(features, dim=-1) if self.unit_norm else features / scale
 
         history = None if knowledge.history is None else points(knowledge.history)
-        ahead, wanted = points(candidates), points(targets)
+        ahead, at_targets = points(candidates), points(targets)
         if knowledge.clip and not self.unit_norm:
             bound = self._largest_norm(knowledge, points, scale)
             if history is not None:
                 bound = max(bound, float(history.norm(dim=-1).max()))
-            ahead, wanted = clip_norms(ahead, bound), clip_norms(wanted, bound)
+            ahead, at_targets = clip_norms(ahead, bound), clip_norms(at_targets, bound)
         shares = self._remembered(knowledge)
         parts, past = Parts(knowledge.policy, knowledge.pretrained), knowledge.history
         beliefs = parts.present(candidates.contexts, targets.contexts, None if past is None else past.contexts)
-        known = {n: self._known(knowledge, points, scale, shares, *parts.split(n)) for n in beliefs}
+        moments = {n: self._known(knowledge, points, scale, shares, *parts.split(n)) for n in beliefs}
         weights = self._weights(knowledge, ahead.shape[-1])
         of_belief = {n: None if weights is None else weights[parts.split(n)[0]] for n in beliefs}
-        posterior = prior_of_parts(ridge, known, of_belief, ahead.shape[-1], parts.several)
+        posterior = prior_of_parts(ridge, moments, of_belief, ahead.shape[-1], parts.several)
         if past is not None and history is not None:
             posterior = posterior.condition(parts.named(history, past.contexts), noise_or_one(knowledge.noise))
-        ahead, wanted = parts.named(ahead, candidates.contexts), parts.named(wanted, targets.contexts)
-        return Embedded(posterior, ahead, wanted, {f"remembered/{name}": share for name, share in shares.items()})
+        ahead, at_targets = parts.named(ahead, candidates.contexts), parts.named(at_targets, targets.contexts)
+        return Embedded(posterior, ahead, at_targets, {f"remembered/{name}": share for name, share in shares.items()})
 
     def _scale(self, knowledge: Knowledge) -> float:
         """s, the same in every round: from the file, else from π0's first rollouts."""
@@ -140,7 +140,7 @@ class LastLayerFeatures(Embedding):
         part: int,
         origin: int,
     ) -> Tensor | None:
-        """M0/s² in the features of one part, which grew out of part `origin` of π0, less what was forgotten."""
+        """M0/s² in the features of one part, which grew out of part `origin` of π0; what was forgotten counts less."""
         if not self.statistics:
             return None
         statistics, pretrained = knowledge.statistics, knowledge.pretrained
@@ -151,9 +151,9 @@ class LastLayerFeatures(Embedding):
                 "ImportanceWeighted, or set `statistics: false` (every task then looks equally unknown)."
             )
         statistics.check_backbone(pretrained)
-        stored = statistics.of_part(origin) / scale**2 if self.of_pretrained and not self.unit_norm else None
-        if stored is not None and all(share == 1 for share in shares.values()):
-            return stored
+        moment = statistics.of_part(origin) / scale**2 if self.of_pretrained and not self.unit_norm else None
+        if moment is not None and all(share == 1 for share in shares.values()):
+            return moment
         basis = pretrained.parts[origin] if self.of_pretrained else knowledge.policy.parts[part]
         covered = {name: rows for name, rows in knowledge.reference().items() if statistics.covers.get(name)}
         if not covered:
@@ -161,13 +161,13 @@ class LastLayerFeatures(Embedding):
                 f"LastLayerFeatures: the statistics of the pre-trained policy cover {sorted(statistics.covers)}, none "
                 "of which is a task of this suite. Set `statistics: false`."
             )
-        mine = {name: rows for name, rows in covered.items() if int(pretrained.part_of(rows.contexts)[0]) == origin}
-        rollouts = {name: points(rows, basis) for name, rows in mine.items()}
-        count = statistics.count * len(mine) / len(covered)
-        return known_moment(stored, count, rollouts, shares)
+        same = {name: rows for name, rows in covered.items() if int(pretrained.part_of(rows.contexts)[0]) == origin}
+        rollouts = {name: points(rows, basis) for name, rows in same.items()}
+        count = statistics.count * len(same) / len(covered)
+        return known_moment(moment, count, rollouts, shares)
 
     def _remembered(self, knowledge: Knowledge) -> dict[str, float]:
-        """What is left of each task that M0 covers; empty where nothing is ever discounted."""
+        """The share of M0 that each task it covers still counts for; empty where nothing is ever discounted."""
         statistics, tolerance = knowledge.statistics, self.tolerance
         if not self.statistics or tolerance is None or statistics is None:
             return {}
@@ -210,21 +210,21 @@ class LossGradient(Embedding):
     def embed(self, knowledge: Knowledge, candidates: Steps, targets: Steps, ridge: float) -> Embedded:
         """See `Embedding.embed`."""
         policy, weights = knowledge.policy, last_layer_weights(knowledge.policy, knowledge.trainable)
-        ahead, wanted = (self._rows(policy, states, weights is not None) for states in (candidates, targets))
+        ahead, at_targets = (self._rows(policy, states, weights is not None) for states in (candidates, targets))
         outputs = _head(policy.parts[0]).output_layer.out_features
         plain = GradientKernel(outputs) if weights is None else MaskedGradientKernel(weights)
-        mean = float(torch.cat([plain.diagonal(ahead).flatten(), plain.diagonal(wanted).flatten()]).mean())
+        mean = float(torch.cat([plain.diagonal(ahead).flatten(), plain.diagonal(at_targets).flatten()]).mean())
         # Without any residual there is nothing to divide: all gains are zero, and ties are drawn.
         posterior = FunctionSpacePosterior(replace(plain, scale=mean if mean > 0 else 1.0), ridge)
         if self.condition_on_history and knowledge.history is not None:
             rows = self._rows(policy, knowledge.history, weights is not None)
             posterior = posterior.condition(rows, noise_or_one(knowledge.noise))
-        return Embedded(posterior, ahead, wanted)
+        return Embedded(posterior, ahead, at_targets)
 
-    def _rows(self, policy: Policy, states: Steps, named: bool) -> Tensor:
-        """`gradient_factors` of the part that acts in each state, with its number in front if `named`."""
+    def _rows(self, policy: Policy, states: Steps, numbered: bool) -> Tensor:
+        """`gradient_factors` of the part that acts in each state, with its number in front if `numbered`."""
         factors = by_part(policy, states, gradient_factors)
-        if not named:
+        if not numbered:
             return factors
         of_part = policy.part_of(states.contexts.flatten(0, -2)).reshape(factors.shape[:-1])
         return torch.cat([of_part[..., None].to(factors), factors], dim=-1)
@@ -288,7 +288,7 @@ def _head(policy: Policy) -> LinearHead:
 
 
 def noise_or_one(noise: Tensor | None) -> Tensor | float:
-    """`Knowledge.noise`, 1 where it is None."""
+    """The observation noise of the history, `Knowledge.noise`; 1 where that is None."""
     return 1.0 if noise is None else noise
 
 

@@ -1,4 +1,4 @@
-"""What an embedding is given, and what it gives back."""
+"""The input and the output of an embedding: `Knowledge` and `Embedded`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ class Knowledge:
     clip: bool = False
     """Whether expected states may lie far outside all data, so that their features have to be bounded."""
     noise: Tensor | None = None
-    """Variance of the observation at each state of the history in units of σ², [N] float64; 1 if None."""
+    """Observation noise at each state of the history, a variance in units of σ², [N] float64; 1 if None."""
     trainable: Mapping[str, Tensor] = field(default_factory=dict)
     """Which entries of each named parameter training may change; a parameter not named is trained whole."""
 

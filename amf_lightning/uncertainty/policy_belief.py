@@ -27,7 +27,7 @@ class PolicyBelief(Embedding):
         """See `Embedding.embed`.
 
         Raises:
-            InputError: the policy is of another class, or demonstrations differ in their noise.
+            InputError: the policy is of another class, or the observation noise of the demonstrations differs.
         """
         policy = knowledge.policy
         if not isinstance(policy, GaussianProcessPolicy):

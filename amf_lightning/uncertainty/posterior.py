@@ -37,8 +37,8 @@ class Posterior(ABC):
 
         Args:
             points: where it was observed.
-            noise: variance of each observation in units of σ², positive, a number or [N]. A row that stands for m
-                states has noise 1/m.
+            noise: observation noise, the variance of each observation in units of σ², positive, a number or [N]. A
+                row that stands for m states has the noise 1/m.
         """
 
     @property
@@ -54,7 +54,7 @@ class Posterior(ABC):
         Args:
             targets: prepared, [N, Q].
             blocks: prepared, [M, S, Q]; each block is observed as a whole, apart from the others.
-            noise: n of each block, [M].
+            noise: observation noise n of each block, a variance in units of σ², [M].
         """
         return self.whitened_covariance(targets, blocks, noise).square_().sum(1)
 
@@ -126,6 +126,7 @@ class FeatureSpacePosterior(Posterior):
 
     def whitened_covariance(self, targets: Tensor, blocks: Tensor, noise: Tensor) -> Tensor:
         """Whitens the blocks before the large product, not the result after it: the covariance is bilinear in ψ."""
+        # The factor is made in float64, where K + nI is safely positive definite; the product may be in float32.
         white = solve_triangular(self.block_factor(blocks, noise), blocks.to(torch.float64)).to(targets.dtype)
         return (white.flatten(0, 1) @ targets.T).reshape(*blocks.shape[:2], len(targets))
 
@@ -144,11 +145,12 @@ class Kernel(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class FunctionSpacePosterior(Posterior):
-    """Gaussian process with prior covariance k/ρ and unit noise: the same numbers for k = φ·φ, any kernel else.
+    """Gaussian process with prior covariance k/ρ in units of σ²: with k = φ·φ the same numbers as in feature space.
 
-    A prepared point carries [x, L⁻¹k(D, x)/ρ] with LLᵀ = K_DD/ρ + noise, so a covariance costs one kernel and one
-    product. The cost of `prepare` grows with the square of the observed rows: of more than `LONGEST_HISTORY` every
-    m-th is kept, with 1/m of its noise, for it stands for m. Up to there it is exact.
+    Any other kernel will do, too. A prepared point carries [x, L⁻¹k(D, x)/ρ] with LLᵀ = K_DD/ρ + diag(n), n the
+    observation noise, so a covariance costs one kernel and one product. The cost of `prepare` grows with the square of
+    the observed rows: of more than `LONGEST_HISTORY` every m-th is kept, with 1/m of its noise, for it stands for m. Up
+    to there it is exact.
     """
 
     kernel: Kernel
@@ -158,7 +160,7 @@ class FunctionSpacePosterior(Posterior):
     factor: Tensor | None = None
     """L, [n, n] float64."""
     noise: Tensor | None = None
-    """Variance of each observation, [n] float64."""
+    """Observation noise: the variance of each row of D in units of σ², [n] float64."""
 
     def prepare(self, points: Tensor) -> Tensor:
         """[..., P + n]."""
@@ -186,11 +188,13 @@ class FunctionSpacePosterior(Posterior):
         rows = points.to(torch.float64)
         variances = torch.as_tensor(noise, dtype=torch.float64, device=rows.device).expand(len(rows))
         if (0 if self.observed is None else len(self.observed)) + len(rows) > LONGEST_HISTORY:
+            # Old and new rows are thinned alike, or the history would be forgotten from its beginning.
             if self.observed is not None and self.noise is not None:
                 rows, variances = torch.cat([self.observed.to(rows), rows]), torch.cat([self.noise.to(rows), variances])
             thinned = thinned_history(rows, variances, LONGEST_HISTORY)
             return FunctionSpacePosterior(self.kernel, self.ridge).condition(*thinned)
         prepared = self.prepare(rows)
+        # The Schur complement of the rows that are factorised already: appending costs n·N² instead of (n + N)³.
         corner = cholesky(self.covariance(prepared, prepared), variances)
         if self.observed is None or self.factor is None:
             return FunctionSpacePosterior(self.kernel, self.ridge, rows, corner, variances)
@@ -208,7 +212,9 @@ class FunctionSpacePosterior(Posterior):
 
 
 def thinned_history(rows: Tensor, noise: Tensor, longest: int = LONGEST_HISTORY) -> tuple[Tensor, Tensor]:
-    """Every m-th of rows [N, ...] so that at most `longest` are left, and their noise [N] over m: each stands for m.
+    """Every m-th of rows [N, ...] so that at most `longest` are left, and their observation noise [N] divided by m.
+
+    A row that is left stands for m rows, and the mean of m independent observations has an m-th of the variance.
 
     >>> thinned_history(torch.arange(5), torch.ones(5), longest=2)
     (tensor([0, 3]), tensor([0.3333, 0.3333]))
@@ -218,7 +224,7 @@ def thinned_history(rows: Tensor, noise: Tensor, longest: int = LONGEST_HISTORY)
 
 
 def cholesky(covariance: Tensor, noise: Tensor) -> Tensor:
-    """Lower factor of covariance [..., N, N] + diag(noise [..., N])."""
+    """Lower Cholesky factor of covariance [..., N, N] + diag(noise), the observation noise [..., N]."""
     factor: Tensor = torch.linalg.cholesky(covariance + torch.diag_embed(noise))
     return factor
 

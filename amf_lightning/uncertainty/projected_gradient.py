@@ -58,22 +58,25 @@ class ProjectedGradient(Embedding):
         Raises:
             InputError: the expert's actions are missing, or no weight is trainable.
         """
-        ahead, wanted = self._points(knowledge, candidates), self._points(knowledge, targets)
-        mean = float(torch.cat([part.flatten(0, -2).square().sum(1) for part in (ahead, wanted)]).mean())
+        candidate_points, target_points = self._points(knowledge, candidates), self._points(knowledge, targets)
+        mean = float(
+            torch.cat([part.flatten(0, -2).square().sum(1) for part in (candidate_points, target_points)]).mean()
+        )
         scale = math.sqrt(mean) if mean > 0 else 1.0  # without any residual all gains are zero, and ties are drawn
-        parts, none = Parts(knowledge.policy, knowledge.policy), torch.zeros_like(ahead[0, 0]).diag()
+        parts, none = Parts(knowledge.policy, knowledge.policy), torch.zeros_like(candidate_points[0, 0]).diag()
         past = knowledge.history if self.condition_on_history else None
         beliefs = parts.present(candidates.contexts, targets.contexts, None if past is None else past.contexts)
-        known = dict.fromkeys(beliefs, none)
-        posterior = prior_of_parts(ridge, known, dict.fromkeys(beliefs), ahead.shape[-1], parts.several)
+        moments = dict.fromkeys(beliefs, none)
+        posterior = prior_of_parts(ridge, moments, dict.fromkeys(beliefs), candidate_points.shape[-1], parts.several)
         if past is not None:
             history, noise = _thinned(past, knowledge.noise)
             rows = self._points(knowledge, history) / scale
             posterior = posterior.condition(parts.named(rows, history.contexts), noise)
-        ahead, wanted = (
-            parts.named(rows / scale, states.contexts) for rows, states in ((ahead, candidates), (wanted, targets))
+        candidate_points, target_points = (
+            parts.named(rows / scale, states.contexts)
+            for rows, states in ((candidate_points, candidates), (target_points, targets))
         )
-        return Embedded(posterior, ahead, wanted)
+        return Embedded(posterior, candidate_points, target_points)
 
     def _points(self, knowledge: Knowledge, states: Steps) -> Tensor:
         """Projected gradients by the weights of the part that acts there, [..., m] float64."""
@@ -133,26 +136,30 @@ def projected_gradients(policy: Policy, states: Steps, trainable: Mapping[str, T
         )
     rows = states.flatten()
     weights = {name: parameter.detach() for name, parameter in policy.named_parameters()}
-    moved = {name: weight for name, weight in weights.items() if name not in trainable or trainable[name].any()}
-    fixed = {f"policy.{name}": weight for name, weight in weights.items() if name not in moved}
-    kept = torch.cat([_mask(name, weight, trainable) for name, weight in moved.items()])
+    trainable_weights = {
+        name: weight for name, weight in weights.items() if name not in trainable or trainable[name].any()
+    }
+    fixed = {f"policy.{name}": weight for name, weight in weights.items() if name not in trainable_weights}
+    mask = torch.cat([_mask(name, weight, trainable) for name, weight in trainable_weights.items()])
     model = _Loss(policy)
 
     def loss(moving: dict[str, Tensor], row: dict[str, Any]) -> Tensor:
-        named = {f"policy.{name}": weight for name, weight in moving.items()}
+        moving_weights = {f"policy.{name}": weight for name, weight in moving.items()}
         step = Steps.from_tensors(row).map(lambda tensor: tensor[None])
-        value: Tensor = functional_call(model, {**fixed, **named}, (step,))
+        value: Tensor = functional_call(model, {**fixed, **moving_weights}, (step,))
         return value.squeeze(0)
 
+    # Mapped over rows: a gradient of each row, where `backward` would give only their sum.
     gradient = vmap(grad(loss), in_dims=(None, 0))
-    matrix = matrix.to(kept.device)
-    size = max(1, _CHUNK // len(kept))
+    matrix = matrix.to(mask.device)
+    # In chunks: N rows times all weights would be far larger than the policy.
+    size = max(1, _CHUNK // len(mask))
     points = []
     for start in range(0, len(rows), size):
         with torch.enable_grad():
-            found = gradient(moved, rows[start : start + size].tensors())
-        flat = torch.cat([found[name].detach().flatten(1) for name in moved], dim=1)
-        points.append((flat if kept.all() else flat[:, kept]) @ matrix.to(flat.dtype))
+            gradients = gradient(trainable_weights, rows[start : start + size].tensors())
+        flat = torch.cat([gradients[name].detach().flatten(1) for name in trainable_weights], dim=1)
+        points.append((flat if mask.all() else flat[:, mask]) @ matrix.to(flat.dtype))
     return torch.cat(points).to(torch.float64).reshape(*states.shape, -1)
 
 

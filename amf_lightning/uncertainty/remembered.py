@@ -1,4 +1,4 @@
-"""What π0 knew, less what fine-tuning destroyed (ours): M0 counts for less where the policy has moved away from π0."""
+"""The share of π0's knowledge that is left (ours): M0 counts for less where the policy has moved away from π0."""
 
 from collections.abc import Mapping
 
@@ -47,11 +47,12 @@ def known_moment(
         rollouts: φ of the states of each task that M0 covers, [n, P] each. Without any there is nothing to make again.
         shares: δ of each task; 1 for those that are not named.
     """
-    kept = {name: shares.get(name, 1.0) for name in rollouts}
-    least = min(kept.values(), default=1.0) if stored is not None else 0.0
+    share_of = {name: shares.get(name, 1.0) for name in rollouts}
+    # Where the sum cannot be used, nothing of it counts, and all that is kept is made again.
+    least = min(share_of.values(), default=1.0) if stored is not None else 0.0
     moment = None if stored is None else least * stored
-    if not kept or min(kept.values()) == max(kept.values()) == least:
+    if not share_of or min(share_of.values()) == max(share_of.values()) == least:
         return moment
-    extra = [(kept[name] - least) * (rows.T @ rows) / len(rows) for name, rows in rollouts.items()]
+    extra = [(share_of[name] - least) * (rows.T @ rows) / len(rows) for name, rows in rollouts.items()]
     remade = count * torch.stack(extra).mean(0)
     return remade if moment is None else moment + remade

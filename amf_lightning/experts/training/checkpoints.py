@@ -50,11 +50,13 @@ class Checkpoints:
             "full": buffer.full,
         }
         (unfinished / "counters.json").write_text(json.dumps(counters))
+        # On the disk before the rename: a power cut must not leave the final name on files without bytes.
         for file in unfinished.iterdir():
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
         shutil.rmtree(final, ignore_errors=True)
         unfinished.replace(final)
+        # Last: until the new one has its name, the older one is what a training goes on from.
         for other in self._folder.glob("checkpoint-*"):
             if other != final:
                 shutil.rmtree(other)

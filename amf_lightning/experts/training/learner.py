@@ -23,12 +23,12 @@ def train(
 ) -> None:
     """Trains until `recipe.env_steps`, from the newest checkpoint in `folder` if there is one; see `Progress`."""
     checkpoints = Checkpoints(folder)
-    before = checkpoints.counters()
-    model = make_model(suite, recipe, seed, before.env_steps)
+    counters_then = checkpoints.counters()
+    model = make_model(suite, recipe, seed, counters_then.env_steps)
     checkpoints.restore(model)
-    progress = Progress(folder, suite, episodes, seed, before.env_steps)
-    start = time.monotonic() - before.wall_seconds
-    due = {"evaluate": before.env_steps + evaluate_every, "save": before.env_steps + save_every}
+    progress = Progress(folder, suite, episodes, seed, counters_then.env_steps)
+    start = time.monotonic() - counters_then.wall_seconds
+    due = {"evaluate": counters_then.env_steps + evaluate_every, "save": counters_then.env_steps + save_every}
 
     def evaluate() -> None:
         counters = Counters(time.monotonic() - start, model.num_timesteps, model._n_updates)
@@ -46,8 +46,8 @@ def train(
             due["save"] = model.num_timesteps + save_every
         return True
 
-    if (left := recipe.env_steps - model.num_timesteps) > 0:
-        model.learn(left, callback=on_step, log_interval=None, reset_num_timesteps=False)
+    if (steps_to_go := recipe.env_steps - model.num_timesteps) > 0:
+        model.learn(steps_to_go, callback=on_step, log_interval=None, reset_num_timesteps=False)
         evaluate()
         checkpoints.save(model, time.monotonic() - start)
 

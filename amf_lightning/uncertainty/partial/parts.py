@@ -27,8 +27,8 @@ class SeparateParts(Posterior):
         rows = points.flatten(0, -2)
         prepared = torch.zeros_like(rows)
         for part, belief in self.beliefs.items():
-            mine = rows[:, 0] == part
-            prepared[mine] = torch.cat([rows[mine, :1], belief.prepare(rows[mine, 1:])], dim=1)
+            of_part = rows[:, 0] == part
+            prepared[of_part] = torch.cat([rows[of_part, :1], belief.prepare(rows[of_part, 1:])], dim=1)
         return prepared.reshape(points.shape)
 
     def covariance(self, a: Tensor, b: Tensor) -> Tensor:
@@ -44,9 +44,9 @@ class SeparateParts(Posterior):
         levels = torch.as_tensor(noise, dtype=torch.float64, device=points.device).expand(len(points))
         beliefs = dict(self.beliefs)
         for part, belief in self.beliefs.items():
-            mine = points[:, 0] == part
-            if mine.any():
-                beliefs[part] = belief.condition(points[mine, 1:], levels[mine])
+            of_part = points[:, 0] == part
+            if of_part.any():
+                beliefs[part] = belief.condition(points[of_part, 1:], levels[of_part])
         return replace(self, beliefs=beliefs)
 
 
@@ -99,12 +99,12 @@ class IndependentOutputs(Posterior):
     def covariance(self, a: Tensor, b: Tensor) -> Tensor:
         """Mean over the action entries."""
         pairs = zip(self.beliefs, a.chunk(len(self.beliefs), -1), b.chunk(len(self.beliefs), -1), strict=True)
-        return torch.stack([belief.covariance(mine, other) for belief, mine, other in pairs]).mean(0)
+        return torch.stack([belief.covariance(first, second) for belief, first, second in pairs]).mean(0)
 
     def variance(self, a: Tensor) -> Tensor:
         """Mean over the action entries."""
         pairs = zip(self.beliefs, a.chunk(len(self.beliefs), -1), strict=True)
-        return torch.stack([belief.variance(mine) for belief, mine in pairs]).mean(0)
+        return torch.stack([belief.variance(coordinates) for belief, coordinates in pairs]).mean(0)
 
     def condition(self, points: Tensor, noise: Tensor | float = 1.0) -> "IndependentOutputs":
         """Every action entry is observed at every point."""
@@ -161,10 +161,11 @@ class MaskedGradientKernel:
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
         """[..., N, M]."""
         (parts, r, h), (other_parts, other_r, other_h) = self._split(a), self._split(b)
+        # One product after the other: a tensor [N, M, A] of all would be A times as large as the result.
         total = torch.zeros_like(r[..., :1] @ other_r[..., :1].mT)
         for output in range(self.weights.shape[1]):
-            mine = h * self.weights[parts.long(), output].to(h)
-            total += (r[..., output, None] * mine) @ (other_r[..., output, None] * other_h).mT
+            weighted = h * self.weights[parts.long(), output].to(h)
+            total += (r[..., output, None] * weighted) @ (other_r[..., output, None] * other_h).mT
         return total * (parts[..., :, None] == other_parts[..., None, :]) / self.scale
 
     def diagonal(self, a: Tensor) -> Tensor:
@@ -186,15 +187,16 @@ def by_part(policy: Policy, steps: Steps, call: Callable[[Policy, Steps], Tensor
     of_part = policy.part_of(rows.contexts)
     where = [torch.nonzero(of_part == number).flatten() for number in range(len(policy.parts))]
     pieces = [call(part, rows[index]) for part, index in zip(policy.parts, where, strict=True) if len(index)]
-    found = torch.cat(pieces)[torch.argsort(torch.cat(where))]
-    return found.reshape(*steps.shape, -1)
+    # The inverse of the permutation that sorted the rows by part.
+    values = torch.cat(pieces)[torch.argsort(torch.cat(where))]
+    return values.reshape(*steps.shape, -1)
 
 
 def part_masks(policy: Policy, part: int, trainable: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Those of `trainable` that are of one part, by the names that the part itself gives its parameters."""
     names = {id(parameter): name for name, parameter in policy.named_parameters()}
-    mine = {name: names[id(parameter)] for name, parameter in policy.parts[part].named_parameters()}
-    return {name: trainable[whole] for name, whole in mine.items() if whole in trainable}
+    whole_names = {name: names[id(parameter)] for name, parameter in policy.parts[part].named_parameters()}
+    return {name: trainable[whole] for name, whole in whole_names.items() if whole in trainable}
 
 
 def last_layer_weights(policy: Policy, trainable: Mapping[str, Tensor]) -> Tensor | None:
@@ -208,7 +210,7 @@ def last_layer_weights(policy: Policy, trainable: Mapping[str, Tensor]) -> Tenso
 
     None if there is one part and all of it is trained.
     """
-    found = []
+    of_parts = []
     for number, part in enumerate(policy.parts):
         head = require(part, LinearHead, "LossGradient", "Choose the embedding Kernel")
         layer, masks = head.output_layer, part_masks(policy, number, trainable)
@@ -216,14 +218,14 @@ def last_layer_weights(policy: Policy, trainable: Mapping[str, Tensor]) -> Tenso
         whole = torch.ones(layer.out_features, dtype=torch.bool)
         weight = masks.get(names[id(layer.weight)], whole[:, None].expand(layer.weight.shape))
         bias = masks.get(names.get(id(layer.bias), ""), whole)
-        trained = torch.cat([weight.cpu(), bias.cpu()[:, None]], dim=1).to(torch.float64)
+        mask = torch.cat([weight.cpu(), bias.cpu()[:, None]], dim=1).to(torch.float64)
         below = {name: p for name, p in part.named_parameters() if p is not layer.weight and p is not layer.bias}
         entries = sum(parameter.numel() for parameter in below.values())
         free = sum(int(masks[name].sum()) if name in masks else p.numel() for name, p in below.items())
         beta = free / entries if entries else 0.0
-        found.append((trained + beta) / (1 + beta))
-    weights = torch.stack(found).to(policy.device)
-    return None if len(found) == 1 and bool((weights == 1).all()) else weights
+        of_parts.append((mask + beta) / (1 + beta))
+    weights = torch.stack(of_parts).to(policy.device)
+    return None if len(of_parts) == 1 and bool((weights == 1).all()) else weights
 
 
 def prior_of_parts(
@@ -243,16 +245,18 @@ def prior_of_parts(
     beliefs: list[Posterior] = []
     for output in range(outputs):
         priors = {
-            part: _prior(ridge, moment, None if (mine := weights[part]) is None else mine[output], dimension)
+            part: _prior(
+                ridge, moment, None if (of_outputs := weights[part]) is None else of_outputs[output], dimension
+            )
             for part, moment in known.items()
         }
         beliefs.append(SeparateParts(priors) if keyed else next(iter(priors.values())))
     return beliefs[0] if outputs == 1 else IndependentOutputs(tuple(beliefs))
 
 
-def _prior(ridge: float, known: Tensor | None, weights: Tensor | None, dimension: int) -> Posterior:
+def _prior(ridge: float, moment: Tensor | None, weights: Tensor | None, dimension: int) -> Posterior:
     if weights is None or bool((weights == 1).all()):
-        return FeatureSpacePosterior.prior(dimension, ridge, known)
+        return FeatureSpacePosterior.prior(dimension, ridge, moment)
     scale = weights.sqrt()
-    scaled = None if known is None else known * scale.to(known).outer(scale.to(known))
+    scaled = None if moment is None else moment * scale.to(moment).outer(scale.to(moment))
     return MaskedPosterior(FeatureSpacePosterior.prior(dimension, ridge, scaled), scale)
