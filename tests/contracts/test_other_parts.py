@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from field_policies import CameraSuite
 from making import every, made
 from selection_world import demonstrate, mlp, rows_of
 
+from amf_lightning.catalogue import classes, resolve
 from amf_lightning.evaluation.evaluators import Evaluator
 from amf_lightning.experts.expert import Expert
 from amf_lightning.needs import Need, Part
@@ -83,6 +85,17 @@ def test_a_part_says_what_it_needs_and_what_to_choose_instead(key: str) -> None:
         own = set(part.needs) - {need for inner in part.components.values() for need in inner.needs}
         missing = own - set(part.does_without) - {Need.EXPERT_ACTIONS}
         assert part.instead or not missing, f"{type(part).__name__} does not say what to choose instead of it"
+
+
+@pytest.mark.parametrize("key", ["retention", "importance", "selector", "embedding", "occupancy"])
+def test_what_a_part_names_first_to_choose_instead_does_not_need_what_may_be_missing(key: str) -> None:
+    for parameter in every(key):
+        part = made(key, parameter.values[0], SUITE)
+        named = [word for word in re.findall(r"[A-Z]\w+", part.instead) if word in classes(key)]
+        own = set(part.needs) - set(part.does_without)
+        if named:
+            needed: tuple[Need, ...] = resolve(key, named[0]).needs  # type: ignore[attr-defined]
+            assert not own & set(needed), f"{type(part).__name__} sends its user to {named[0]}"
 
 
 @pytest.mark.parametrize("name", every("expert"))
