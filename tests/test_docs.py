@@ -113,27 +113,31 @@ def test_a_stranger_brings_recordings_and_no_simulator(tmp_path: Path) -> None:
     assert len(picks(run)) == 8 and set(picks(run)) == {"left", "right", "up"}
     assert "8" in status and run.read_curve() == [] and run.finished(8) and not run.curve_picture.exists()
     report = run.report.read_text()
-    assert "What the demonstrations gained is unknown" in report and "0.8" not in report
+    assert "gained is unknown:** nobody has reported a trial" in report and "`outcomes.jsonl`" in report
+    assert "0.8" not in report
     load_policy(str(run.policy)).make()
 
 
 def test_what_a_person_reports_becomes_the_curve(tmp_path: Path) -> None:
     follow("no-simulator.md", tmp_path, "--data.steps_per_round=5")
-    run = RunFolder(tmp_path / "runs" / "robot")
-    options = ("--evaluation=ReportedEpisodes", "--data.steps_per_round=5", "--trainer.default_root_dir=runs/told")
-    again = ("fit", "--config=robot.yaml", *options, *SMALL)
-    assert amf(*again, cwd=tmp_path).code == 0
-    told = RunFolder(tmp_path / "runs" / "told")
+    told = RunFolder(tmp_path / "runs" / "robot")
     assert told.read_curve() == [], "nobody has reported anything yet"
     (example,) = re.findall(r"`(\{.*?\})`", (DOCS / "no-simulator.md").read_text())
     report = json.loads(example)
     lines = [{**report, "task": task, "success": success} for task, success in (("left", 7), ("right", 10), ("up", 4))]
     (told.path / "outcomes.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    assert amf(*again, cwd=tmp_path).code == 0
+    follow("no-simulator.md", tmp_path, "--data.steps_per_round=5")
     scores = {row.task: row.score for row in told.read_curve()}
     assert scores == {"left": 0.7, "right": 1.0, "up": 0.4, MEAN: pytest.approx(0.7)}
     assert "shares of successful trials" in told.report.read_text()
-    assert run.selections.read_bytes() == told.selections.read_bytes(), "the evaluation does not change the choice"
+
+    options = ("--evaluation=NoEvaluation", "--data.steps_per_round=5", *SMALL)
+    assert amf("fit", "--config=robot.yaml", *options, "--trainer.default_root_dir=runs/untold", cwd=tmp_path).code == 0
+    untold = RunFolder(tmp_path / "runs" / "untold")
+    assert untold.selections.read_bytes() == told.selections.read_bytes(), "the evaluation does not change the choice"
+    assert "nobody has evaluated the policy. Runs that begin with" in untold.report.read_text()
+    outcome = amf("fit", "--config=robot.yaml", *options, "--trainer.default_root_dir=runs/robot", cwd=tmp_path)
+    assert outcome.code == 2 and "another configuration: evaluation" in outcome.stderr, outcome.said
 
 
 def test_a_part_that_needs_a_simulator_is_named_before_anything_is_written(tmp_path: Path) -> None:
@@ -145,11 +149,11 @@ def test_a_part_that_needs_a_simulator_is_named_before_anything_is_written(tmp_p
         "--evaluation=SimulatedEpisodes": "evaluation: SimulatedEpisodes needs simulator rollouts",
         "--selector.init_args.occupancy=PolicyRollout": "selector.init_args.occupancy: PolicyRollout needs",
         "--selector=Rebalancing": "selector: Rebalancing needs pre-training counts",
-        "--selector=LearningProgress": "selector: LearningProgress needs evaluation returns",
+        "--selector=LearningProgress --evaluation=NoEvaluation": "selector: LearningProgress needs evaluation returns",
         "--expert=IntegratorExpert": "expert: IntegratorExpert needs simulator rollouts",
     }
     for option, message in refused.items():
-        outcome = amf("fit", "--config=robot.yaml", option, "--trainer.default_root_dir=runs/no", cwd=tmp_path)
+        outcome = amf("fit", "--config=robot.yaml", *option.split(), "--trainer.default_root_dir=runs/no", cwd=tmp_path)
         assert outcome.code == 2 and message in outcome.stderr, outcome.said
         assert not (tmp_path / "runs" / "no").exists()
 

@@ -37,6 +37,14 @@ class Evaluator(Part, ABC):
         """How scores come about, for reports: a clause."""
         return "nobody has evaluated the policy"
 
+    @property
+    def unscored(self) -> str:
+        """What the report of a run without any score says about it: why there is none, and what to do."""
+        return (
+            "nobody has evaluated the policy. Runs that begin with `evaluation: ReportedEpisodes` take scores from "
+            "trials that people report."
+        )
+
 
 class SimulatedEpisodes(Evaluator):
     """The same episodes of every task after each round, `data.evaluation_episodes` each; scores are normalised returns.
@@ -97,6 +105,13 @@ class ReportedEpisodes(Evaluator):
     @property
     def method(self) -> str:
         return "scores are shares of successful trials that somebody reported"
+
+    @property
+    def unscored(self) -> str:
+        return (
+            f"nobody has reported a trial of every task yet. Write trials into `{REPORTED}` in this folder, and call "
+            "the same command again."
+        )
 
 
 def reported_evaluations(

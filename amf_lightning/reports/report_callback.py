@@ -82,6 +82,7 @@ class RunReports(Callback):
             "frozen": {name: [each.frozen, each.entries] for name, each in shares.items()},
             "measures": {} if latest is None else measures_of(latest, names),
             "scored_by": self.active.evaluation.method,
+            "unscored": self.active.evaluation.unscored,
             "budget": self.active.budget,
             "seed": self.active.seed,
         }

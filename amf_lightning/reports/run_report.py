@@ -27,7 +27,7 @@ def write_report(folder: RunFolder, suite: TaskSuite) -> None:
         folder: has `curve.csv` and `selections.jsonl`; of `evaluation.json`, if it is there, are read: `selector`,
             `uses`, `environment_steps`, `pretraining_tasks` (names), `budget`, `seed`, `stopped` (why), `retention`,
             `frozen` (entries of each parameter), `measures` (of the retention, of each task), `scored_by` (how scores
-            came about).
+            came about), `unscored` (why there are no scores, and what to do about it).
         suite: the tasks.
 
     Raises:
@@ -85,9 +85,9 @@ def _gained(
     numbers_of_tasks = [(name, [job.demonstration + 1 for job in jobs if job.task == name]) for name in names]
     stopped = f" The run **stopped early**: {facts['stopped']}." if facts.get("stopped") else ""
     return [
-        f"**What the demonstrations gained is unknown:** {facts.get('scored_by', 'nobody has evaluated the policy')}. "
-        "This report cannot know scores, successes, or whether anything was forgotten; it says what was asked and why. "
-        f"To know more set `evaluation: ReportedEpisodes` and report trials, or give the suite a simulator.{stopped}",
+        f"**What the demonstrations gained is unknown:** {facts.get('unscored', 'nobody has evaluated the policy.')} "
+        "This report cannot know scores, successes, or whether anything was forgotten; it says what was asked and why."
+        f"{stopped}",
         "## What was asked",
         markdown_table(
             ["task", "asked as number", "asked"],

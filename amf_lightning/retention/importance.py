@@ -42,7 +42,10 @@ class FisherImportance(Importance):
     """
 
     needs = (Need.SIMULATOR, Need.DENSITY)
-    instead = "Choose the importance DemonstratedFisher, StoredImportance or MagnitudeImportance."
+    instead = (
+        "Choose the importance MagnitudeImportance or StoredImportance, or, if only the simulator is missing, "
+        "DemonstratedFisher."
+    )
 
     def __init__(self, episodes: int = 2, tasks: list[str] | None = None) -> None:
         if episodes < 1 or tasks == []:

@@ -2,13 +2,16 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
 import torch
+from field_policies import CameraSuite
 from making import every, made
 from selection_world import demonstrate, mlp, rows_of
 
+from amf_lightning.catalogue import classes, resolve
 from amf_lightning.evaluation.evaluators import Evaluator
 from amf_lightning.experts.expert import Expert
 from amf_lightning.needs import Need, Part
@@ -20,6 +23,8 @@ from amf_lightning.tasks.task import Episode, TaskSuite, dimensions_of
 from tiny import TinySuite
 
 SUITE = TinySuite()
+SUITES = [*every("suite"), "CameraSuite"]
+"""Of the package, which has none that simulates pictures, and one that does."""
 
 
 def prepared(name: str) -> tuple[Retention, Policy, RetentionContext]:
@@ -82,6 +87,17 @@ def test_a_part_says_what_it_needs_and_what_to_choose_instead(key: str) -> None:
         assert part.instead or not missing, f"{type(part).__name__} does not say what to choose instead of it"
 
 
+@pytest.mark.parametrize("key", ["retention", "importance", "selector", "embedding", "occupancy"])
+def test_what_a_part_names_first_to_choose_instead_does_not_need_what_may_be_missing(key: str) -> None:
+    for parameter in every(key):
+        part = made(key, parameter.values[0], SUITE)
+        named = [word for word in re.findall(r"[A-Z]\w+", part.instead) if word in classes(key)]
+        own = set(part.needs) - set(part.does_without)
+        if named:
+            needed: tuple[Need, ...] = resolve(key, named[0]).needs  # type: ignore[attr-defined]
+            assert not own & set(needed), f"{type(part).__name__} sends its user to {named[0]}"
+
+
 @pytest.mark.parametrize("name", every("expert"))
 def test_an_expert_gives_equal_requests_equal_demonstrations(name: str) -> None:
     suite: TaskSuite = Integrator()
@@ -99,9 +115,9 @@ def test_an_expert_gives_equal_requests_equal_demonstrations(name: str) -> None:
     assert all(left > 0 for left in expert.remaining(suite, [0] * len(suite.tasks)))
 
 
-@pytest.mark.parametrize("name", every("suite"))
+@pytest.mark.parametrize("name", SUITES)
 def test_a_suite_says_what_it_is(name: str) -> None:
-    suite: TaskSuite = made("suite", name, SUITE)
+    suite: TaskSuite = CameraSuite() if name == "CameraSuite" else made("suite", name, SUITE)
     assert [task.index for task in suite.tasks] == list(range(len(suite.tasks)))
     assert len({task.name for task in suite.tasks}) == len(suite.tasks) == len({task.context for task in suite.tasks})
     assert suite.contexts.shape == (len(suite.tasks), suite.context_dim)
@@ -110,19 +126,20 @@ def test_a_suite_says_what_it_is(name: str) -> None:
     assert signature == suite.signature() and dimensions_of(signature) == suite.dimensions
 
 
-@pytest.mark.parametrize("name", every("suite"))
+@pytest.mark.parametrize("name", SUITES)
 def test_an_episode_of_a_suite_depends_on_task_and_seed_alone(name: str) -> None:
-    suite: TaskSuite = made("suite", name, SUITE)
+    suite: TaskSuite = CameraSuite() if name == "CameraSuite" else made("suite", name, SUITE)
     if suite.simulator is None:
         return
 
     class Still:
-        def act(self, observations: torch.Tensor, contexts: torch.Tensor) -> torch.Tensor:
-            return observations.new_zeros(len(observations), suite.action_dim)
+        def act(self, observations: object, contexts: torch.Tensor) -> torch.Tensor:
+            return contexts.new_zeros(len(contexts), suite.action_dim)
 
     episodes = [Episode(suite.tasks[number % len(suite.tasks)], number) for number in range(3)]
     together, alone = rollout(Still(), suite, episodes), rollout(Still(), suite, episodes[-1:])
-    assert together[-1].state.tobytes() == alone[0].state.tobytes()
+    last = alone[0].observations
+    assert all(seen.tobytes() == last[entry].tobytes() for entry, seen in together[-1].observations.items())
     assert together[0].specs == dict(suite.observation)
 
 

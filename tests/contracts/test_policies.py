@@ -3,66 +3,114 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from field_policies import CameraPolicy, CameraSuite, FlowPolicy
 from making import every
 
 from amf_lightning.catalogue import resolve
+from amf_lightning.demonstrations.batches import demonstration_rows
+from amf_lightning.errors import InputError
 from amf_lightning.policies.capabilities import Density, Embeds, LinearHead
 from amf_lightning.policies.protocol import Policy, RefittedPolicy, frozen_copy
 from amf_lightning.policies.weights import build_policy, load_policy, save_policy
 from amf_lightning.seeding import RowGenerators
 from amf_lightning.simulation.rollout import rollout
-from amf_lightning.tasks.steps import Steps
-from amf_lightning.tasks.task import Episode
+from amf_lightning.tasks.steps import Steps, Window
+from amf_lightning.tasks.task import Episode, TaskSuite
+from amf_lightning.tasks.trajectory import Trajectory
 from tiny import TinySuite
 
-SUITE = TinySuite()
+WORLDS = (TinySuite(), CameraSuite())
+"""What a policy may be made for: a vector, or pictures beside it. A policy is tried in the first that it can read."""
+FIELD = {cls.__name__: cls for cls in (FlowPolicy, CameraPolicy)}
+"""Policies that are not of the package, of kinds that the package has none of: of chunks, and of pictures."""
+POLICIES = [*every("policy"), *FIELD]
 ROWS = 6
-
-
 ACTIONS = 3
 
 
+def class_of(name: str) -> type[Policy]:
+    return FIELD.get(name) or resolve("policy", name)
+
+
+def world_of(name: str) -> TaskSuite:
+    """The first world whose observations the policy can read."""
+    refusals = []
+    for world in WORLDS:
+        try:
+            class_of(name)(world.observation, world.context_dim, ACTIONS)
+        except (InputError, KeyError) as refusal:
+            refusals.append(str(refusal))
+        else:
+            return world
+    raise AssertionError(f"{name} can be made for neither a vector nor pictures: {refusals}")
+
+
 def policy_of(name: str, actions: int = ACTIONS) -> Policy:
-    """Of the class, for the tiny suite with actions of that length, normalised or fitted to some rows."""
-    dimensions = replace(SUITE.dimensions, action=actions)
-    policy = build_policy(resolve("policy", name), dimensions, torch.Generator().manual_seed(3))
+    """Of the class, for actions of that length, normalised or fitted to some rows."""
+    world = world_of(name)
+    dimensions = replace(world.dimensions, action=actions)
+    policy = build_policy(class_of(name), dimensions, torch.Generator().manual_seed(3))
+    seen = steps(world, 20, policy.window, actions)
     if isinstance(policy, RefittedPolicy):
-        policy.refit(frozen_copy(policy), steps(20, actions))
+        policy.refit(frozen_copy(policy), seen)
     elif not policy.is_normalised:
-        policy.fit_normaliser(steps(20))
+        policy.fit_normaliser(seen)
     return policy.eval()
 
 
-def steps(count: int, actions: int = ACTIONS) -> Steps:
-    generator = torch.Generator().manual_seed(0)
-    tasks = torch.randint(len(SUITE.tasks), (count,), generator=generator)
-    action = torch.rand(count, actions, generator=generator) * 2 - 1
-    return Steps({"state": torch.randn(count, 2, generator=generator)}, tasks, SUITE.contexts[tasks], action)
+def made_with_rows(name: str) -> tuple[Policy, Steps]:
+    """The policy, and rows that are cut by its window."""
+    policy = policy_of(name)
+    return policy, steps(world_of(name), ROWS, policy.window)
 
 
-@pytest.mark.parametrize("name", every("policy"))
+def steps(world: TaskSuite, count: int, window: Window, actions: int = ACTIONS) -> Steps:
+    """Rows around the end of the first of two random episodes, which a window of several actions looks beyond."""
+    rng = np.random.default_rng(0)
+    episodes = [
+        Trajectory(
+            {
+                name: (
+                    rng.normal(size=(count, *spec.shape))
+                    if spec.is_floating
+                    else rng.integers(0, 256, (count, *spec.shape))
+                ).astype(spec.dtype)
+                for name, spec in world.observation.items()
+            },
+            rng.uniform(-1, 1, (count, actions)).astype(np.float32),
+            rewards=None,
+            task=task.name,
+        )
+        for task in world.tasks[:2]
+    ]
+    everything = demonstration_rows(episodes, world, window=window).everything()
+    return everything.take(torch.arange(count // 2, count // 2 + count))
+
+
+@pytest.mark.parametrize("name", POLICIES)
 def test_it_predicts_actions_in_their_range_the_same_each_time(name: str) -> None:
-    policy, rows = policy_of(name), steps(ROWS)
+    policy, rows = made_with_rows(name)
     horizon = policy.window.horizon
     predicted = policy.predict(rows)
     assert predicted.shape == (ROWS, horizon, ACTIONS) and float(predicted.detach().abs().max()) <= 1
     assert torch.equal(policy.act(rows), predicted[:, 0]) and torch.equal(policy.predict(rows), predicted)
 
 
-@pytest.mark.parametrize("name", every("policy"))
+@pytest.mark.parametrize("name", POLICIES)
 def test_its_samples_depend_on_the_streams_of_their_own_rows(name: str) -> None:
-    policy, rows = policy_of(name), steps(ROWS)
+    policy, rows = made_with_rows(name)
     whole = policy.predict(rows, RowGenerators(list(range(ROWS)), 4))
     other = policy.predict(rows, RowGenerators([0, *range(50, 49 + ROWS)], 4))
     assert whole.shape == (ROWS, policy.window.horizon, ACTIONS) and float(whole.detach().abs().max()) <= 1
     assert torch.equal(whole[0], other[0])
 
 
-@pytest.mark.parametrize("name", every("policy"))
+@pytest.mark.parametrize("name", POLICIES)
 def test_its_loss_is_a_number_for_each_row_that_does_not_depend_on_the_others(name: str) -> None:
-    policy, rows = policy_of(name), steps(ROWS)
+    policy, rows = made_with_rows(name)
     loss = policy.loss(rows)
     assert loss.shape == (ROWS,) and bool(torch.isfinite(loss).all())
     torch.testing.assert_close(policy.loss(rows[2:4]), loss[2:4])
@@ -71,9 +119,9 @@ def test_its_loss_is_a_number_for_each_row_that_does_not_depend_on_the_others(na
         assert any(parameter.grad is not None and parameter.grad.any() for parameter in policy.parameters())
 
 
-@pytest.mark.parametrize("name", every("policy"))
+@pytest.mark.parametrize("name", POLICIES)
 def test_what_it_says_that_it_can_it_can(name: str) -> None:
-    policy, rows = policy_of(name), steps(ROWS)
+    policy, rows = made_with_rows(name)
     if policy.can(Density):
         assert isinstance(policy, Density)
         drawn = policy.sample(rows, torch.Generator().manual_seed(0))
@@ -88,10 +136,10 @@ def test_what_it_says_that_it_can_it_can(name: str) -> None:
         assert policy.features(rows).shape == (ROWS, policy.output_layer.in_features)
 
 
-@pytest.mark.parametrize("name", every("policy"))
+@pytest.mark.parametrize("name", POLICIES)
 def test_its_file_makes_it_again(name: str, tmp_path: Path) -> None:
-    policy, rows = policy_of(name), steps(ROWS)
-    signature = {**SUITE.signature(), "action_dim": ACTIONS}
+    policy, rows = made_with_rows(name)
+    signature = {**world_of(name).signature(), "action_dim": ACTIONS}
     save_policy(tmp_path / "policy.safetensors", policy, signature, None, {})
     file = load_policy(str(tmp_path / "policy.safetensors"))
     again = file.make().eval()
@@ -101,14 +149,16 @@ def test_its_file_makes_it_again(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("controller", every("controller"))
 @pytest.mark.parametrize("sample", [False, True])
-@pytest.mark.parametrize("name", every("policy"))
+@pytest.mark.parametrize("name", POLICIES)
 def test_an_episode_is_a_function_of_weights_task_and_seed(name: str, controller: str, sample: bool) -> None:
-    policy = policy_of(name, SUITE.action_dim)
-    if policy.discrete != SUITE.discrete:
+    world = world_of(name)
+    policy = policy_of(name, world.action_dim)
+    if policy.discrete != world.discrete:
         pytest.skip("its actions are choices, those of the tiny suite are not")
     acting = resolve("controller", controller)(policy, sample=sample)
-    episodes = [Episode(SUITE.tasks[number % 4], 100 + number) for number in range(5)]
-    together = rollout(acting, SUITE, episodes)
-    alone = [rollout(acting, SUITE, [episode])[0] for episode in reversed(episodes)][::-1]
+    episodes = [Episode(world.tasks[number % 4], 100 + number) for number in range(5)]
+    together = rollout(acting, world, episodes)
+    alone = [rollout(acting, world, [episode])[0] for episode in reversed(episodes)][::-1]
     for one, other in zip(together, alone, strict=True):
-        assert one.actions.tobytes() == other.actions.tobytes() and one.state.tobytes() == other.state.tobytes()
+        assert one.actions.tobytes() == other.actions.tobytes()
+        assert all(seen.tobytes() == other.observations[entry].tobytes() for entry, seen in one.observations.items())
