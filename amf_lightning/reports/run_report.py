@@ -170,7 +170,7 @@ def _animation(folder: RunFolder) -> list[str]:
 
 def _choices(jobs: Sequence[Request], names: Sequence[str], selector: str) -> list[str]:
     if all(math.isnan(score) for job in jobs for score in job.scores):
-        return [f"{selector} gives no scores to tasks."]
+        return [f"{selector} gave no scores to tasks in this run."]
     rows = [_choice(job, names) for job in jobs]
     if len(rows) > _FIRST_CHOICES + _LAST_CHOICES:
         rows = [*rows[:_FIRST_CHOICES], ["…"] * len(rows[0]), *rows[-_LAST_CHOICES:]]

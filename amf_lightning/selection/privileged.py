@@ -75,7 +75,10 @@ class LearningProgress(Selector):
             InputError: nothing was evaluated.
         """
         if not context.score_history:
-            raise InputError("LearningProgress needs evaluations, and there is none. Choose another selector.")
+            raise InputError(
+                "LearningProgress needs an evaluation of the policy, and nobody has reported one yet. Report trials of "
+                "the policy as it is now, or choose another selector."
+            )
         progress = learning_progress(context.score_history, self.progress, self.window)
         counts = torch.bincount(torch.tensor(context.pending, dtype=torch.int64), minlength=len(progress)).to(progress)
         picks: list[int] = []

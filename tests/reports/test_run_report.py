@@ -78,7 +78,7 @@ def test_every_choice_is_explained_by_its_runner_up(tmp_path: Path) -> None:
 
 def test_a_selector_without_scores_is_not_given_reasons(tmp_path: Path) -> None:
     report = write_run(tmp_path, jobs=[job(n, n, (math.nan,) * 3) for n in range(2)])
-    assert "gives no scores" in report and "runner-up" not in report
+    assert "gave no scores" in report and "runner-up" not in report
 
 
 def test_scores_that_are_partly_missing_leave_dashes(tmp_path: Path) -> None:
