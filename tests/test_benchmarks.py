@@ -24,7 +24,7 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
             ("--rounds", "2", "--steps", "150"),
             {"amf", "bare", "step", "lightning", "ratio", "step_ratio", "lightning_ratio"},
         ),
-        (
+        pytest.param(
             "startup",
             ("--repetitions", "1"),
             {"ratio"}
@@ -33,6 +33,7 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
                 for name in ("bare", "fit_help", "fit_start", "help", "status", "completion")
                 for suffix in ("", "_clock")
             },
+            marks=pytest.mark.slow,
         ),
     ],
 )

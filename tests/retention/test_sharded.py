@@ -8,7 +8,7 @@ import torch
 from tiny_runs import PROCESSES
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "momentum"])
+@pytest.mark.parametrize("optimizer", ["adamw", pytest.param("momentum", marks=pytest.mark.slow)])
 def test_frozen_entries_keep_their_bits_on_sharded_weights(tmp_path: Path, optimizer: str) -> None:
     arguments = [(rank, tmp_path, optimizer, 1000) for rank in (0, 1)]
     processes = [PROCESSES.Process(target=sharded.train, args=each, daemon=True) for each in arguments]
