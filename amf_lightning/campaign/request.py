@@ -29,6 +29,10 @@ class Request:
     seed: int
     """Seed of the episode."""
 
+    def __post_init__(self) -> None:
+        # One NaN object for all: tuples compare by identity first, so that requests read twice are equal.
+        object.__setattr__(self, "scores", tuple(math.nan if math.isnan(score) else score for score in self.scores))
+
     @property
     def asked(self) -> bool:
         """Whether somebody asked for it."""

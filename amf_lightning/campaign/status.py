@@ -16,6 +16,7 @@ from amf_lightning.campaign.run_lock import held
 from amf_lightning.errors import InputError
 
 RUNNING, FINISHED, STOPPED, INTERRUPTED = "running", "finished", "stopped", "interrupted"
+BY_HAND = "by hand"
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,12 @@ class RunStatus:
     folder: str
     state: str
     """`running`: a process of this machine holds the folder. `finished`: the budget is spent. `stopped`: a rule ended
-    the run before that. `interrupted`: none of these; the command that began the run goes on with it."""
+    the run before that. `by hand`: there is no run, only a `Campaign` that somebody's own code asks and tells.
+    `interrupted`: none of these; the command that began the run goes on with it."""
     reason: str | None
     """Why the run stopped before its budget was spent; None if it did not."""
     suite: str
-    """Class name, as `selector`."""
+    """Class name, as `selector`; "?" if there is no configuration that says."""
     selector: str
     seed: int | None
     budget: int | None
@@ -51,16 +53,17 @@ def read_status(path: Path) -> RunStatus:
         InputError: the folder holds no run, or one of its files is damaged.
     """
     folder = RunFolder(path)
-    if not folder.config.is_file():
+    by_hand = folder.ledger.is_file() and not folder.config.is_file()
+    if not by_hand and not folder.config.is_file():
         raise InputError(f"{path} holds no run: there is no {folder.config.name}. Give the folder of a run.")
-    config = _read_config(folder)
+    config = {} if by_hand else _read_config(folder)
     # Looked at first: a run that ends while its files are read is then called running, never interrupted.
     running = held(path)
     campaign, rounds = _read_ledger(folder, running)
     last = [row for row in folder.read_curve() if row.task == MEAN][-1:]
     budget = _get(config, "active", "budget")
     stopped = folder.stopped
-    state = RUNNING if running else INTERRUPTED
+    state = RUNNING if running else BY_HAND if by_hand else INTERRUPTED
     if not running and isinstance(budget, int) and folder.finished(budget):
         state = STOPPED if stopped else FINISHED
     return RunStatus(

@@ -45,7 +45,7 @@ def as_table(status: RunStatus) -> str:
         else f"{status.score:.3f} after {status.evaluated_after} demonstrations",
     }
     width = max(map(len, facts))
-    lines = [f"{name:<{width}}  {value}" for name, value in facts.items()]
+    lines = [f"{name:<{width}}  {value}" for name, value in facts.items() if value not in (None, "?")]
     if tasks:
         columns = tuple(asdict(total))
         name_width = max(map(len, ("task", *tasks)))

@@ -45,6 +45,7 @@ def test_a_campaign_is_driven_by_hand(tmp_path: Path) -> None:
     campaign = Campaign(tmp_path, suite, RoundRobin())
     for _ in range(3):
         requests = campaign.ask(4)
+        assert campaign.ask(4) == requests
         for request, trajectory in zip(requests, expert.demonstrate(suite, campaign.episodes(requests)), strict=True):
             campaign.tell(request, trajectory)
         demonstrations = campaign.close_round()  # train on these

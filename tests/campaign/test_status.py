@@ -88,6 +88,14 @@ def test_a_journal_that_a_killed_writer_left_is_not_rolled_back(folder: RunFolde
     assert tree(folder.path) == before
 
 
+def test_a_campaign_that_somebody_drives_by_hand_has_a_status(folder: RunFolder) -> None:
+    folder.config.unlink()
+    status = read_status(folder.path)
+    assert (status.state, status.budget, status.campaign.total.pending) == ("by hand", None, 1)
+    table = amf("status", str(folder.path), cwd=folder.path)
+    assert table.code == 0 and "by hand" in table.stdout and "?" not in table.stdout and "None" not in table.stdout
+
+
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no run"):
         read_status(tmp_path)
