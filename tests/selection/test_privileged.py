@@ -75,7 +75,7 @@ def test_the_oracle_takes_the_best_of_all_it_tries_given_the_picks_before() -> N
 def test_privileged_selectors_say_so_and_refuse_what_they_lack() -> None:
     assert LearningProgress().needs == (Need.EVALUATIONS,)
     assert Oracle().needs[:2] == (Need.EVALUATIONS, Need.TRIAL_TRAINING)
-    with pytest.raises(InputError, match="evaluations"):
+    with pytest.raises(InputError, match="needs an evaluation"):
         LearningProgress().select(context_of(SUITE, POLICY), 1)
     with pytest.raises(InputError, match="looks ahead"):
         Oracle().select(context_of(SUITE, POLICY), 1)
