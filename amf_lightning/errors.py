@@ -1,15 +1,59 @@
-"""The one exception that means "what you gave is wrong", told apart from a bug of ours, and how it is found."""
+"""The exceptions that say whose mistake something is, and the exit code of each ending of the program."""
 
 import sys
-from typing import NoReturn
+from enum import IntEnum
+from typing import ClassVar, NoReturn
 
 
-class InputError(Exception):
-    """Something given by the user cannot be used.
+class ExitCode(IntEnum):
+    """How a command of `amf` ends."""
 
-    The message says what is wrong, where, and what to do. The command line prints it without a
-    traceback and exits with code 2; a program that uses the package as a library can catch it.
+    FINISHED = 0
+    BAD_INPUT = 2
+    """Something given cannot be used."""
+    USER_CODE = 3
+    """Code of the user raised, or gave what it may not give."""
+    BUG = 70
+    """A mistake of this package."""
+    MACHINE = 74
+    """Disk, permission or memory."""
+    WAITING = 75
+    """The run waits for demonstrations; the same command goes on."""
+    INTERRUPTED = 130
+    """Ctrl-C; the same command goes on."""
+    TERMINATED = 143
+    """SIGTERM; the same command goes on."""
+
+
+class AmfError(Exception):
+    """Something that a line can tell: what is wrong, where, and what to do. Not a bug of this package.
+
+    The command line prints the message without a traceback and ends with `code`; a program that uses the package as a
+    library can catch it.
     """
+
+    code: ClassVar[ExitCode]
+
+
+class InputError(AmfError):
+    """Something given by the user cannot be used."""
+
+    code = ExitCode.BAD_INPUT
+
+
+class UserCodeError(AmfError):
+    """Code of the user raised, or gave what it may not give: an environment, a policy, an expert, a selector.
+
+    The message names the class and the file; `__cause__` is what was raised, whose traceback goes to a file.
+    """
+
+    code = ExitCode.USER_CODE
+
+
+class MachineError(AmfError):
+    """The machine refused: no space, no permission, no memory. The message says what to free or to allow."""
+
+    code = ExitCode.MACHINE
 
 
 def cause(error: BaseException | None, *kinds: type[Exception]) -> Exception | None:
