@@ -33,7 +33,7 @@ def clean_start(folder: RunFolder) -> Iterator[None]:
     with sole_writer(path):
         try:
             yield
-        except InputError:
+        except Exception:
             if config is not None:
                 write_durably(folder.config, config)
             elif not any(folder.demonstrations.glob("*")):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from amf_lightning.errors import Stopped
 from amf_lightning.studies.plan import Run
 from amf_lightning.studies.processes import Process, Spawn, cold
 from amf_lightning.studies.source_version import source_version
@@ -119,7 +120,7 @@ def _processes() -> Iterator[_Running]:
 
 
 def _asked_to_end(number: int, _: object) -> None:
-    raise SystemExit(128 + number)
+    raise Stopped(number)
 
 
 def _start(run: Run, spawn: Spawn) -> Process:
