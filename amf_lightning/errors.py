@@ -68,7 +68,7 @@ class UnfinishedError(AmfError):
     code = ExitCode.UNFINISHED
 
 
-class Stopped(SystemExit):  # noqa: N818 - as SystemExit and KeyboardInterrupt, it is a request and no error
+class Stopped(SystemExit):
     """A signal asked this process to end; the exit code is the one that shells give it, 128 + its number."""
 
     def __init__(self, number: int) -> None:

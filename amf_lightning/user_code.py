@@ -4,14 +4,18 @@ import re
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, wraps
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
+from amf_lightning.errors import AmfError, InputError, UserCodeError
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 _PACKAGE = Path(__file__).resolve().parent
 _LONGEST = 300
 """Characters of an exception's text in a line; all of it is in the traceback."""
@@ -65,6 +69,35 @@ def told(error: BaseException) -> str:
     where = f" ({place})" if place else ""
     text = error.msg if isinstance(error, SyntaxError) else _shortened(" ".join(str(error).split()))
     return f"{type(error).__name__}: {text}".rstrip(": .") + where
+
+
+def refusal(part: object, wrong: str, cure: str) -> AmfError:
+    """The error that says what is wrong with what a part gave: of the user's code if the part's class is, else of its
+    input.
+
+    Args:
+        part: what was asked; its class is what the message is about.
+        wrong: what is wrong, without a full stop; the place of the class follows.
+        cure: what to do, a sentence.
+    """
+    cls = type(part)
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None) or "<"
+    if not is_users(file):
+        return InputError(f"{wrong}. {cure}")
+    return UserCodeError(f"{wrong} ({file}, line {_line_of(cls)}). {cure}")
+
+
+def ends_nothing(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Keeps `StopIteration` of the user's code within `function`: Lightning would take it for the end of the round."""
+
+    @wraps(function)
+    def call(*arguments: _P.args, **named: _P.kwargs) -> _T:
+        try:
+            return function(*arguments, **named)
+        except StopIteration as error:
+            raise RuntimeError("StopIteration where nothing is iterated over") from error
+
+    return call
 
 
 @cache
@@ -145,22 +178,22 @@ def _badly_called(error: BaseException) -> Place | None:
 def _defined(name: str) -> Iterator[Place]:
     """The functions and classes of that qualified name in modules of the user."""
     for module in list(sys.modules.values()):
-        if not (file := getattr(module, "__file__", None)) or not is_users(file):
+        file = getattr(module, "__file__", None)
+        if not isinstance(file, str) or not Path(file).is_absolute() or not is_users(file):
             continue
         value: Any = module
         for part in name.split("."):
-            value = getattr(value, part, None)
-        if value is not None and getattr(value, "__module__", None) == module.__name__:
-            code = getattr(value, "__code__", None)
-            yield Place(name, file, code.co_firstlineno if code else _line_of(value))
+            value = vars(value).get(part) if hasattr(value, "__dict__") else None
+        if getattr(value, "__module__", None) == module.__name__:
+            yield Place(name, file, _line_of(value))
 
 
-def _line_of(cls: Any) -> int:
-    """The line of a class; Python 3.13 keeps it, before that it has to be looked for."""
-    import inspect
+def _line_of(defined: Any) -> int:
+    """The line of a function or a class in its file; 1 if that is not known."""
+    import inspect  # only where something is wrong
 
     try:
-        return inspect.getsourcelines(cls)[1]
+        return inspect.getsourcelines(defined)[1]
     except (OSError, TypeError):
         return 1
 

@@ -129,11 +129,11 @@ class Program:
         """Writes the traceback into a new file: of the run, if it has begun, else of the folder for such files."""
         text = "".join(traceback.format_exception(error))
         text = f"$ {self._command()}\n\n{text}"
-        stamp = time.strftime("%Y%m%d-%H%M%S")
+        stamp = f"traceback-{time.strftime('%Y%m%d-%H%M%S')}-"
         begun = self.folder is not None and (self.folder / "config.yaml").is_file()
         for folder in [self.folder, None] if begun else [None]:
             try:
-                descriptor, name = tempfile.mkstemp(".log", f"{'' if folder else 'amf-'}traceback-{stamp}-", folder, text=True)
+                descriptor, name = tempfile.mkstemp(".log", stamp if folder else f"amf-{stamp}", folder, text=True)
                 with os.fdopen(descriptor, "w") as file:
                     file.write(text)
                     file.flush()
@@ -204,7 +204,5 @@ def _of_another_rank(error: BaseException) -> bool:
     torch = sys.modules.get("torch")
     if torch is None or not torch.distributed.is_available() or not torch.distributed.is_initialized():
         return False
-    text = str(error)
-    return isinstance(error, RuntimeError) and any(
-        word in text for word in ("Connection closed by peer", "Connection reset by peer", "gloo", "NCCL", "Broken pipe")
-    )
+    gone = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "gloo", "NCCL")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in gone)

@@ -89,4 +89,3 @@ class Signals:
             self.say(data[0])
             sys.stderr.flush()
         os._exit(128 + data[0])
-
