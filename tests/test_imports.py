@@ -13,6 +13,7 @@ ORDER = (
     "errors",
     "user_code",
     "durable",
+    "writable",
     "needs",
     "seeding",
     "import_path",

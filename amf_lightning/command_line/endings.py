@@ -95,8 +95,7 @@ class Program:
             if says := refused(each, self.folder):
                 return Ending(ExitCode.MACHINE, says)
             if _of_another_rank(each):
-                line = "another process of this run has ended, and so does this one. What it said is the reason."
-                return Ending(ExitCode.MACHINE, line)
+                return self._after_another_rank()
         return Ending(ExitCode.BUG, self._report(), ours=True)
 
     def _asked(self, error: BaseException, chain: list[BaseException]) -> Ending | None:
@@ -113,6 +112,19 @@ class Program:
         if code is None or isinstance(code, int):
             return Ending(code or 0, "")
         return Ending(ExitCode.BAD_INPUT, str(code))
+
+    def _after_another_rank(self) -> Ending:
+        """The ending of what can go on no more since another rank has ended: as that one if it is known."""
+        for code in filter(None, self.signals.codes_of_children()):
+            if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+                return Ending(code, "")
+            if code in set(ExitCode):
+                return Ending(code, "another process of this run has ended, and so does this one. It said why.")
+            if code < 0:
+                line = f"another process of this run was killed by signal {-code}, maybe since memory ran out."
+                return Ending(ExitCode.MACHINE, f"{line} The same command goes on.")
+        line = "another process of this run has ended, and so does this one. The same command goes on."
+        return Ending(ExitCode.MACHINE, line)
 
     def _explained(self, error: AmfError) -> Ending:
         """The ending of what was explained where it happened; what it comes from may be of another kind."""

@@ -31,6 +31,7 @@ from amf_lightning.fine_tuning.checkpoint_io import DurableCheckpointIO
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.reports.report_callback import RunReports
 from amf_lightning.reports.tables import evaluation_table
+from amf_lightning.writable import check_file, check_folder
 
 PARTS = ("suite", "expert", "selector", "retention", "evaluation")
 """Keys of the catalogue that stand at the top of a configuration. A run needs each of them."""
@@ -109,6 +110,8 @@ class CommandLine(LightningCLI):
         self.resolved = {key: value for key, value in resolved.items() if key not in ("config", "ckpt_path")}
         if self.subcommand == "fit" or self.folder.config.is_file():
             self.folder.check_identity(self.resolved)
+        if self.subcommand == "fit":
+            _check_writable(self.folder)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         options = self.config_init[self.subcommand].trainer
@@ -202,6 +205,12 @@ class Validate(CommandLine):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         return {"validate": {"model", "dataloaders", "datamodule", "verbose", "weights_only"}}
+
+
+def _check_writable(folder: RunFolder) -> None:
+    """Raises OSError if a run could not write one of its files later, after hours."""
+    for path in folder.entries():
+        check_file(path) if path.suffix else check_folder(path)
 
 
 def _seed(value: bool | int) -> int:

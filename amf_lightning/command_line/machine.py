@@ -54,6 +54,8 @@ def refused(error: BaseException, folder: Path | None) -> str | None:
         return None
     name = getattr(error, "filename2", None) or getattr(error, "filename", None)
     place = name if name is not None else folder
+    if str(place).endswith(".partial"):  # hidden, and not what anybody asked for
+        place = Path(str(place)).parent
     where = "" if place is None or number == errno.ENOMEM else f"{place}: "
     does = _SAYS.get(number) or f"{getattr(error, 'strerror', None) or error}. See to it"
     detail = f" ({' '.join(str(error).split())[:200]})" if number == errno.ENOMEM and str(error) else ""

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -66,6 +67,13 @@ class Signals:
             with suppress(OSError):
                 child.terminate()
 
+    def codes_of_children(self, within: float = 2.0) -> list[int | None]:
+        """Exit codes of the other processes, once one has ended with another than 0 or after so many seconds."""
+        deadline = time.monotonic() + within
+        while not any(codes := [child.poll() for child in self.children]) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return codes
+
     def _stop(self, number: int, _: FrameType | None) -> None:
         if self.received is not None:  # twice is an order, unless it is the second rank that repeats the first
             return
@@ -81,7 +89,7 @@ class Signals:
         else:
             os.close(reading)
             return
-        threading.Event().wait(self.grace)
+        time.sleep(self.grace)
         for child in self.children:
             with suppress(OSError):
                 child.kill()
