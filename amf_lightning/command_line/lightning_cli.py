@@ -23,6 +23,7 @@ from amf_lightning.command_line.endings import PROGRAM
 from amf_lightning.command_line.parser_errors import ArgumentParser
 from amf_lightning.command_line.parsing import PARSER, with_configurations
 from amf_lightning.command_line.signals_callback import OwnSignals
+from amf_lightning.command_line.whole_rounds_callback import WholeRounds
 from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
 from amf_lightning.errors import AmfError, ExitCode, InputError, UnfinishedError, cause
 from amf_lightning.evaluation.evaluators import SimulatedEpisodes
@@ -118,6 +119,7 @@ class CommandLine(LightningCLI):
         folder = options.default_root_dir
         program = PROGRAM.get()
         callbacks = [*([OwnSignals(program.signals)] if program else []), *(options.callbacks or [])]
+        callbacks.insert(0, WholeRounds(self._get(self.config_init, "active")))
         if options.enable_checkpointing is not False:
             # One file, replaced in one step: the state at the end of the last finished round.
             path = self.folder.checkpoint
@@ -183,10 +185,9 @@ class CommandLine(LightningCLI):
             self.trainer.validate(model, ckpt_path=checkpoint, verbose=False, **kwargs)
         measured, suite = model.evaluation, model.suite
         if self.trainer.is_global_zero and measured is not None:
-            names = [task.name for task in suite.tasks]
-            facts = self.folder.read_facts()
             # Who may not write into the folder, or finds the disk full, has the table all the same.
             print(f"\n{path}\n\n{evaluation_table(measured, suite)}\n", flush=True)
+            names, facts = [task.name for task in suite.tasks], self.folder.read_facts()
             self.folder.write_evaluation(measured, names, suite.weights, **{**facts, "evaluated": path})
             print(f"Written: {self.folder.evaluation}")
 
