@@ -200,11 +200,11 @@ class DeafExpert(TinyExpert):
 
 
 class SmallDiskExpert(TinyExpert):
-    """From the first demonstration on, files cannot be larger than 3 kB."""
+    """From the first demonstration on, files cannot be larger than 60 kB."""
 
     def demonstrate(self, suite: TaskSuite, episodes: Sequence[Episode], on_step: Any = None) -> Any:
         shown = super().demonstrate(suite, episodes, on_step)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
         return shown
 
 

@@ -168,7 +168,8 @@ def test_a_failure_after_the_first_demonstration_destroys_nothing(tmp_path: Path
 
 
 def test_a_disk_that_takes_no_more_is_told_in_a_line(tmp_path: Path) -> None:
-    outcome = fit(tmp_path, **expert("SmallDiskExpert"))
+    wide = {"class_path": "MLPPolicy", "init_args": {"hidden": [200, 200]}}
+    outcome = fit(tmp_path, model={"policy": wide}, **expert("SmallDiskExpert"))
     assert outcome.code == ExitCode.MACHINE, outcome.said
     assert "run: the file is larger than the machine allows. Raise the limit (ulimit -f)" in one_line(outcome)
 
