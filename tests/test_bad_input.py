@@ -153,8 +153,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "config before the subcommand": ("--config tiny.yaml fit", "amf fit --config FILE"),
     "rounds set by hand": ("fit --config tiny.yaml --trainer.max_epochs 7", "trainer.max_epochs follows from active.b"),
     "no device": ("fit --config tiny.yaml --trainer.devices 0", "is not a valid input"),
-    "run folder is a file": ("fit --config tiny.yaml --trainer.default_root_dir empty.yaml", "File exists"),
-    "run folder below a file": ("fit --config tiny.yaml --trainer.default_root_dir empty.yaml/x", "Choose another"),
+    "run folder is a file": (
+        "fit --config tiny.yaml --trainer.default_root_dir empty.yaml",
+        "a file is where a folder belongs",
+    ),
+    "run folder below a file": (
+        "fit --config tiny.yaml --trainer.default_root_dir empty.yaml/x",
+        "choose another folder",
+    ),
     "validate before fit": ("validate --config tiny.yaml", "There is no checkpoint runs/tiny/RoundRobin-seed0"),
     "compare without a file": ("compare --config nowhere.yaml --output out --seeds 0:1", "There is no configuration"),
     "compare what is no comparison": ("compare --config tiny.yaml --output out --seeds 0:1", "unknown key 'suite'"),

@@ -11,7 +11,9 @@ PACKAGE = Path(__file__).resolve().parents[1] / "amf_lightning"
 
 ORDER = (
     "errors",
+    "user_code",
     "durable",
+    "writable",
     "needs",
     "seeding",
     "import_path",

@@ -6,19 +6,20 @@ from contextlib import contextmanager, suppress
 from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.campaign.run_lock import sole_writer
 from amf_lightning.durable import write_durably
-from amf_lightning.errors import InputError
+from amf_lightning.errors import MachineError
 
 
 @contextmanager
 def clean_start(folder: RunFolder) -> Iterator[None]:
-    """Makes the folder, holds it, and takes back what was written if bad input ends a run before it demonstrated.
+    """Makes the folder, holds it, and takes back what was written if an error ends a run before it demonstrated.
 
-    Some bad input shows only when things run: an expert that never succeeds, a simulator that gives NaN. What was
+    Some errors show only when things run: an expert that never succeeds, a simulator that gives NaN. What was
     there before is left alone. A run that is under way keeps all it has: its finished rounds, and the picks of the
     round that failed, which the same command completes once the cause is mended; `config.yaml` is what it was.
 
     Raises:
-        InputError: the folder cannot be made, or another process is writing into it.
+        MachineError: the folder cannot be made.
+        InputError: another process is writing into it.
     """
     path = folder.path
     new_folders = [place for place in (path, *path.parents) if not place.exists()]
@@ -27,13 +28,13 @@ def clean_start(folder: RunFolder) -> Iterator[None]:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(
+        raise MachineError(
             f"The run folder {path} cannot be made: {error.strerror}. Choose another with --trainer.default_root_dir."
         ) from None
     with sole_writer(path):
         try:
             yield
-        except InputError:
+        except Exception:
             if config is not None:
                 write_durably(folder.config, config)
             elif not any(folder.demonstrations.glob("*")):

@@ -20,6 +20,7 @@ from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.evaluators import Evaluator, reported_evaluations
 from amf_lightning.evaluation.scores import Evaluation
+from amf_lightning.experts.checked import remaining_of
 from amf_lightning.experts.expert import Expert
 from amf_lightning.fine_tuning.lookahead import Lookahead
 from amf_lightning.fine_tuning.module import BehaviouralCloning
@@ -65,7 +66,7 @@ class ActiveSampling(Callback):
     ) -> None:
         rounds_of(budget, batch_size)
         selector.check(suite, budget)
-        expert.remaining(suite, [0] * len(suite.tasks))
+        remaining_of(expert, suite, [0] * len(suite.tasks))
         self.suite = suite
         self.expert = expert
         self.selector = selector

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from amf_lightning.errors import InputError
+from amf_lightning.errors import ExitCode, InputError
 from amf_lightning.studies.archive import Archive
 from amf_lightning.studies.plan import PROGRAM, Run, plan_pretraining, plan_runs
 from amf_lightning.studies.processes import Forked, Spawn, cold
 from amf_lightning.studies.report import write_from_rows, write_summary
 from amf_lightning.studies.runner import execute, with_needs
 from amf_lightning.studies.specification import Specification, parse_seeds, read_specification
+from amf_lightning.writable import check_folder
 
 
 def add_compare_arguments(parser: ArgumentParser) -> None:
@@ -50,7 +51,7 @@ def add_compare_arguments(parser: ArgumentParser) -> None:
 
 
 def run_compare(args: Namespace, program: Sequence[str] = PROGRAM) -> int:
-    """Runs what is not finished, then writes the summary. Returns the exit code, 1 if a run failed.
+    """Runs what is not finished, then writes the summary. Returns the exit code.
 
     A run is finished if its rows are in the output folder, or its run folder is complete. The summary is of all rows
     in the output folder, also of seeds that are not asked for now, but not of strategies that the file does not name.
@@ -83,6 +84,8 @@ def run_compare(args: Namespace, program: Sequence[str] = PROGRAM) -> int:
         for run in with_needs(unfinished):
             print(f"OMP_NUM_THREADS=1 {run.shell_command}")
         return 0
+    for place in (output, folder):
+        check_folder(place)
     if not alone:
         _take_in(archive, every)
     if len(unfinished) < len(runs):
@@ -92,7 +95,7 @@ def run_compare(args: Namespace, program: Sequence[str] = PROGRAM) -> int:
     _summarise(output, specification, archive, every, requested, alone)
     if failures:
         print(f"{len(failures)} failed: {', '.join(failure.run.name for failure in failures)}. See the logs.")
-    return 1 if failures else 0
+    return ExitCode.RUNS_FAILED if failures else ExitCode.FINISHED
 
 
 def _picked(specification: Specification, runs: Sequence[Run], args: Namespace, program: Sequence[str]) -> Run:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from amf_lightning.errors import ExitCode, Stopped
 from amf_lightning.studies.plan import Run
 from amf_lightning.studies.processes import Process, Spawn, cold
 from amf_lightning.studies.source_version import source_version
@@ -119,7 +120,7 @@ def _processes() -> Iterator[_Running]:
 
 
 def _asked_to_end(number: int, _: object) -> None:
-    raise SystemExit(128 + number)
+    raise Stopped(number)
 
 
 def _start(run: Run, spawn: Spawn) -> Process:
@@ -132,7 +133,10 @@ def _start(run: Run, spawn: Spawn) -> Process:
 def _reason(code: int) -> str:
     if code == 0:
         return "it ended before its budget was spent"
-    return f"exit code {code}" if code > 0 else f"ended by signal {-code}"
+    if code < 0:
+        return f"ended by signal {-code}"
+    kind = f" ({ExitCode(code).name.lower().replace('_', ' ')})" if code in set(ExitCode) else ""
+    return f"exit code {code}{kind}"
 
 
 def _tail(run: Run) -> str:
