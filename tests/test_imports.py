@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "amf_lightning"
 ORDER = (
     "errors",
     "durable",
+    "reading",
     "needs",
     "seeding",
     "import_path",
