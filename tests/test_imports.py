@@ -13,6 +13,7 @@ ORDER = (
     "errors",
     "durable",
     "reading",
+    "lifeline",
     "needs",
     "seeding",
     "import_path",

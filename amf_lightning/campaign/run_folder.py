@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from amf_lightning.campaign.facts import ADVICE, FINISHED, SEAL, read_facts
 from amf_lightning.campaign.request import Request, scores_from_json, scores_to_json
-from amf_lightning.configuration import differences, identity, plain
+from amf_lightning.configuration import plain
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
 from amf_lightning.reading import read_text, read_yaml_mapping
@@ -160,21 +160,9 @@ class RunFolder:
             InputError: another run is in the folder (names the keys that differ, with both values), or something
                 that is not a run.
         """
-        if not self.config.exists():
-            if foreign := self._taken():
-                raise InputError(
-                    f"{self.path} has no config.yaml but {', '.join(path.name for path in foreign)}, which a run would "
-                    "overwrite. Choose another folder with --trainer.default_root_dir, or move these files away."
-                )
-            return
-        there, here = self._identity(), identity(config)
-        if keys := [key for key, _, _ in differences(there, here)]:
-            values = "; ".join(f"{key} is {_show(there, key)} there and {_show(here, key)} here" for key in keys[:3])
-            more = f"; and {len(keys) - 3} more keys differ" if len(keys) > 3 else ""
-            raise InputError(
-                f"{self.path} holds a run of another configuration: {values}{more}. "
-                "Choose another folder with --trainer.default_root_dir, or give the configuration that began the run."
-            )
+        from amf_lightning.campaign.run_identity import check_identity
+
+        check_identity(self, config)
 
     def entries(self) -> list[Path]:
         """Everything that a run puts into its folder, with what this process logs; files before their folders."""
@@ -249,15 +237,11 @@ class RunFolder:
                 return text
         raise InputError(f"{path} was changed after the run ended: its SHA-256 is not that in evaluation.json. {ADVICE}")
 
-    def _taken(self) -> list[Path]:
+    def taken(self) -> list[Path]:
         """Files and folders that are there under a name of ours."""
         paths = [value for value in vars(self).values() if isinstance(value, Path) and value != self.path]
         tops = sorted({self.path / path.relative_to(self.path).parts[0] for path in paths})
         return [top for top in tops if (any(top.iterdir()) if top.is_dir() else top.exists())]
-
-    def _identity(self) -> dict[str, Any]:
-        """What the configuration in this folder says that makes the run what it is."""
-        return identity(self.read_config())
 
     def _job(self, line: str, number: int) -> Request:
         try:
@@ -293,7 +277,3 @@ def _rows(evaluation: "Evaluation", task_names: Sequence[str], weights: Sequence
         yield CurveRow(number, name, *values)
     means = (weighted_mean(evaluation.returns, weights), weighted_mean(evaluation.successes, weights))
     yield CurveRow(number, MEAN, *means, evaluation.mean_score)
-
-
-def _show(leaves: Mapping[str, Any], key: str) -> str:
-    return repr(leaves[key]) if key in leaves else "not set"

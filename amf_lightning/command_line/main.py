@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from importlib import import_module
 
 from amf_lightning.errors import InputError, cause
+from amf_lightning.lifeline import end_with_parent
 
 COMMANDS = {
     "fit": ("fine-tune a policy with demonstrations that are chosen as it learns", "lightning_cli"),
@@ -30,6 +31,7 @@ COMPLETE = "__complete"
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point of `amf` and `python -m amf_lightning`. Exits with code 2 and one line if the input is bad."""
     arguments = list(sys.argv[1:] if args is None else args)
+    end_with_parent()
     if "" not in sys.path:
         sys.path.insert(0, "")  # so that a class of the user's own in this folder can be named
     try:
