@@ -1,4 +1,4 @@
-"""A run that cannot begin leaves no trace, and a refused resume none either; what was asked or answered always stays."""
+"""A run that cannot begin leaves no trace, a refused resume neither; what was asked or answered always stays."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress

@@ -9,7 +9,7 @@ from amf_lightning.reading import read_json_mapping
 
 ADVICE = "Remove it; the command that made the run writes it anew."
 SEAL, FINISHED = "sha256", "finished"
-"""Keys: the SHA-256 of the tables that the file is about, by name; the demonstrations that all results of the folder are
+"""Keys: SHA-256 of the tables that the file is about, by name; how many demonstrations all results of the folder are
 about, or null while they are being replaced."""
 
 

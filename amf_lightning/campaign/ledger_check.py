@@ -1,4 +1,4 @@
-"""Whether the rows of a ledger are those that were written: by their SHA-256, and by what every ledger has in common."""
+"""Whether the rows of a ledger are those that were written: by their SHA-256, and by what all ledgers share."""
 
 import hashlib
 import json
@@ -53,7 +53,8 @@ def check_rows(connection: sqlite3.Connection, version: int) -> None:
 
 def _contradiction(connection: sqlite3.Connection, version: int) -> str | None:
     """What no ledger says, if this one says it."""
-    last_round, indices = 0, {}
+    last_round = 0
+    indices: dict[str, int] = {}
     jobs = connection.execute("SELECT demonstration, round, task, task_index, scores FROM jobs ORDER BY 1")
     for place, (number, round, task, index, scores) in enumerate(jobs):
         if number != place:

@@ -169,8 +169,8 @@ class LedgerFile:
             ) from error
         except sqlite3.DatabaseError as error:
             raise InputError(
-                f"The ledger {self.path} is damaged or not a ledger ({error}). Restore it from a copy, or start a new run "
-                "folder; `expert: RecordedExpert` gives it the demonstrations that lie in this one."
+                f"The ledger {self.path} is damaged or not a ledger ({error}). Restore it from a copy, or start a new "
+                "run folder; `expert: RecordedExpert` gives it the demonstrations that lie in this one."
             ) from error
 
 

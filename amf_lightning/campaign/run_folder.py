@@ -221,7 +221,7 @@ class RunFolder:
         Raises:
             InputError: it is damaged.
         """
-        advice = "It is the configuration of the run: restore it, or choose another folder with --trainer.default_root_dir."
+        advice = "It says which run this is: restore it, or choose another folder with --trainer.default_root_dir."
         return read_yaml_mapping(self.config, advice)
 
     def _write_facts(self, facts: Mapping[str, Any]) -> None:
@@ -235,7 +235,7 @@ class RunFolder:
             text, sealed = read_text(path, ADVICE), self.read_facts().get(SEAL, {}).get(path.name)
             if sealed in (None, hashlib.sha256(text.encode()).hexdigest()):
                 return text
-        raise InputError(f"{path} was changed after the run ended: its SHA-256 is not that in evaluation.json. {ADVICE}")
+        raise InputError(f"{path} was changed after the run ended: evaluation.json has another SHA-256. {ADVICE}")
 
     def taken(self) -> list[Path]:
         """Files and folders that are there under a name of ours."""

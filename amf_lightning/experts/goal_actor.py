@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
 from amf_lightning.policies.weights import read_safetensors
+from amf_lightning.reading import parse_json
 from amf_lightning.shipped import checkpoint_path
 from amf_lightning.tasks.task import TaskSuite
 
@@ -73,9 +74,15 @@ def load_goal_actor(name: str) -> tuple[GoalActor, dict[str, Any]]:
     """
     path = checkpoint_path(name)
     tensors, metadata = read_safetensors(path)
-    content = json.loads(metadata.get("expert", "{}"))
-    if content.get("format") != FORMAT:
+    advice = "Restore it, or train the expert again."
+    content = parse_json(metadata.get("expert", "{}"), f"The header of {path}", advice)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(f"{path} is a safetensors file but not an expert of this package (expected {FORMAT}).")
-    actor = GoalActor(content["sizes"], content["suite"])
-    actor.load_state_dict(tensors)
-    return actor.eval().requires_grad_(False), content["facts"]
+    try:
+        actor = GoalActor(content["sizes"], content["suite"])
+        actor.load_state_dict(tensors)
+        facts = dict(content["facts"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:150]
+        raise InputError(f"The expert {path} is damaged ({type(error).__name__}: {reason}). {advice}") from error
+    return actor.eval().requires_grad_(False), facts

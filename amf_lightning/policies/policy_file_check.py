@@ -19,7 +19,7 @@ def content_hash(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> str
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         # By way of bytes: numpy lacks some of torch's types.
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     digest.update(json.dumps({key: facts[key] for key in facts if key != SHA256}, sort_keys=True).encode())
     return digest.hexdigest()
 
@@ -32,7 +32,8 @@ def check_contents(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> N
     """
     if SHA256 in facts and facts[SHA256] != content_hash(tensors, facts):
         raise ValueError("its SHA-256 is not that of its contents: it was changed after it was written")
-    if not (isinstance(facts["class"], str) and isinstance(facts["options"], dict) and isinstance(facts["suite"], dict)):
+    kinds = {"class": str, "options": dict, "suite": dict}
+    if any(not isinstance(facts[name], kind) for name, kind in kinds.items()):
         raise ValueError("class, options or suite have another type")
     if not _counts(facts["pretraining_counts"]):
         raise ValueError(f"its pretraining_counts are {str(facts['pretraining_counts'])[:80]}")
@@ -41,8 +42,8 @@ def check_contents(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> N
         raise ValueError("of the feature statistics a part is missing")
     if moment is not None and (reason := _objection(moment, statistics)):
         raise ValueError(f"its feature statistics cannot be: {reason}")
-    if strange := next((name for name, tensor in tensors.items() if name.startswith("importance.") and _bad(tensor)), None):
-        raise ValueError(f"{strange} is negative or not finite")
+    if strange := [name for name, tensor in tensors.items() if name.startswith("importance.") and _bad(tensor)]:
+        raise ValueError(f"{strange[0]} is negative or not finite")
 
 
 def _objection(moment: Tensor, facts: Any) -> str | None:

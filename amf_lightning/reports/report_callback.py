@@ -96,7 +96,8 @@ class RunReports(Callback):
                 f"\nStopped after {len(self.active.jobs)} of {self.active.budget} demonstrations: {self.active.stopped}"
             )
         folder.write_evaluation(latest, names, self.suite.weights, trained_on=module.trained_on, **facts)
-        if self.animation and latest is not None and self.suite.simulator and (outdated or not folder.animation.is_file()):
+        wanted = self.animation and (outdated or not folder.animation.is_file())
+        if wanted and latest is not None and self.suite.simulator:
             tasks = shown_tasks(self.active.evaluations, self.suite)
             write_animation(
                 folder.animation, self.suite, module.pretrained, module.acting_policy(), tasks, self.active.seed
