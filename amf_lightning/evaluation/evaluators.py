@@ -145,6 +145,8 @@ def read_reports(path: Path, suite: TaskSuite) -> list[dict[str, Any]]:
             content = json.loads(line)
             report = {key: int(content[key]) for key in ("demonstrations", "success", "episodes")}
             suite.task(name := str(content["task"]))
+        except InputError as error:
+            raise InputError(f"{path}, line {number}: {error}") from error
         except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
             raise InputError(
                 f"{path}, line {number} is not a report ({error!r}). Write "

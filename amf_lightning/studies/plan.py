@@ -126,8 +126,8 @@ class Run:
         if difference := first_difference(read_json_mapping(self.settings_file, advice), self.settings):
             key, before, now = difference
             raise InputError(
-                f"{self.folder} belongs to a run with {key} = {before!r}, now it is {now!r}. "
-                "Choose another --output or --runs, or delete that folder."
+                f"{self.folder} belongs to a run with {key} = {before!r}, now it is {now!r} (see "
+                f"{self.settings_file.name}). Choose another --output or --runs, or delete that folder."
             )
 
 

@@ -51,13 +51,17 @@ def draw(progress: Path, picture: Path) -> None:
     """
     if not progress.is_file():
         raise InputError(f"{progress} does not exist. It is the progress.csv of a training's folder.")
-    rows = list(csv.DictReader(read_text(progress, "Give the progress.csv of a training's folder.").splitlines()))
+    text = read_text(progress, "Give the progress.csv of a training's folder.")
+    try:
+        rows = list(csv.DictReader(text.splitlines()))
+    except csv.Error as error:
+        raise InputError(f"{progress} is not a table ({error}). Give the progress.csv of a training.") from error
     if not rows or "env_steps" not in rows[0]:
         raise InputError(f"{progress} has no evaluation yet, or is no progress.csv of a training.")
     buffer = BytesIO()
     try:
         figure = training_figure(rows)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{progress} has a row that no training wrote ({error!r}). Restore it.") from error
     FigureCanvasAgg(figure).print_figure(buffer, format="png", dpi=110, metadata={"Software": None})
     write_durably(picture, buffer.getvalue())

@@ -1,7 +1,8 @@
-"""Every file that the program reads, damaged in every way: it is refused by name, or read as if nothing had happened."""
+"""Every file that the program reads, damaged: it is refused by name, or read as if nothing had happened."""
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from ready_runs import write_run
+from safetensors.torch import save_file
 
 from amf_lightning import shipped
 from amf_lightning.campaign.ledger import Ledger
@@ -26,7 +28,7 @@ from amf_lightning.experts.training.curve import draw
 from amf_lightning.fine_tuning.checkpoint_io import DurableCheckpointIO, read_checkpoint
 from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.policies.statistics import feature_statistics
-from amf_lightning.policies.weights import load_policy, save_policy
+from amf_lightning.policies.weights import load_policy, read_safetensors, save_policy
 from amf_lightning.shipped import shipped_folder
 from amf_lightning.studies.archive import Archive
 from amf_lightning.studies.plan import Run
@@ -113,12 +115,12 @@ def an_expert(folder: Path) -> Path:
 
 def a_demonstration(folder: Path) -> Path:
     [shown] = TinyExpert().demonstrate(SUITE, [Request(0, 0, "goal=1", 3, "x", (), 7).episode(SUITE)])
-    DemonstrationStore(folder).write(0, shown)
+    (folder / "sha256").write_text(DemonstrationStore(folder).write(0, shown))
     return DemonstrationStore(folder).path(0)
 
 
 def trajectory(path: Path) -> object:
-    read = DemonstrationStore(path.parent).read(0)
+    read = DemonstrationStore(path.parent).read(0, path.with_name("sha256").read_text())
     return read.task, read.actions.tobytes(), read.state.tobytes()
 
 
@@ -149,7 +151,9 @@ def archived(folder: Path) -> object:
 
 
 def old_table(folder: Path) -> Path:
-    text = "strategy,seed,demonstrations,task,return,success,score\nUniform,0,0,slow,1,1,0.5\nUniform,0,0,mean,1,1,0.5\n"
+    text = (
+        "strategy,seed,demonstrations,task,return,success,score\nUniform,0,0,slow,1,1,0.5\nUniform,0,0,mean,1,1,0.5\n"
+    )
     (folder / SINGLE_TABLE).write_text(text)
     return folder / SINGLE_TABLE
 
@@ -193,12 +197,14 @@ READERS: dict[str, Reader] = {
     "the same in status": Reader(in_run("config.yaml"), lambda path: read_status(path.parent)),
     "evaluation": Reader(in_run("evaluation.json"), lambda path: RunFolder(path.parent).read_facts()),
     "curve": Reader(in_run("curve.csv"), lambda path: RunFolder(path.parent).read_curve(), hashed=True),
-    "selections": Reader(in_run("selections.jsonl"), lambda path: RunFolder(path.parent).read_selections(), hashed=True),
+    "selections": Reader(
+        in_run("selections.jsonl"), lambda path: RunFolder(path.parent).read_selections(), hashed=True
+    ),
     "checkpoint": Reader(a_checkpoint, lambda path: str(read_checkpoint(path)), hashed=True),
     "policy": Reader(a_policy, policy_facts, hashed=True),
     "expert": Reader(an_expert, lambda path: str(load_goal_actor(str(path))[0].state_dict()), hashed=True),
     "state dict": Reader(a_checkpoint, lambda path: len(read_tensors(path))),
-    "demonstration": Reader(a_demonstration, trajectory),
+    "demonstration": Reader(a_demonstration, trajectory, hashed=True),
     "reports of people": Reader(
         written("outcomes.jsonl", '{"demonstrations": 6, "task": "goal=1", "success": 7, "episodes": 10}\n' * 2),
         lambda path: read_reports(path, SUITE),
@@ -207,7 +213,9 @@ READERS: dict[str, Reader] = {
     "reference returns": Reader(
         written("reference.json", REFERENCE), lambda path: load_reference(str(path), "tiny", SUITE.tasks)
     ),
-    "progress of a training": Reader(written("progress.csv", PROGRESS), lambda path: draw(path, path.with_name("p.png"))),
+    "progress of a training": Reader(
+        written("progress.csv", PROGRESS), lambda path: draw(path, path.with_name("p.png"))
+    ),
     "settings of a run in a study": Reader(settings, lambda path: a_study_run(path.parents[2]).check_settings()),
     "facts about a process": Reader(
         lambda folder: settings(folder).with_name("seed-0.made.json"),
@@ -217,7 +225,9 @@ READERS: dict[str, Reader] = {
         lambda folder: a_study(folder) / "curves" / "seed-0.csv.gz", lambda path: archived(path.parents[1]), hashed=True
     ),
     "single table of version 0.1": Reader(old_table, lambda path: archived(path.parent)),
-    "runs of a study": Reader(lambda folder: a_study(folder) / "runs.jsonl", lambda path: archived(path.parent), empty=True),
+    "runs of a study": Reader(
+        lambda folder: a_study(folder) / "runs.jsonl", lambda path: archived(path.parent), empty=True
+    ),
     "summary of a study": Reader(summary, summarised),
 }
 """What the program reads back beyond what people write for it: configurations have tests of their own."""
@@ -239,7 +249,7 @@ def damages(whole: bytes, empty: bool) -> Iterator[tuple[str, bytes]]:
             yield f"cut at {length}", whole[:length]
     for number, content in enumerate(WRONG):
         yield f"wrong {number}", content
-    for place in sorted({0, 1, 5, len(whole) - 1, len(whole) - 5, *(random.randrange(len(whole)) for _ in range(40))}):
+    for place in sorted({0, 1, 5, len(whole) - 1, len(whole) - 5, *(random.randrange(len(whole)) for _ in range(12))}):
         flipped = bytearray(whole)
         flipped[place] ^= 1 << random.randrange(8)
         yield f"flipped at {place}", bytes(flipped)
@@ -264,7 +274,6 @@ def test_a_damaged_file_is_refused_by_name_or_read_as_if_nothing_had_happened(na
             refused += 1
             message = str(error)
             assert path.name in message and "\n" not in message and len(message) < 600, f"{damage}: {message}"
-            assert message.count(".") > message.split(path.name)[-1].count(".") or "." in message, damage
             continue
         if reader.hashed:
             assert read == expected, f"{damage} was read as something else"
@@ -277,7 +286,8 @@ def test_a_damaged_manifest_is_refused_by_name(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(shipped, "shipped_folder", lambda kind: folder)
     whole = (shipped_folder("checkpoints") / "manifest.json").read_bytes()
     for damage, content in damages(whole, empty=False):
-        if damage == "wrong 1" or damage.startswith("flipped"):  # an empty manifest is one; a flip may lie in a command
+        # An empty manifest is one; a flip may lie in a command, a cut after the last brace.
+        if content.strip() in (b"{}", whole.strip()) or damage.startswith("flipped"):
             continue
         (folder / "manifest.json").write_bytes(content)
         with pytest.raises(InputError, match=r"manifest\.json.*Reinstall"):
@@ -320,8 +330,6 @@ def test_a_ledger_whose_last_request_was_taken_out_is_refused(tmp_path: Path) ->
 
 
 def change(path: Path, *statements: str) -> None:
-    import sqlite3
-
     connection = sqlite3.connect(path)
     with connection:
         for statement in statements:
@@ -330,11 +338,7 @@ def change(path: Path, *statements: str) -> None:
 
 
 def test_numbers_of_a_policy_file_that_cannot_be_are_refused(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
     path = a_policy(tmp_path)
-    from amf_lightning.policies.weights import read_safetensors
-
     tensors, metadata = read_safetensors(path)
     facts: dict[str, Any] = json.loads(metadata["policy"])
     del facts["sha256"]  # as in files of version 0.2
