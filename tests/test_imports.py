@@ -14,6 +14,8 @@ ORDER = (
     "user_code",
     "durable",
     "writable",
+    "reading",
+    "lifeline",
     "needs",
     "seeding",
     "import_path",

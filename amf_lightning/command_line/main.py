@@ -9,6 +9,7 @@ from importlib import import_module
 
 from amf_lightning.command_line.endings import PROGRAM, Program, flush
 from amf_lightning.errors import InputError
+from amf_lightning.lifeline import end_with_parent
 
 COMMANDS = {
     "fit": ("fine-tune a policy with demonstrations that are chosen as it learns", "lightning_cli"),
@@ -30,6 +31,7 @@ COMPLETE = "__complete"
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point of `amf` and `python -m amf_lightning`. Every way to end leads through here: see `Program.ending`."""
     arguments = list(sys.argv[1:] if args is None else args)
+    end_with_parent()
     if "" not in sys.path:
         sys.path.insert(0, "")  # so that a class of the user's own in this folder can be named
     program = Program(arguments)
