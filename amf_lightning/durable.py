@@ -1,8 +1,10 @@
 """Files that are either there whole or not at all, also after a crash or a power cut."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from secrets import token_hex
+from typing import BinaryIO
 
 
 def write_durably(path: Path, content: bytes | str) -> None:
@@ -20,6 +22,28 @@ def write_durably(path: Path, content: bytes | str) -> None:
         os.fsync(file.fileno())  # before the rename, or a power cut could leave the new name on no bytes
     partial.replace(path)
     _sync_names(path.parent)
+
+
+def append_durably(path: Path, lines: Sequence[str]) -> None:
+    """Adds lines to the end of a file; they are on the disk when this returns.
+
+    If that is cut off there is part of a line at the end, which the next call ends: whoever reads leaves it out.
+    """
+    _make_folder(path.parent)
+    is_new = not path.exists()
+    with path.open("a+b") as file:
+        if file.tell() and not _ends_with_line(file):
+            file.write(b"\n")
+        file.write("".join(f"{line}\n" for line in lines).encode())
+        file.flush()
+        os.fsync(file.fileno())
+    if is_new:
+        _sync_names(path.parent)
+
+
+def _ends_with_line(file: BinaryIO) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
 
 
 def _make_folder(folder: Path) -> None:

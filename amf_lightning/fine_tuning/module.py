@@ -10,15 +10,17 @@ import torch
 from lightning import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.strategies import ParallelStrategy
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
 from amf_lightning.demonstrations.batches import Block, MicroBatch, demonstration_rows
 from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
 from amf_lightning.errors import InputError
-from amf_lightning.evaluation.metric import EpisodeMetric
-from amf_lightning.evaluation.scores import Evaluation, evaluate_returns
+from amf_lightning.evaluation.scores import Evaluation
+from amf_lightning.evaluation.simulated import SimulatedEvaluation
 from amf_lightning.fine_tuning.checkpoint_io import check_checkpoint
+from amf_lightning.fine_tuning.judged import journal_of
 from amf_lightning.fine_tuning.origin import Origin
 from amf_lightning.fine_tuning.refitting import check_alone, check_refitted, idle_optimizer
 from amf_lightning.fine_tuning.round import losses_of, meet_demonstrations, round_rows, take_steps
@@ -33,7 +35,6 @@ from amf_lightning.retention.frozen import hold_statistics, mask_gradients, plac
 from amf_lightning.retention.importance import stored_importance
 from amf_lightning.retention.retention import NoRetention, Retention, RetentionContext
 from amf_lightning.seeding import Purpose, keyed_generator
-from amf_lightning.simulation.rollout import rollout
 from amf_lightning.tasks.steps import Steps
 from amf_lightning.tasks.task import EvaluationJob, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
@@ -102,7 +103,6 @@ class BehaviouralCloning(LightningModule):
         self.masks: dict[str, Tensor] = {}
         self.trained_on = 0
         """Demonstrations that the policy was fine-tuned on."""
-        self.metric: EpisodeMetric | None = None
         self.evaluation: Evaluation | None = None
         """The last evaluation."""
 
@@ -253,20 +253,18 @@ class BehaviouralCloning(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         data = cast(DemonstrationDataModule, self.trainer.datamodule)  # type: ignore[attr-defined]
-        self.metric = EpisodeMetric(len(self.suite.tasks), data.evaluation_episodes)
-        self._acting = self.acting_policy().controller()
+        journal = None
+        if self.suite.parallel_episodes and self.trainer.state.fn == TrainerFn.FITTING:  # validation writes nothing
+            journal = journal_of(Path(self.trainer.default_root_dir), self, data)
+        acting = self.acting_policy().controller()
+        self._running = SimulatedEvaluation(self.suite, acting, data.evaluation_episodes, journal)
 
     def validation_step(self, batch: list[EvaluationJob], batch_idx: int) -> None:
-        assert self.metric is not None
-        trajectories = rollout(self._acting, self.suite, [episode for _, episode in batch])
-        tasks = [episode.task.index for _, episode in batch]
-        self.metric.update(trajectories, tasks, [number for number, _ in batch])
+        self._running.run(batch)
 
     def on_validation_epoch_end(self) -> None:
         """Gathers the episodes of all ranks into `evaluation`."""
-        assert self.metric is not None
-        returns, successes = self.metric.compute()
-        evaluation = evaluate_returns(self.trained_on, returns, successes, self.suite)
+        evaluation = self._running.finish(self.trained_on)
         self.evaluation = replace(evaluation, retention=self.retention.measure(self.policy, self.suite))
 
     # -- export --------------------------------------------------------------------------------------------------

@@ -79,6 +79,9 @@ class TaskSuite(ABC):
     reference: ReferenceReturns | None = None
     weights: tuple[float, ...] | None = None
     """Evaluation distribution over tasks; uniform if None. Read it through `distribution`."""
+    parallel_episodes: int | None = None
+    """How many episodes may run at once: 1 for a robot, of which there is one; None: as many as are asked for. A suite
+    that says so is taken for one whose episodes are dear: each evaluated one is on the disk before the next begins."""
     metrics_text: str = ""
     """What the suite's metrics are, with their units: a clause of the caption of a table that shows them."""
 
