@@ -27,7 +27,7 @@ from amf_lightning.fine_tuning.provisions import check_origin, warn_of_forgettin
 from amf_lightning.needs import Part, check_needs
 from amf_lightning.policies.statistics import weights_hash
 from amf_lightning.selection.context import Selector
-from amf_lightning.tasks.task import Episode, TaskSuite
+from amf_lightning.tasks.task import Episode, TaskSuite, checked_parallel
 from amf_lightning.tasks.trajectory import Trajectory
 
 Answer = tuple[Request, str]
@@ -92,6 +92,7 @@ class ActiveSampling(Callback):
             name = type(trainer.strategy).__name__
             raise InputError(f"trainer.strategy is {name}, which shards the policy between processes. Use auto or ddp.")
         module = _module(pl_module)
+        checked_parallel(self.suite.parallel_episodes, f"Suite '{self.suite.name}'", trainer.world_size)
         parts: dict[str, Part] = {"evaluation": self.evaluation}
         if stage == "fit":
             parts |= {"expert": self.expert, "selector": self.selector, "retention": module.retention}

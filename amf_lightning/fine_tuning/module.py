@@ -20,6 +20,7 @@ from amf_lightning.errors import InputError
 from amf_lightning.evaluation.scores import Evaluation
 from amf_lightning.evaluation.simulated import SimulatedEvaluation
 from amf_lightning.fine_tuning.checkpoint_io import check_checkpoint
+from amf_lightning.fine_tuning.divergence import LossWatch, Position
 from amf_lightning.fine_tuning.judged import journal_of
 from amf_lightning.fine_tuning.origin import Origin
 from amf_lightning.fine_tuning.refitting import check_alone, check_refitted, idle_optimizer
@@ -150,6 +151,10 @@ class BehaviouralCloning(LightningModule):
         """A frozen copy of the current policy on the CPU, for rollouts and selection."""
         return frozen_copy(self.policy).cpu()
 
+    @property
+    def _data(self) -> DemonstrationDataModule:
+        return cast(DemonstrationDataModule, self.trainer.datamodule)  # type: ignore[attr-defined]
+
     # -- training ------------------------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
@@ -216,11 +221,14 @@ class BehaviouralCloning(LightningModule):
     def training_step(self, block: Block, batch_idx: int) -> None:
         optimizer = self.optimizers()
         assert isinstance(optimizer, Optimizer)
+        watch = LossWatch(self._log)
         # Lightning has autocast on around all of this, but only a forward pass is meant to be in it.
         with torch.autocast(self.device.type, enabled=False):
             take_steps(
-                block, lambda part: self.losses(self.policy, part), block.factors, optimizer, self._backward, self._log
+                block, lambda part: self.losses(self.policy, part), block.factors, optimizer, self._backward, watch
             )
+        where = Position(self.current_epoch, batch_idx, self._data.steps_per_round)
+        watch.check(self.policy, block, where, self.suite, scaled=str(self.trainer.precision) == "16-mixed")
 
     def _backward(self, objective: Tensor, last: bool) -> None:
         """Adds gradients; processes exchange them with the last micro-batch of a step."""
@@ -241,8 +249,7 @@ class BehaviouralCloning(LightningModule):
             logger.save()
 
     def on_train_epoch_start(self) -> None:
-        data = cast(DemonstrationDataModule, self.trainer.datamodule)  # type: ignore[attr-defined]
-        window = self.policy.window
+        data, window = self._data, self.policy.window
         data.rows = round_rows(data.demonstrations, self.suite, self.retention, data.balance_tasks, window)
         meet_demonstrations(self.policy, self.pretrained, data.rows["demonstrations"], self.device)
         if self.reset_optimizer:
@@ -252,12 +259,11 @@ class BehaviouralCloning(LightningModule):
     # -- evaluation ----------------------------------------------------------------------------------------------
 
     def on_validation_epoch_start(self) -> None:
-        data = cast(DemonstrationDataModule, self.trainer.datamodule)  # type: ignore[attr-defined]
         journal = None
         if self.suite.parallel_episodes and self.trainer.state.fn == TrainerFn.FITTING:  # validation writes nothing
-            journal = journal_of(Path(self.trainer.default_root_dir), self, data)
+            journal = journal_of(Path(self.trainer.default_root_dir), self, self._data)
         acting = self.acting_policy().controller()
-        self._running = SimulatedEvaluation(self.suite, acting, data.evaluation_episodes, journal)
+        self._running = SimulatedEvaluation(self.suite, acting, self._data.evaluation_episodes, journal)
 
     def validation_step(self, batch: list[EvaluationJob], batch_idx: int) -> None:
         self._running.run(batch)

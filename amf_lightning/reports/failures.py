@@ -22,8 +22,8 @@ def failure_section(facts: Mapping[str, Any], names: Sequence[str]) -> list[str]
     lines = []
     if rows:
         lines += [
-            "Episodes of the last evaluation that ended before their time without a success; each missing step counts as "
-            "the worst one (docs/your-own-environment.md).",
+            "Episodes of the last evaluation that ended before their time without a success. Each step that they lack "
+            "counts as their worst one.",
             markdown_table(["task", *(WORDS[reason] for reason in reasons)], rows),
         ]
     if facts.get("repeats") is False:

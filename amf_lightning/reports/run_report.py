@@ -28,8 +28,8 @@ def write_report(folder: RunFolder, suite: TaskSuite) -> None:
         folder: has `curve.csv` and `selections.jsonl`; of `evaluation.json`, if it is there, are read: `selector`,
             `uses`, `environment_steps`, `pretraining_tasks` (names), `budget`, `seed`, `stopped` (why), `retention`,
             `frozen` (entries of each parameter), `measures` (of the retention, of each task), `scored_by` (how scores
-            came about), `unscored` (why there are no scores, and what to do about it), `repeats` (whether the suite does),
-            and of each task `failures`.
+            came about), `unscored` (why there are no scores, and what to do about it), `repeats` (whether the suite
+            does), and of each task `failures`.
         suite: the tasks.
 
     Raises:

@@ -167,6 +167,22 @@ class TaskSuite(ABC):
         }
 
 
+def checked_parallel(episodes: int | None, suite: str, processes: int = 1) -> int | None:
+    """`TaskSuite.parallel_episodes`, if it makes sense and as many processes can keep to it.
+
+    Raises:
+        InputError: it is no positive number, or several processes would each run so many.
+    """
+    if episodes is not None and episodes < 1:
+        raise InputError(f"{suite}: parallel_episodes is {episodes}; it must be at least 1, or None.")
+    if episodes is not None and processes > 1:
+        raise InputError(
+            f"{suite} can run {episodes} episodes at once (parallel_episodes), but {processes} processes would run "
+            "some each. Set trainer.devices: 1."
+        )
+    return episodes
+
+
 def _observation_signature(observation: Specs) -> dict[str, Any]:
     """Where there is one vector its length says it all, as files of version 0.1 have it."""
     if list(observation) == [STATE] and observation[STATE].is_vector:
