@@ -1,13 +1,17 @@
 """Training that diverged ends where it did, with a sentence that says where and what can be done."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from amf_lightning.demonstrations.batches import BLOCK, Block, MicroBatch
 from amf_lightning.errors import InputError
 from amf_lightning.tasks.task import TaskSuite
+
+if TYPE_CHECKING:
+    from amf_lightning.fine_tuning.module import BehaviouralCloning
 
 _HUGE = 1e6
 """Numbers in data beyond which they are named as a likely cause."""
@@ -29,50 +33,34 @@ class LossWatch:
         self._losses.append({name: loss.detach() for name, loss in losses.items()})
         self._log(losses)
 
-    def check(self, policy: nn.Module, block: Block, where: "Position", suite: TaskSuite, scaled: bool) -> None:
+    def check(self, module: "BehaviouralCloning", block: Block, number: int) -> None:
         """Raises InputError if a loss of the block, or a weight after it, is not finite.
 
         Args:
-            policy: that is trained.
-            block: that was trained on.
-            where: in the run.
-            suite: whose tasks they are.
-            scaled: whether the losses are scaled, in precision 16-mixed: single steps that overflow are left out then.
+            module: that was trained.
+            block: that it was trained on.
+            number: of the block in its round.
         """
         finite = self._finite()
         bad = {name: (~column).nonzero().flatten().tolist() for name, column in finite.items()}
-        if scaled:
+        if str(module.trainer.precision) == "16-mixed":  # single steps that overflow are left out there
             bad = {name: steps for name, steps in bad.items() if len(steps) == len(finite[name])}
-        if first := min(((steps[0], name) for name, steps in bad.items() if steps), default=None):
-            step, name = first
-            raise InputError(f"{where.told(step)}: the loss '{name}' is not finite. {_advice(block, step, suite)}")
-        weights = [parameter.detach().isfinite().all() for parameter in policy.parameters()]
-        if weights and not torch.stack(weights).all():
-            step = len(self._losses) - 1
-            raise InputError(f"{where.told(step)}: the weights are not finite. {_advice(block, step, suite)}")
+        first = min(((steps[0], f"loss '{name}' is") for name, steps in bad.items() if steps), default=None)
+        weights = [parameter.detach().isfinite().all() for parameter in module.policy.parameters()]
+        if first is None and not torch.stack(weights).all():
+            first = len(self._losses) - 1, "weights are"
+        if first is not None:
+            step, what = first
+            raise InputError(
+                f"Round {module.current_epoch}, step {number * BLOCK + step + 1} of {module.data.steps_per_round}: "
+                f"training diverged, the {what} not finite. {_advice(block, step, module.suite)}"
+            )
 
     def _finite(self) -> dict[str, Tensor]:
         """Whether each loss of each step is, [steps] bool on the CPU, by name."""
         names = list(dict.fromkeys(name for losses in self._losses for name in losses))
         columns = {name: [losses[name] for losses in self._losses if name in losses] for name in names}
         return {name: torch.stack(column).isfinite().cpu() for name, column in columns.items()}
-
-
-class Position:
-    """Where in a run a block of steps is.
-
-    Args:
-        round: of the run.
-        block: number of the block in the round.
-        steps: of a round.
-    """
-
-    def __init__(self, round: int, block: int, steps: int) -> None:
-        self._round, self._first, self._steps = round, block * BLOCK, steps
-
-    def told(self, step: int) -> str:
-        """For messages, of a step of the block."""
-        return f"Round {self._round}, step {self._first + step + 1} of {self._steps}: training diverged"
 
 
 def _advice(block: Block, step: int, suite: TaskSuite) -> str:

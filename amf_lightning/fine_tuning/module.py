@@ -10,7 +10,6 @@ import torch
 from lightning import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.strategies import ParallelStrategy
-from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
@@ -20,7 +19,7 @@ from amf_lightning.errors import InputError
 from amf_lightning.evaluation.scores import Evaluation
 from amf_lightning.evaluation.simulated import SimulatedEvaluation
 from amf_lightning.fine_tuning.checkpoint_io import check_checkpoint
-from amf_lightning.fine_tuning.divergence import LossWatch, Position
+from amf_lightning.fine_tuning.divergence import LossWatch
 from amf_lightning.fine_tuning.judged import journal_of
 from amf_lightning.fine_tuning.origin import Origin
 from amf_lightning.fine_tuning.refitting import check_alone, check_refitted, idle_optimizer
@@ -152,7 +151,8 @@ class BehaviouralCloning(LightningModule):
         return frozen_copy(self.policy).cpu()
 
     @property
-    def _data(self) -> DemonstrationDataModule:
+    def data(self) -> DemonstrationDataModule:
+        """Of the run."""
         return cast(DemonstrationDataModule, self.trainer.datamodule)  # type: ignore[attr-defined]
 
     # -- training ------------------------------------------------------------------------------------------------
@@ -227,8 +227,7 @@ class BehaviouralCloning(LightningModule):
             take_steps(
                 block, lambda part: self.losses(self.policy, part), block.factors, optimizer, self._backward, watch
             )
-        where = Position(self.current_epoch, batch_idx, self._data.steps_per_round)
-        watch.check(self.policy, block, where, self.suite, scaled=str(self.trainer.precision) == "16-mixed")
+        watch.check(self, block, batch_idx)
 
     def _backward(self, objective: Tensor, last: bool) -> None:
         """Adds gradients; processes exchange them with the last micro-batch of a step."""
@@ -249,7 +248,7 @@ class BehaviouralCloning(LightningModule):
             logger.save()
 
     def on_train_epoch_start(self) -> None:
-        data, window = self._data, self.policy.window
+        data, window = self.data, self.policy.window
         data.rows = round_rows(data.demonstrations, self.suite, self.retention, data.balance_tasks, window)
         meet_demonstrations(self.policy, self.pretrained, data.rows["demonstrations"], self.device)
         if self.reset_optimizer:
@@ -259,11 +258,8 @@ class BehaviouralCloning(LightningModule):
     # -- evaluation ----------------------------------------------------------------------------------------------
 
     def on_validation_epoch_start(self) -> None:
-        journal = None
-        if self.suite.parallel_episodes and self.trainer.state.fn == TrainerFn.FITTING:  # validation writes nothing
-            journal = journal_of(Path(self.trainer.default_root_dir), self, self._data)
-        acting = self.acting_policy().controller()
-        self._running = SimulatedEvaluation(self.suite, acting, self._data.evaluation_episodes, journal)
+        acting, per_task = self.acting_policy().controller(), self.data.evaluation_episodes
+        self._running = SimulatedEvaluation(self.suite, acting, per_task, journal_of(self))
 
     def validation_step(self, batch: list[EvaluationJob], batch_idx: int) -> None:
         self._running.run(batch)

@@ -87,6 +87,8 @@ class RunReports(Callback):
             "budget": self.active.budget,
             "seed": self.active.seed,
         }
+        if not self.active.repeats:
+            facts["repeats"] = False
         if self.active.stopped:
             facts["stopped"] = self.active.stopped
             print(

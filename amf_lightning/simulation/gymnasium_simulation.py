@@ -101,6 +101,10 @@ class GymnasiumSimulation:
         success = said_success(self._simulator.episode_success(self._flags[number]), where, "episode_success")
         return Outcome(np.array(self._rewards[number]), success, dict(self._infos[number].get("metrics", {})))
 
+    def rewards(self, number: int) -> tuple[float, ...]:
+        """Of an episode so far."""
+        return tuple(self._rewards[number])
+
     def discard(self, numbers: Iterable[int]) -> None:
         """Forgets the environments of the episodes of these numbers."""
         if envs := [self._envs[number] for number in numbers]:
