@@ -3,6 +3,8 @@
 import warnings
 from collections.abc import Sequence
 
+from amf_lightning.campaign.campaign import Campaign
+from amf_lightning.campaign.ledger import Ledger
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.evaluators import Evaluator, NoEvaluation, SimulatedEpisodes
 from amf_lightning.fine_tuning.module import BehaviouralCloning
@@ -11,9 +13,31 @@ from amf_lightning.policies.capabilities import Density, Embeds, LinearHead
 from amf_lightning.policies.statistics import weights_hash
 from amf_lightning.retention.retention import NoRetention, Retention
 from amf_lightning.selection.context import Selector
+from amf_lightning.simulation.repetition import repeats
+from amf_lightning.suites.gymnasium_suite import GymnasiumSuite
 from amf_lightning.tasks.task import TaskSuite
 
 _CAPABILITIES = {Need.DENSITY: Density, Need.FEATURES: Embeds, Need.LINEAR_HEAD: LinearHead}
+
+REPEATS = "repeats"
+"""Key of the ledger's fact "no" where a suite was found not to do the same again."""
+
+
+def rounds_in_all(campaign: Campaign, budget: int, batch_size: int) -> int:
+    """Those that have begun, of which the last may be small because the budget was, and those that are to come.
+
+    Raises:
+        InputError: there are more demonstrations than the budget allows.
+    """
+    status = campaign.status()
+    demonstrations = status.total.answered + status.total.unasked + status.total.pending
+    if demonstrations > budget:
+        raise InputError(
+            f"{campaign.folder} holds {demonstrations} demonstrations, but active.budget is {budget}; it is "
+            "their number in all. Give at least as many, or another folder with --trainer.default_root_dir."
+        )
+    begun = status.open_round + bool(status.pending or campaign.arrived(since=status.open_round))
+    return begun - (-(budget - demonstrations) // batch_size)
 
 
 def what_is_missing(module: BehaviouralCloning, suite: TaskSuite, evaluation: Evaluator) -> dict[Need, str]:
@@ -89,3 +113,23 @@ def warn_of_forgetting(selector: Selector, retention: Retention) -> None:
             "will not be asked for again. Set the embedding's `tolerance`.",
             stacklevel=2,
         )
+
+
+def try_to_repeat(ledger: Ledger, suite: TaskSuite, seed: int) -> None:
+    """Finds out once, before a run begins, whether its suite does the same again; warns if not, and notes it.
+
+    Args:
+        ledger: of the run; keeps what was found under the key `REPEATS`.
+        suite: a suite of the package is not tried: tests have.
+        seed: of the run.
+    """
+    own = type(suite).__module__.startswith("amf_lightning.") and type(suite) is not GymnasiumSuite
+    if own or ledger.jobs() or ledger.fact(REPEATS) is not None or repeats(suite, seed) is not False:
+        return
+    ledger.set_fact(REPEATS, "no")
+    warnings.warn(
+        f"Suite '{suite.name}' does not repeat: the same actions from the same seed went another way the second time. "
+        "Scores will differ from run to run, and a resumed run from one that was never stopped. Let reset(seed=...) "
+        "seed all that is random (self.np_random), and keep nothing over a reset.",
+        stacklevel=2,
+    )

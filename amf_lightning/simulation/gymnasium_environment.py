@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from amf_lightning.errors import InputError
 from amf_lightning.import_path import imported, told
 from amf_lightning.simulation.spaces import Actions, ObservationEntries
+from amf_lightning.simulation.success import said_success
 
 Env = gymnasium.Env[Any, NDArray[Any]]
 SUCCESS_KEYS = ("success", "is_success", "episode_task_completions")
@@ -80,9 +81,7 @@ class Success:
                 f"Task '{self.task}' completes {', '.join(sorted(self.completes))}, but '{key}' in info is {value!r}, "
                 "no list of what is done. Set suite.success to the entry that is one, or leave `completes` out."
             )
-        if isinstance(value, str) or value != value:
-            raise InputError(f"Task '{self.task}': '{key}' in info is {value!r}; it must be true or false.")
-        return bool(value)
+        return said_success(value, f"Task '{self.task}'", f"'{key}' in info")
 
 
 class Adapted(gymnasium.Wrapper[dict[str, NDArray[Any]], NDArray[Any], Any, Any]):
