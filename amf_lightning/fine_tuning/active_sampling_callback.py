@@ -232,8 +232,7 @@ class ActiveSampling(Callback):
             if number == 0:
                 campaign.ledger.set_fact("pretrained", weights_hash(module.pretrained))
         self.diagnostics = campaign.ledger.diagnostics(number)
-        pending = campaign.pending
-        return None, list(zip(pending, campaign.episodes(pending), strict=True))
+        return None, list(zip(campaign.pending, campaign.episodes(campaign.pending), strict=True))
 
     def _learner(self, number: int, module: BehaviouralCloning, data: DemonstrationDataModule) -> Learner:
         first = len(self._campaign.ledger.jobs()) - len(self._campaign.pending)
@@ -288,8 +287,7 @@ class ActiveSampling(Callback):
         finished = trainer.strategy.broadcast(finished)
         self.jobs = [request for request, _ in finished]
         here, module = [sha256 for _, sha256 in finished], _module(trainer.lightning_module)
-        provisions.check_answers(module.trained_on, self._answered, here, trainer.default_root_dir)
-        self._answered = here
+        self._answered = provisions.checked_answers(module.trained_on, self._answered, here, trainer.default_root_dir)
         _data(trainer).demonstrations = self._read(trainer, finished)
         self._restored = True
 

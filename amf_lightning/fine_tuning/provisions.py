@@ -80,7 +80,7 @@ def check_origin(begun: str | None, module: BehaviouralCloning, folder: str) -> 
         )
 
 
-def check_answers(trained_on: int, there: Sequence[str] | None, here: Sequence[str], folder: str) -> None:
+def checked_answers(trained_on: int, there: Sequence[str] | None, here: list[str], folder: str) -> list[str]:
     """A checkpoint goes on from the demonstrations that it was trained on, and from no others.
 
     Args:
@@ -88,6 +88,9 @@ def check_answers(trained_on: int, there: Sequence[str] | None, here: Sequence[s
         there: their SHA-256, likewise; None in a checkpoint of version 0.2.
         here: SHA-256 of the demonstrations that the run has of the same rounds.
         folder: of the run, for the message.
+
+    Returns:
+        `here`.
 
     Raises:
         InputError: they are not the same.
@@ -103,6 +106,7 @@ def check_answers(trained_on: int, there: Sequence[str] | None, here: Sequence[s
             f"The checkpoint was trained on other demonstrations than those in {folder}: it is of another run. Restore "
             "this run's own, or remove it: the same command then trains again from the start on what the run has kept."
         )
+    return here
 
 
 def warn_of_forgetting(selector: Selector, retention: Retention) -> None:
