@@ -18,6 +18,7 @@ class EpisodeMetric(Metric):
     Args:
         task_count: K.
         episodes: E, evaluation episodes of each task.
+        device: of the run; the numbers are on it if it is a GPU, because NCCL merges no others.
     """
 
     full_state_update = False
@@ -25,12 +26,14 @@ class EpisodeMetric(Metric):
     successes: Tensor
     counted: Tensor
 
-    def __init__(self, task_count: int, episodes: int) -> None:
+    def __init__(self, task_count: int, episodes: int, device: torch.device | None = None) -> None:
         super().__init__()
         shape = (task_count, episodes)
         self.add_state("returns", torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("successes", torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("counted", torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
+        if device is not None and device.type == "cuda":
+            self.to(device)
 
     def update(
         self, trajectories: Sequence[Trajectory], task_indices: Sequence[int], episode_indices: Sequence[int]

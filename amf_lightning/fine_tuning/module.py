@@ -20,6 +20,7 @@ from amf_lightning.evaluation.metric import EpisodeMetric
 from amf_lightning.evaluation.scores import Evaluation, evaluate_returns
 from amf_lightning.fine_tuning.checkpoint_io import check_checkpoint
 from amf_lightning.fine_tuning.origin import Origin
+from amf_lightning.fine_tuning.precision import scaled_back
 from amf_lightning.fine_tuning.refitting import check_alone, check_refitted, idle_optimizer
 from amf_lightning.fine_tuning.round import losses_of, meet_demonstrations, round_rows, take_steps
 from amf_lightning.policies.categorical import check_actions
@@ -165,14 +166,14 @@ class BehaviouralCloning(LightningModule):
                 parameter.requires_grad_(False)  # frozen whole: no gradient need be computed
         hold_statistics(self.policy)
         if isinstance(self.policy, RefittedPolicy):
-            check_alone(self.policy, self.trainer.world_size)
+            check_alone(self.policy, self.trainer.world_size, str(self.trainer.precision))
         elif not any(parameter.requires_grad for parameter in self.policy.parameters()):
             raise InputError("The retention freezes every weight of the policy: nothing is left to train.")
 
     def configure_optimizers(self) -> Optimizer:
         if isinstance(self.policy, RefittedPolicy):
             return idle_optimizer()
-        return self.optimizer_for(self.policy)
+        return scaled_back(self.optimizer_for(self.policy), str(self.trainer.precision), self.gradient_clip_val)
 
     def optimizer_for(self, policy: Policy) -> Optimizer:
         """An optimiser of the trained weights of `policy` (ours or a copy) with all that belongs to a step of it.
@@ -253,7 +254,7 @@ class BehaviouralCloning(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         data = cast(DemonstrationDataModule, self.trainer.datamodule)  # type: ignore[attr-defined]
-        self.metric = EpisodeMetric(len(self.suite.tasks), data.evaluation_episodes)
+        self.metric = EpisodeMetric(len(self.suite.tasks), data.evaluation_episodes, self.device)
         self._acting = self.acting_policy().controller()
 
     def validation_step(self, batch: list[EvaluationJob], batch_idx: int) -> None:
