@@ -14,7 +14,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 CUDA = torch.device("cuda")
 _INDEXING = (Tensor.__getitem__, Tensor.__setitem__)
-_ASKING = ("device", "is_cuda")
+_ASKING: tuple[Any, ...] = (Tensor.device, Tensor.is_cuda)
 _LEAVING = (Tensor.tolist, Tensor.item, Tensor.__float__, Tensor.__int__, Tensor.__bool__)
 
 
@@ -34,9 +34,9 @@ class PretendGpu(TorchFunctionMode):
     ) -> Any:
         kwargs = dict(kwargs or {})
         owner = getattr(func, "__self__", None)
-        if getattr(owner, "__name__", None) in _ASKING and getattr(func, "__name__", "") == "__get__":
-            there = args[0] in self._there
-            return {"device": CUDA if there else torch.device("cpu"), "is_cuda": there}[owner.__name__]  # type: ignore[union-attr]
+        if any(owner is each for each in _ASKING):
+            on_gpu = args[0] in self._there
+            return on_gpu if owner is Tensor.is_cuda else CUDA if on_gpu else torch.device("cpu")
         tensors = list(_tensors((args, kwargs)))
         there = [tensor for tensor in tensors if tensor in self._there]
         target = self._target(func, args, kwargs)

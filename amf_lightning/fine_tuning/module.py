@@ -20,7 +20,7 @@ from amf_lightning.evaluation.metric import EpisodeMetric
 from amf_lightning.evaluation.scores import Evaluation, evaluate_returns
 from amf_lightning.fine_tuning.checkpoint_io import check_checkpoint
 from amf_lightning.fine_tuning.origin import Origin
-from amf_lightning.fine_tuning.precision import scaled_back
+from amf_lightning.fine_tuning.precision import clip_gradients, scaled_back
 from amf_lightning.fine_tuning.refitting import check_alone, check_refitted, idle_optimizer
 from amf_lightning.fine_tuning.round import losses_of, meet_demonstrations, round_rows, take_steps
 from amf_lightning.policies.categorical import check_actions
@@ -201,7 +201,7 @@ class BehaviouralCloning(LightningModule):
         mask_gradients(policy, self.masks)
         self.retention.before_step(policy)
         if self.gradient_clip_val:
-            self.clip_gradients(optimizer, self.gradient_clip_val, self.gradient_clip_algorithm)
+            clip_gradients(optimizer, self.gradient_clip_val, self.gradient_clip_algorithm)
 
     def losses(self, policy: Policy, microbatch: MicroBatch) -> dict[str, Tensor]:
         """Mean losses of `policy` (ours or a copy) by name, on the module's device and in the trainer's precision."""

@@ -1,5 +1,6 @@
-"""What precision 16-mixed cannot go together with: its losses are scaled, and so are the gradients before a step."""
+"""Clipping of gradients in every precision; in 16-mixed losses are scaled, and so are the gradients before a step."""
 
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.optim import Optimizer
 
 from amf_lightning.errors import InputError
@@ -26,3 +27,20 @@ def scaled_back(optimizer: Optimizer, precision: str, clip: int | float | None) 
             f"model.optimizer: {{class_path: {type(optimizer).__name__}, init_args: {{fused: false}}}}."
         )
     return optimizer
+
+
+def clip_gradients(optimizer: Optimizer, largest: int | float, algorithm: str | None) -> None:
+    """Clips the gradients of all weights of an optimiser. Lightning's own refuses fused ones in bf16-mixed too.
+
+    Args:
+        optimizer: whose weights have complete gradients.
+        largest: norm of all gradients together, or size of each entry; 0 or less clips nothing.
+        algorithm: `value` for entries, else the norm.
+    """
+    if largest <= 0:
+        return
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    if algorithm == "value":
+        clip_grad_value_(weights, largest)
+    else:
+        clip_grad_norm_(weights, largest)

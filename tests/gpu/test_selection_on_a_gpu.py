@@ -1,6 +1,6 @@
 """Belief and criterion on a GPU say what they say on the CPU: the mathematics is the same, and it is in float64."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,8 +25,7 @@ from amf_lightning.uncertainty.policy_belief import PolicyBelief
 from amf_lightning.uncertainty.projected_gradient import ProjectedGradient
 from tiny import TinySuite
 
-pytestmark = pytest.mark.gpu
-SUITE = TinySuite()
+SUITE = TinySuite(horizon=4)
 SHOWN = demonstrate(SUITE, [0, 1, 1, 2])
 
 
@@ -146,8 +145,13 @@ def test_a_pretended_gpu_refuses_what_a_real_one_refuses() -> None:
     with pretend_gpu():
         there = here.to("cuda")
         assert (there.device.type, here.device.type, (there @ there).cpu().device.type) == ("cuda", "cpu", "cpu")
-        for mix in (lambda: here @ there, lambda: torch.cat([here, there]), lambda: here[there[0].long()]):
+        mixtures: list[Callable[[], Tensor]] = [
+            lambda: here @ there,
+            lambda: torch.cat([here, there]),
+            lambda: here[there[0].long()],
+        ]
+        for mixture in mixtures:
             with pytest.raises(RuntimeError, match="same device"):
-                mix()
+                mixture()
         assert there[torch.tensor([0])].device.type == "cuda"
         assert (there * torch.tensor(2.0)).device.type == "cuda"
