@@ -230,7 +230,11 @@ def main() -> None:
     parser.add_argument("--budget", type=int, default=4, help="demonstrations of that run; 0 leaves it out")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", type=Path, help="write the numbers here too, after each part")
+    parser.add_argument("--show", type=Path, help="measure nothing; print the tables of such a file")
     arguments = parser.parse_args()
+    if arguments.show:
+        print_tables(json.loads(arguments.show.read_text()))
+        return
     facts = machine(arguments.threads)
     for name, measure in (
         ("selection", lambda: choices(arguments.tasks, arguments.features, arguments.threads)),

@@ -45,7 +45,7 @@ class EpisodeMetric(Metric):
             self.counted[tuple(slot)] += 1
 
     def compute(self) -> tuple[Tensor, Tensor]:
-        """Mean return [K] and success rate [K], float64.
+        """Mean return [K] and success rate [K], float64 on the CPU.
 
         Raises:
             RuntimeError: an episode is missing or was counted twice; names the first.
@@ -57,4 +57,5 @@ class EpisodeMetric(Metric):
                 f"episode {episode} of task {task} was counted {int(self.counted[task, episode])} times instead of "
                 f"once, and so were {len(wrong) - 1} other episodes counted wrongly"
             )
-        return self.returns.mean(dim=1), self.successes.mean(dim=1)
+        # A GPU adds in another order, and the scores of π0 would depend on where it is trained.
+        return self.returns.cpu().mean(dim=1), self.successes.cpu().mean(dim=1)
