@@ -188,4 +188,5 @@ def _context(
         trainable=learner.trainable,
         score_history=scores,
         lookahead=learner.lookahead,
+        device=learner.device,
     )

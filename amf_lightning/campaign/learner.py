@@ -45,6 +45,8 @@ class Learner:
     """Tries tasks out, for `Oracle`."""
     rollout: "Callable[[Acting, Sequence[Episode]], list[Trajectory]] | None" = None
     """Runs episodes; None is the simulator of the suite."""
+    device: str = "cpu"
+    """Where a selector computes its belief and its criterion in float64, e.g. `cuda`; policies may be elsewhere."""
 
     @classmethod
     def from_file(cls, path: str, suite: "TaskSuite") -> "Learner":

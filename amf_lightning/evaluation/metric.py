@@ -33,6 +33,7 @@ class EpisodeMetric(Metric):
     Args:
         task_count: K.
         episodes: E, evaluation episodes of each task.
+        device: of the run; the numbers are on it if it is a GPU, because NCCL merges no others.
     """
 
     full_state_update = False
@@ -42,7 +43,7 @@ class EpisodeMetric(Metric):
     begun: Tensor
     counted: Tensor
 
-    def __init__(self, task_count: int, episodes: int) -> None:
+    def __init__(self, task_count: int, episodes: int, device: torch.device | None = None) -> None:
         super().__init__()
         shape = (task_count, episodes)
         self.add_state("returns", torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
@@ -51,6 +52,8 @@ class EpisodeMetric(Metric):
         self.add_state("reasons", torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("begun", torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("counted", torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
+        if device is not None and device.type == "cuda":
+            self.to(device)
 
     def update(
         self, results: Sequence[EpisodeResult], task_indices: Sequence[int], episode_indices: Sequence[int]
@@ -64,7 +67,7 @@ class EpisodeMetric(Metric):
             self.counted[tuple(slot)] += 1
 
     def compute(self) -> Measured:
-        """What they came to.
+        """What they came to, with tensors on the CPU.
 
         Raises:
             RuntimeError: an episode is missing or was counted twice; names the first.
@@ -78,4 +81,6 @@ class EpisodeMetric(Metric):
             )
         reasons = [[REASONS[number - 1] if number else None for number in row] for row in self.reasons.tolist()]
         failures = tuple(count_failures(row) for row in reasons)
-        return Measured(self.returns.mean(dim=1), self.successes.mean(dim=1), failures, bool(self.begun.any()))
+        # A GPU adds in another order, and the scores of π0 would depend on where it is trained.
+        returns, successes = self.returns.cpu().mean(dim=1), self.successes.cpu().mean(dim=1)
+        return Measured(returns, successes, failures, bool(self.begun.any()))

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
+import torch
+
 from amf_lightning.evaluation.journal import EvaluationJournal
 from amf_lightning.evaluation.metric import EpisodeMetric
 from amf_lightning.evaluation.scores import Evaluation, evaluate_returns
@@ -24,6 +26,7 @@ class SimulatedEvaluation:
         episodes: of each task.
         journal: keeps each episode that is over, and knows those that were; None keeps nothing.
         on_step: called with the number of environment steps just taken.
+        device: of the processes' common sums, where they are on GPUs.
     """
 
     def __init__(
@@ -33,9 +36,10 @@ class SimulatedEvaluation:
         episodes: int,
         journal: EvaluationJournal | None = None,
         on_step: Callable[[int], None] | None = None,
+        device: torch.device | None = None,
     ) -> None:
         self._suite, self._acting, self._journal, self._on_step = suite, acting, journal, on_step
-        self._metric = EpisodeMetric(len(suite.tasks), episodes)
+        self._metric = EpisodeMetric(len(suite.tasks), episodes, device)
         self._broken: list[Trajectory] = []
         self._count = 0
 

@@ -244,6 +244,7 @@ class ActiveSampling(Callback):
             trainable=module.trainable(),
             evaluations=self.evaluations,
             lookahead=Lookahead(module, data, self.expert, number, first, self.seed),
+            device=str(module.device) if module.device.type == "cuda" else "cpu",
         )
 
     def _collect(self, trainer: Trainer, requests: Sequence[tuple[Request, Episode]]) -> None:

@@ -22,6 +22,7 @@ from amf_lightning.fine_tuning.checkpoint_io import check_checkpoint
 from amf_lightning.fine_tuning.divergence import LossWatch
 from amf_lightning.fine_tuning.judged import journal_of
 from amf_lightning.fine_tuning.origin import Origin
+from amf_lightning.fine_tuning.precision import clip_gradients, scaled_back
 from amf_lightning.fine_tuning.refitting import check_alone, check_refitted, idle_optimizer
 from amf_lightning.fine_tuning.round import losses_of, meet_demonstrations, round_rows, take_steps
 from amf_lightning.policies.categorical import check_actions
@@ -171,14 +172,14 @@ class BehaviouralCloning(LightningModule):
                 parameter.requires_grad_(False)  # frozen whole: no gradient need be computed
         hold_statistics(self.policy)
         if isinstance(self.policy, RefittedPolicy):
-            check_alone(self.policy, self.trainer.world_size)
+            check_alone(self.policy, self.trainer.world_size, str(self.trainer.precision))
         elif not any(parameter.requires_grad for parameter in self.policy.parameters()):
             raise InputError("The retention freezes every weight of the policy: nothing is left to train.")
 
     def configure_optimizers(self) -> Optimizer:
         if isinstance(self.policy, RefittedPolicy):
             return idle_optimizer()
-        return self.optimizer_for(self.policy)
+        return scaled_back(self.optimizer_for(self.policy), str(self.trainer.precision), self.gradient_clip_val)
 
     def optimizer_for(self, policy: Policy) -> Optimizer:
         """An optimiser of the trained weights of `policy` (ours or a copy) with all that belongs to a step of it.
@@ -206,7 +207,7 @@ class BehaviouralCloning(LightningModule):
         mask_gradients(policy, self.masks)
         self.retention.before_step(policy)
         if self.gradient_clip_val:
-            self.clip_gradients(optimizer, self.gradient_clip_val, self.gradient_clip_algorithm)
+            clip_gradients(optimizer, self.gradient_clip_val, self.gradient_clip_algorithm)
 
     def losses(self, policy: Policy, microbatch: MicroBatch) -> dict[str, Tensor]:
         """Mean losses of `policy` (ours or a copy) by name, on the module's device and in the trainer's precision."""
@@ -261,7 +262,7 @@ class BehaviouralCloning(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         acting, per_task = self.acting_policy().controller(), self.data.evaluation_episodes
-        self._running = SimulatedEvaluation(self.suite, acting, per_task, journal_of(self))
+        self._running = SimulatedEvaluation(self.suite, acting, per_task, journal_of(self), device=self.device)
 
     def validation_step(self, batch: list[EvaluationJob], batch_idx: int) -> None:
         self._running.run(batch)

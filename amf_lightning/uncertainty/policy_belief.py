@@ -42,8 +42,9 @@ class PolicyBelief(Embedding):
             )
         observed, count = policy.known
         prior = FunctionSpacePosterior(RBF(), ridge)
-        posterior = prior.condition(observed, 1 / count) if len(observed) else prior
-        return Embedded(posterior, _points(policy, candidates), _points(policy, targets))
+        posterior = prior.condition(observed.to(knowledge.device), 1 / count) if len(observed) else prior
+        ahead, at_targets = (_points(policy, states).to(knowledge.device) for states in (candidates, targets))
+        return Embedded(posterior, ahead, at_targets)
 
 
 def _points(policy: GaussianProcessPolicy, states: Steps) -> Tensor:

@@ -87,7 +87,7 @@ class ProjectedGradient(Embedding):
             trainable = part_masks(policy, number, knowledge.trainable)
             return projected_gradients(part, rows, trainable, self._projection(trainable_count(part, trainable)))
 
-        return by_part(policy, states, of_part)
+        return by_part(policy, states, of_part).to(knowledge.device)
 
     def _projection(self, count: int) -> Tensor:
         if count not in self._matrices:
