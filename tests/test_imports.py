@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "amf_lightning"
 
 ORDER = (
     "errors",
+    "bounded_yaml",
     "durable",
     "needs",
     "seeding",

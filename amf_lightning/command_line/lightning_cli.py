@@ -21,6 +21,8 @@ from amf_lightning.campaign.stopping import rounds_of
 from amf_lightning.catalogue import base_class
 from amf_lightning.command_line.parser_errors import ArgumentParser
 from amf_lightning.command_line.parsing import PARSER, with_configurations
+from amf_lightning.command_line.values import check_values
+from amf_lightning.configuration import SEEDS, user_path
 from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
 from amf_lightning.errors import InputError, cause
 from amf_lightning.evaluation.evaluators import SimulatedEpisodes
@@ -93,6 +95,7 @@ class CommandLine(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
+        check_values(vars(config), self._parser(self.subcommand))
         for key in PARTS:
             if config[key] is None:
                 raise InputError(
@@ -104,7 +107,9 @@ class CommandLine(LightningCLI):
         if config.trainer.default_root_dir is None:
             folder = _validation_folder(config) if self.subcommand == "validate" else _default_folder(config)
             config.trainer.default_root_dir = str(folder)
-        self.folder = RunFolder(Path(config.trainer.default_root_dir))
+        folder = user_path(config.trainer.default_root_dir, "trainer.default_root_dir")
+        config.trainer.default_root_dir = str(folder)
+        self.folder = RunFolder(folder)
         resolved = yaml.safe_load(self._parser(self.subcommand).dump(config, skip_none=False, format="yaml"))
         self.resolved = {key: value for key, value in resolved.items() if key not in ("config", "ckpt_path")}
         if self.subcommand == "fit" or self.folder.config.is_file():
@@ -133,7 +138,10 @@ class CommandLine(LightningCLI):
         # Linked to the module and the data; Lightning refuses the first three for a module that steps by itself.
         kwargs.update(gradient_clip_val=None, gradient_clip_algorithm=None, accumulate_grad_batches=1)
         kwargs.update(log_every_n_steps=1)  # every block
-        return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+        try:
+            return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+        except (ImportError, RuntimeError, TypeError, ValueError) as error:
+            raise InputError(f"The trainer cannot be made: {' '.join(str(error).split())}") from error
 
     def fit(self, model: BehaviouralCloning, ckpt_path: str | None = None, **kwargs: Any) -> None:
         """Starts or, if the folder holds a checkpoint, goes on."""
@@ -196,8 +204,10 @@ class Validate(CommandLine):
 
 
 def _seed(value: bool | int) -> int:
-    if isinstance(value, bool) or value < 0:
-        raise InputError(f"seed_everything is {value}; give a number, 0 or larger, so that the run can be repeated.")
+    if isinstance(value, bool) or not 0 <= value < SEEDS:
+        raise InputError(
+            f"seed_everything is {value}; give a number, at least 0 and below {SEEDS}, so that the run can be repeated."
+        )
     return value
 
 
