@@ -88,7 +88,7 @@ class CommandLine(LightningCLI):
         parser.link_arguments("trainer.accumulate_grad_batches", "data.accumulate_grad_batches")
         for name in ("gradient_clip_val", "gradient_clip_algorithm", "log_every_n_steps"):
             parser.link_arguments(f"trainer.{name}", f"model.{name}")
-        parser.link_arguments(("active.budget", "active.batch_size"), "trainer.max_epochs", compute_fn=rounds_of)
+        parser.link_arguments(("active.budget", "active.batch_size"), "trainer.max_epochs", compute_fn=_rounds)
 
     def _parse_ckpt_path(self) -> None:
         """Does nothing: Lightning would let a checkpoint's hyper-parameters override the command line."""
@@ -209,6 +209,14 @@ def _seed(value: bool | int) -> int:
             f"seed_everything is {value}; give a number, at least 0 and below {SEEDS}, so that the run can be repeated."
         )
     return value
+
+
+def _rounds(budget: int | None, batch_size: int | None) -> int:
+    for name, value in (("budget", budget), ("batch_size", batch_size)):
+        if value is None:
+            raise InputError(f"active.{name} is null; give an integer, or leave the key out for its default.")
+    assert budget is not None and batch_size is not None
+    return rounds_of(budget, batch_size)
 
 
 def _default_folder(config: Any) -> Path:

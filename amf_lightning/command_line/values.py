@@ -1,29 +1,33 @@
 """Looks through a parsed configuration before anything of it is made: classes are classes, numbers are numbers.
 
 A type says little of a value: NaN is a float, True an int, and jsonargparse takes null for anything and calls a
-function that stands where a class should. What is checked here holds for every option of every part, present and to come.
+function that stands where a class should. What is checked here holds for every option of every part, present and to
+come.
 """
 
 import inspect
 import math
 import sys
 import types
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from jsonargparse import Namespace
 
+from amf_lightning.catalogue import KINDS
 from amf_lightning.errors import InputError
 from amf_lightning.import_path import attribute
 
-SIGNED = frozenset({"return_threshold", "devices", "max_epochs", "max_steps", "seed_everything", "threads"})
+SIGNED = frozenset({"return_threshold", "below", "devices", "max_epochs", "max_steps", "seed_everything", "threads"})
 """Options that are single numbers and may be negative, or whose own check says more."""
 DIVISORS = ("trainer.check_val_every_n_epoch", "trainer.val_check_interval")
 """Numbers that Lightning divides by without a look."""
-LARGEST = 2**53
-"""No integer is larger: beyond it JSON and float64 lose them."""
+LARGEST = 10**9
+"""No integer of the package or of the trainer is larger; all of them count something that takes time or memory."""
+LONGEST_EPISODE = 10**6
+"""Steps. Some suites simulate an episode to be made at all."""
 
 
 def check_values(values: Mapping[str, Any], parser: Any) -> None:
@@ -49,6 +53,7 @@ def check_values(values: Mapping[str, Any], parser: Any) -> None:
 
 
 _ABSENT = object()
+_BASES = frozenset(kind.base for kind in KINDS.values())
 
 
 def _mapping(value: Any) -> Any:
@@ -76,14 +81,15 @@ def _check(key: str, value: Any, annotation: Any, ours: bool) -> None:
             )
         _check_class(key, value)
     elif isinstance(value, Mapping):
-        record = next((kind for kind in kinds if isinstance(kind, type) and is_dataclass(kind)), None)
+        record: Any = next((kind for kind in kinds if isinstance(kind, type) and is_dataclass(kind)), None)
         hints = _hints(record) if record else {}
         for name, entry in value.items():
             _check(f"{key}.{name}", entry, hints.get(str(name), _elements(kinds)), ours and record is not None)
     elif isinstance(value, list | tuple):
         for index, entry in enumerate(value):
-            # Of several numbers some may be negative: contexts, targets.
-            _check(f"{key}[{index}]", entry, _elements(kinds), ours and not isinstance(entry, int | float))
+            # Of several real numbers some may be negative: contexts, targets.
+            inner = _elements(kinds)
+            _check(f"{key}[{index}]", entry, inner, ours and float not in _members(inner))
     elif isinstance(value, bool | int | float) and not anything:
         _check_number(key, value, kinds, ours)
     elif callable(value) and not inspect.isclass(value) and _foreign(value):
@@ -100,6 +106,8 @@ def _check_class(key: str, value: Mapping[str, Any]) -> None:
             f"{key} is '{path}', which is {what}. Nothing that a configuration names is called but a class of the "
             "kind that the key asks for; give its import path."
         )
+    if inspect.isabstract(kind) or f"{kind.__module__}:{kind.__name__}" in _BASES:
+        raise InputError(f"{key} names no class; {kind.__name__} is only what such classes have in common.")
     given = [_mapping(value.get(name)) for name in ("init_args", "dict_kwargs")]
     known, hints = _known(kind), _hints(kind)
     for arguments in given:
@@ -117,9 +125,11 @@ def _check_number(key: str, value: bool | int | float, kinds: Sequence[Any], our
         return
     if not math.isfinite(value):
         raise InputError(f"{key} is {value}; give a finite number.")
-    if abs(value) > LARGEST and isinstance(value, int):
-        raise InputError(f"{key} is {value:.3g}; no option takes an integer that large.")
-    if ours and value < 0 and key.rpartition(".")[2] not in SIGNED:
+    name = key.rpartition(".")[2]
+    most = LONGEST_EPISODE if name == "horizon" else LARGEST
+    if ours and isinstance(value, int) and value > most and not name.startswith("seed"):
+        raise InputError(f"{key} is {value:.6g}; it is {most} at most.")
+    if ours and value < 0 and name not in SIGNED:
         raise InputError(f"{key} is {value}; it cannot be negative.")
 
 
@@ -138,7 +148,7 @@ def _origin(value: Any) -> str:
 
 
 @cache
-def _hints(kind: Hashable) -> dict[str, Any]:
+def _hints(kind: Any) -> dict[str, Any]:
     """Types of the constructor's parameters; empty if they cannot be told."""
     known: dict[str, Any] = {}
     lineage = kind.__mro__[:-1] if isinstance(kind, type) else ()
@@ -172,4 +182,6 @@ def _elements(kinds: Sequence[Any]) -> Any:
 def _wanted(kinds: Sequence[Any]) -> str:
     names = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
     known = sorted({names[kind] for kind in kinds if kind in names})
-    return " or ".join(known) if known else "a class" if any(map(inspect.isclass, kinds)) else "a value"
+    if known:
+        return " or ".join(known)
+    return "a class" if any(inspect.isclass(get_origin(kind) or kind) for kind in kinds) else "a value"
