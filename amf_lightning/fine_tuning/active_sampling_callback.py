@@ -100,6 +100,7 @@ class ActiveSampling(Callback):
         parts: dict[str, Part] = {"evaluation": self.evaluation}
         if stage == "fit":
             parts |= {"expert": self.expert, "selector": self.selector, "retention": module.retention}
+            self.expert.leave_out(self.suite, module.origin.demonstrations)
         check_needs(parts, provisions.what_is_missing(module, self.suite, self.evaluation))
         self.evaluation.check(self.suite)
 

@@ -15,6 +15,7 @@ from torch.optim import AdamW, Optimizer
 
 from amf_lightning.demonstrations.batches import Block, MicroBatch, demonstration_rows
 from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
+from amf_lightning.demonstrations.store import fingerprint
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.scores import Evaluation
 from amf_lightning.evaluation.simulated import SimulatedEvaluation
@@ -286,7 +287,8 @@ class BehaviouralCloning(LightningModule):
         # A `RefittedPolicy` keeps its rows instead.
         stores_importance = self.store_importance and not isinstance(policy, RefittedPolicy)
         importance = stored_importance(policy, steps, self.seed) if stores_importance else None
-        save_policy(path, policy, self.suite.signature(), statistics, total, importance)
+        known = self.origin.demonstrations | {fingerprint(trajectory) for trajectory in demonstrations}
+        save_policy(path, policy, self.suite.signature(), statistics, total, importance, known)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["suite"] = self.suite.signature()

@@ -1,7 +1,7 @@
 """Policy files: weights, feature statistics and pre-training counts in one safetensors file, no pickle."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,8 @@ class PolicyFile:
     """Demonstrations of each task, by name, that it was trained on in all its life."""
     importance: Mapping[str, Tensor] = field(default_factory=dict)
     """How much each weight matters to it, by name of the parameter; empty unless it was asked for."""
+    demonstrations: frozenset[str] = frozenset()
+    """`fingerprint` of each demonstration that it was trained on; files of 0.1 have none."""
 
     def load_into(self, policy: Policy) -> None:
         """Copies the weights into a policy of the same shapes; InputError names the first difference."""
@@ -108,9 +110,11 @@ def save_policy(
     statistics: FeatureStatistics | None,
     pretraining_counts: Mapping[str, int],
     importance: Mapping[str, Tensor] | None = None,
+    demonstrations: Collection[str] = (),
 ) -> None:
     """Writes a policy file durably; see `PolicyFile` for the arguments."""
-    write_durably(path, encode_policy(policy, suite, statistics, pretraining_counts, importance))
+    content = encode_policy(policy, suite, statistics, pretraining_counts, importance, demonstrations)
+    write_durably(path, content)
 
 
 def encode_policy(
@@ -119,6 +123,7 @@ def encode_policy(
     statistics: FeatureStatistics | None,
     pretraining_counts: Mapping[str, int],
     importance: Mapping[str, Tensor] | None = None,
+    demonstrations: Collection[str] = (),
 ) -> bytes:
     """Content of a policy file; see `PolicyFile` for the arguments."""
     # Copies: safetensors refuses tensors that share memory, as tied weights do. A policy ties them when it is made.
@@ -130,6 +135,8 @@ def encode_policy(
         "suite": dict(suite),
         "pretraining_counts": dict(pretraining_counts),
     }
+    if demonstrations:
+        facts["demonstrations"] = sorted(demonstrations)
     if statistics is not None:
         tensors["statistics.second_moment"] = statistics.second_moment.contiguous()
         facts["statistics"] = {
@@ -170,6 +177,7 @@ def load_policy(name: str) -> PolicyFile:
             statistics=None if moment is None else FeatureStatistics(second_moment=moment, **facts["statistics"]),
             pretraining_counts=facts["pretraining_counts"],
             importance=_under("importance.", tensors),
+            demonstrations=frozenset(map(str, facts.get("demonstrations", ()))),
         )
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"The policy file {path} is damaged ({error!r}). Restore or remake the file.") from None

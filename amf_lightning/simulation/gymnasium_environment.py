@@ -8,7 +8,7 @@ import gymnasium
 from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 
-from amf_lightning.errors import InputError
+from amf_lightning.errors import AmfError, InputError
 from amf_lightning.import_path import imported, told
 from amf_lightning.simulation.spaces import Actions, ObservationEntries
 from amf_lightning.simulation.success import said_success
@@ -33,12 +33,12 @@ def make_environment(environment: str, horizon: int, arguments: Mapping[str, Any
                 f"registers it, write `package:{environment}`; for a class of yours give its import path, module.Class."
             ) from unknown
         registered = False
-    factory = None if registered else imported(environment, "suite.environment")
+    factory = None if registered else imported(environment, "suite.environment", _is_environment, "is no gymnasium.Env")
     try:
         if factory is None:
             return gymnasium.make(environment, max_episode_steps=horizon, disable_env_checker=True, **arguments)
         env = factory(**arguments)
-    except InputError:
+    except AmfError:
         raise
     except Exception as error:
         raise InputError(
@@ -49,6 +49,10 @@ def make_environment(environment: str, horizon: int, arguments: Mapping[str, Any
     if not (hasattr(env, "observation_space") and hasattr(env, "action_space")):
         raise InputError(f"GymnasiumSuite: '{environment}' must set observation_space and action_space.")
     return TimeLimit(env, horizon)
+
+
+def _is_environment(kind: type) -> bool:
+    return issubclass(kind, gymnasium.Env)
 
 
 @dataclass(frozen=True)

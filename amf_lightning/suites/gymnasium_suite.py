@@ -40,8 +40,8 @@ class GymnasiumSuite(TaskSuite):
     from [-1, 1] to its bounds; of `Discrete` they are one-hot.
 
     Args:
-        environment: id of a registered environment, `module:id`, or the import path of a class or function that makes
-            one, e.g. `my_module.MyEnv`.
+        environment: id of a registered environment, `module:id`, or the import path of a class, e.g.
+            `my_module.MyEnv`, or of a function that makes one and says so by its return type.
         tasks: what should be learned.
         horizon: steps of an episode.
         arguments: of the environment's constructor, for all tasks.
