@@ -7,7 +7,7 @@ from typing import Any, cast
 from amf_lightning.campaign.learner import Learner
 from amf_lightning.campaign.request import Request
 from amf_lightning.errors import InputError
-from amf_lightning.seeding import Purpose, keyed_seed
+from amf_lightning.seeding import Purpose, keyed_global_generators, keyed_seed
 from amf_lightning.selection.context import SelectionContext, Selector
 from amf_lightning.simulation.rollout import rollout
 from amf_lightning.tasks.controller import Acting
@@ -64,7 +64,8 @@ def choose(
     if count <= 0:
         return [], {}
     simulated = _Simulated(suite, learner)
-    selection = selector.select(_context(suite, history, learner, remaining, seed, simulated), count)
+    with keyed_global_generators(seed, Purpose.CHOOSE, history.round, history.chosen):
+        selection = selector.select(_context(suite, history, learner, remaining, seed, simulated), count)
     # Numbered on from π0's own demonstrations: none of its initial states is demonstrated a second time.
     of_pretraining = sum((learner.pretraining_counts if learner is not None else None) or ())
     first = len(history.requests)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -218,9 +219,8 @@ class BehaviouralCloning(LightningModule):
         assert isinstance(optimizer, Optimizer)
         # Lightning has autocast on around all of this, but only a forward pass is meant to be in it.
         with torch.autocast(self.device.type, enabled=False):
-            take_steps(
-                block, lambda part: self.losses(self.policy, part), block.factors, optimizer, self._backward, self._log
-            )
+            losses, factors, seeds = partial(self.losses, self.policy), block.factors, block.seeds
+            take_steps(block, losses, factors, optimizer, self._backward, self._log, seeds)
 
     def _backward(self, objective: Tensor, last: bool) -> None:
         """Adds gradients; processes exchange them with the last micro-batch of a step."""
@@ -244,7 +244,8 @@ class BehaviouralCloning(LightningModule):
         data = cast(DemonstrationDataModule, self.trainer.datamodule)  # type: ignore[attr-defined]
         window = self.policy.window
         data.rows = round_rows(data.demonstrations, self.suite, self.retention, data.balance_tasks, window)
-        meet_demonstrations(self.policy, self.pretrained, data.rows["demonstrations"], self.device)
+        rows = data.rows["demonstrations"]
+        meet_demonstrations(self.policy, self.pretrained, rows, self.device, self.seed, self.current_epoch)
         if self.reset_optimizer:
             for optimizer in self.trainer.optimizers:
                 optimizer.state.clear()

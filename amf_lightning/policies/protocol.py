@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from amf_lightning.errors import InputError
+from amf_lightning.errors import InputError, UserCodeError
 from amf_lightning.seeding import RowGenerators
 from amf_lightning.tasks.controller import Controller
 from amf_lightning.tasks.steps import Steps, Window
@@ -49,6 +49,7 @@ class Policy(nn.Module, ABC):
         if missing:
             names = ", ".join(f"`{name}`" for name in missing)
             raise InputError(f"The policy {cls.__name__} has no method {names}: see docs/your-own-policy.md.")
+        _check_calls(cls)
         policy = super().__new__(cls)
         if args or kwargs:
             signature = inspect.signature(cls)
@@ -139,6 +140,19 @@ class RefittedPolicy(Policy):
             start: π0, of the same class and shapes.
             steps: of all demonstrations so far, [N], with the expert's actions.
         """
+
+
+def _check_calls(cls: type[Policy]) -> None:
+    """Raises UserCodeError unless the methods of a policy can be called as they will be."""
+    for name, arguments in {"act": "steps", "predict": "steps, generator", "loss": "steps"}.items():
+        signature = inspect.signature(getattr(cls, name))
+        try:
+            signature.bind("self", *arguments.split(", "))
+        except TypeError:
+            raise UserCodeError(
+                f"{cls.__name__} ({inspect.getfile(cls)}): {name}{signature} is called as {name}({arguments}), and "
+                "cannot be. What a policy gives is in docs/your-own-policy.md, what 0.2 changed in CHANGELOG.md."
+            ) from None
 
 
 def frozen_copy(policy: Policy) -> Policy:

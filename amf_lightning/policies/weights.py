@@ -13,11 +13,12 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from amf_lightning.durable import write_durably
-from amf_lightning.errors import InputError
+from amf_lightning.errors import InputError, UserCodeError
 from amf_lightning.policies.mixture import ComposedPolicy
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.policies.recipe import first_difference, from_recipe, recipe_of
 from amf_lightning.policies.statistics import FeatureStatistics
+from amf_lightning.seeding import lent_global_generators
 from amf_lightning.shipped import checkpoint_path
 from amf_lightning.tasks.spec import Dimensions, Specs
 from amf_lightning.tasks.task import dimensions_of
@@ -188,15 +189,23 @@ def build_policy(factory: PolicyFactory, dimensions: Dimensions, generator: torc
 
     Raises:
         InputError: its constructor leaves out `super().__init__()` or sizes, or its options fit into no file.
+        UserCodeError: its constructor takes a number for the observation.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
+    with lent_global_generators() as set_to:
+        set_to(int(torch.randint(2**62, (1,), generator=generator)))
         try:
             policy = factory(dimensions.observation, dimensions.context, dimensions.action)
         except AttributeError as error:
             if "Module.__init__()" not in str(error):
                 raise
             raise InputError(f"model.policy: call super().__init__() first in the constructor ({error}).") from error
+        except TypeError as error:
+            if "dict" not in str(error):
+                raise
+            raise UserCodeError(
+                f"model.policy: its constructor cannot be called ({error}). `observation` holds the entries of an "
+                'observation by name; the length of a vector is state_size(observation, "MyPolicy").'
+            ) from error
     if any(is_lazy(tensor) for tensor in (*policy.parameters(), *policy.buffers())):
         raise InputError(
             f"{type(policy).__name__} has layers whose sizes are not known until they are used, e.g. LazyLinear. Give "
