@@ -29,6 +29,7 @@ from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.policies.preflight import rehearse_export
 from amf_lightning.policies.protocol import Policy, RefittedPolicy, frozen_copy
 from amf_lightning.policies.statistics import FeatureStatistics, feature_statistics
+from amf_lightning.policies.unfamiliar import Familiarity
 from amf_lightning.policies.weights import PolicyFactory, build_policy, load_policy, save_policy
 from amf_lightning.retention.frozen import hold_statistics, mask_gradients, placed, restore_frozen
 from amf_lightning.retention.importance import stored_importance
@@ -99,7 +100,7 @@ class BehaviouralCloning(LightningModule):
             check_refitted(self.policy, self.retention)
         self.policy = self._controlled(self.retention.wrap(self.policy, suite))
         self.origin.start = frozen_copy(self.policy)
-        self._featured = rehearse_export(self.policy, suite)
+        self._featured, self._familiarity = rehearse_export(self.policy, suite), Familiarity(suite)
         self.masks: dict[str, Tensor] = {}
         self.trained_on = 0
         """Demonstrations that the policy was fine-tuned on."""
@@ -242,10 +243,11 @@ class BehaviouralCloning(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         data = cast(DemonstrationDataModule, self.trainer.datamodule)  # type: ignore[attr-defined]
-        window = self.policy.window
-        data.rows = round_rows(data.demonstrations, self.suite, self.retention, data.balance_tasks, window)
+        shown, window = data.demonstrations, self.policy.window
+        data.rows = round_rows(shown, self.suite, self.retention, data.balance_tasks, window)
         rows = data.rows["demonstrations"]
         meet_demonstrations(self.policy, self.pretrained, rows, self.device, self.seed, self.current_epoch)
+        self._familiarity.look(self.policy, shown if self.trainer.is_global_zero else [], self.current_epoch)
         if self.reset_optimizer:
             for optimizer in self.trainer.optimizers:
                 optimizer.state.clear()

@@ -38,6 +38,8 @@ class Policy(nn.Module, ABC):
     """What it sees and predicts at each step; see `Steps`."""
     make_controller: "Callable[[Policy], Controller] | None" = None
     """Makes the controller that acts for it; None: `EveryStep`, or `Chunked` if it predicts chunks."""
+    before_training: ClassVar[tuple[str, ...]] = ()
+    """Options that say nothing any more once it is trained, as for normalisation: left out, what a file says holds."""
     options: dict[str, object]
     """Keyword arguments of the constructor beyond the first three, defaults included; kept by themselves."""
 
@@ -79,8 +81,8 @@ class Policy(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where its tensors are."""
-        return next(chain(self.parameters(), self.buffers())).device
+        """Where its tensors are; the CPU if it has none."""
+        return next(chain(self.parameters(), self.buffers()), torch.empty(0)).device
 
     def act(self, steps: Steps) -> Tensor:
         """The deterministic action for each row, [N, A] in [-1, 1]: the mean, and of a chunk the first."""
@@ -122,6 +124,13 @@ class Policy(nn.Module, ABC):
 
     def fit_normaliser(self, steps: Steps) -> None:
         """Sets the input normalisation from data. Called once, before the first training of a new policy."""
+
+    def deviations(self, steps: Steps) -> Tensor | None:
+        """How far entries of one vector are from what it was normalised to, in standard deviations, [N, O].
+
+        None if nothing is normalised. Demonstrations that are far off are warned of.
+        """
+        return None
 
     @property
     def is_normalised(self) -> bool:

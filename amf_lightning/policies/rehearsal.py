@@ -175,6 +175,11 @@ def check_learning(policy: Policy, steps: Steps, set_to: Callable[[int], None]) 
         set_to: sets the global generators.
     """
     learning = {name: weight for name, weight in policy.named_parameters() if weight.requires_grad}
+    if not learning:
+        raise UserCodeError(
+            f"{_named(policy)}: it has no weight that could be trained. Assign modules (torch.nn.Linear, …) and "
+            "torch.nn.Parameter to attributes of the policy, lists of modules as a ModuleList, with requires_grad."
+        )
     before = deepcopy(policy.state_dict())
     set_to(1)
     loss = policy.loss(steps)
@@ -189,7 +194,7 @@ def check_learning(policy: Policy, steps: Steps, set_to: Callable[[int], None]) 
     if weights:
         gradients = torch.autograd.grad(loss.mean(), weights, allow_unused=True)
     reached = {name for name, gradient in zip(learning, gradients, strict=False) if gradient is not None}
-    if learning and not reached:
+    if not reached:
         raise UserCodeError(
             f"{_named(policy)}: no gradient of its loss reaches a weight, so nothing would be trained. Look for "
             "detach(), torch.no_grad(), .item() or numpy between the weights and the loss."

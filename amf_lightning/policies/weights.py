@@ -93,7 +93,7 @@ class PolicyFile:
             return policy
         policy_of_file = self.make()
         configured, in_file = recipe_of(policy), recipe_of(policy_of_file.parts[0])
-        if in_file != configured:
+        if first_difference(in_file, policy):
             raise InputError(
                 f"{self.path} holds a {type(policy_of_file).__name__} of {in_file['class']} with {in_file['options']}, "
                 f"but model.policy is {configured['class']} with {configured['options']}. Give model.policy the same."

@@ -153,6 +153,17 @@ class DetachedHidden(Plain):
         return super().hidden(steps).detach()
 
 
+class WithoutWeights(Policy):
+    """Its layers are in a list, where torch does not look."""
+
+    def __init__(self, observation: Specs, context_dim: int, action_dim: int) -> None:
+        super().__init__()
+        self.layers = [nn.Linear(context_dim, action_dim)]
+
+    def act(self, steps: Steps) -> Tensor:
+        return torch.tanh(steps.contexts)
+
+
 class Counting(Plain):
     """Its loss goes down with every call."""
 
@@ -231,6 +242,7 @@ class Looking(Plain):
         (Arrays, r"act gave a ndarray, not a tensor \[8, 1\]"),
         (Detached, r"no gradient of its loss reaches a weight, so nothing would be trained\. Look for detach"),
         (WithoutGradient, r"no gradient of its loss reaches a weight.*torch\.no_grad"),
+        (WithoutWeights, "it has no weight that could be trained.*ModuleList"),
         (Counting, "in training its loss changes when it is called again .*register_buffer"),
         (LossOfEntries, r"loss gave \[8, 1\] for 8 rows; it must give a loss for each row, \[8\], e\.g\. by \.mean"),
         (MeanLoss, r"loss gave \[\] for 8 rows"),
