@@ -7,6 +7,7 @@ from typing import Any, cast
 from amf_lightning.campaign.learner import Learner
 from amf_lightning.campaign.request import Request
 from amf_lightning.errors import InputError
+from amf_lightning.needs import check_needs
 from amf_lightning.seeding import Purpose, keyed_global_generators, keyed_seed
 from amf_lightning.selection.context import SelectionContext, Selector
 from amf_lightning.simulation.rollout import rollout
@@ -63,6 +64,8 @@ def choose(
     count = n if remaining is None else int(min(n, _left(remaining, history.pending)))
     if count <= 0:
         return [], {}
+    if learner is not None:
+        check_needs({"selector": selector}, learner.missing(suite))
     simulated = _Simulated(suite, learner)
     with keyed_global_generators(seed, Purpose.CHOOSE, history.round, history.chosen):
         selection = selector.select(_context(suite, history, learner, remaining, seed, simulated), count)

@@ -42,7 +42,7 @@ def rehearse(policy: Policy, suite: TaskSuite) -> None:
     acting = frozen_copy(policy).cpu()
     with lent_global_generators() as set_to:
         set_to(0)
-        steps, others = _bearable(acting, suite)
+        steps, others = bearable_steps(acting, suite)
         check_acting(acting, steps, others, suite.action_dim)
         for part in acting.parts:
             check_remade(part, steps, suite.dimensions, set_to)
@@ -216,7 +216,7 @@ def check_learning(policy: Policy, steps: Steps, set_to: Callable[[int], None]) 
         )
 
 
-def _bearable(policy: Policy, suite: TaskSuite) -> tuple[Steps, Steps]:
+def bearable_steps(policy: Policy, suite: TaskSuite) -> tuple[Steps, Steps]:
     """Made-up rows and other ones; of zeros, which rollouts pad with, for a policy that takes not all numbers."""
     steps, others = (made_up_steps(policy, suite, draw) for draw in range(2))
     try:

@@ -65,7 +65,7 @@ class EnsembleDisagreement(Selector):
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.occupancy = occupancy
-        self.needs = union(occupancy.needs, (Need.PRETRAINING_STATISTICS, Need.SIMULATOR))
+        self.needs = union(occupancy.needs, (Need.PRETRAINING_STATISTICS, Need.SIMULATOR, Need.GRADIENT_STEPS))
         self._reference = ReferenceRollouts()
 
     @property
