@@ -42,8 +42,7 @@ def png(figure: Figure, dpi: int = 144, small: bool = False) -> bytes:
     Args:
         figure: what to draw.
         dpi: pixels an inch.
-        small: reduces the picture to 256 colours, about a third of the bytes, for files that are committed. It takes
-            longer than the drawing, so the pictures of a run, which are drawn again after each round, do without.
+        small: reduces the picture to 256 colours, about a third of the bytes. It takes as long as the drawing.
     """
     buffer = BytesIO()
     FigureCanvasAgg(figure).print_figure(buffer, format="png", dpi=dpi, metadata={"Software": None})

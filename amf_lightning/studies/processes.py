@@ -85,7 +85,7 @@ class Forked:
 def application() -> list[str]:
     """The modules that a run may need: the command line with every part of the catalogue, and what writes its files."""
     parts = {module for key in KINDS for module in classes(key).values()}
-    writers = ["torch.utils.tensorboard", "matplotlib.backends.backend_agg", "imageio.v3"]
+    writers = ["torch.utils.tensorboard", "matplotlib.backends.backend_agg", "PIL.GifImagePlugin"]
     return ["amf_lightning.command_line.lightning_cli", *sorted(parts), *writers]
 
 
