@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -23,6 +24,13 @@ class RunLogger(TensorBoardLogger):
     def __init__(self, folder: str) -> None:
         super().__init__(folder, name="", version="", default_hp_metric=False)
 
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> "SummaryWriter":
+        if self._experiment is None:
+            self._experiment = _lazy_writer(self.log_dir)
+        return self._experiment
+
     @rank_zero_only
     def log_hyperparams(self, *args: object, **kwargs: object) -> None:
         """Does nothing: Lightning calls it at the start; `Board.settings` logs the settings of a run."""
@@ -31,6 +39,21 @@ class RunLogger(TensorBoardLogger):
     def save(self) -> None:
         if self._experiment is not None:
             self._experiment.flush()
+
+
+def _lazy_writer(folder: str) -> "SummaryWriter":
+    """A writer whose file is made with its first event: Lightning asks for it before a refused run is refused."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    class LazyWriter(SummaryWriter):
+        ready = False
+
+        def _get_file_writer(self) -> Any:
+            return super()._get_file_writer() if self.ready else None
+
+    writer = LazyWriter(folder)  # type: ignore[no-untyped-call]
+    writer.ready = True
+    return writer
 
 
 class Board:
@@ -69,11 +92,17 @@ class Board:
         """Lays out the tab Custom Scalars, if there are kinds that it does not have yet: a chart for all of a kind."""
         from torch.utils.tensorboard.summary import custom_scalars
 
-        charts = [kind for kind, names in self._names.items() if len(names) > 1]
+        several = [kind for kind, names in self._names.items() if len(names) > 1]
+        charts = [kind for kind in several if not kind.startswith("by_round/")]
         if charts == self._charts:
             return
         self._charts = charts
         categories: dict[str, dict[str, list[object]]] = {}
+        if any(chart.startswith("by_demonstrations/") for chart in charts):
+            mean_and_spread = [
+                f"all_tasks/{name}" for name in ("score", "score_lower_quartile", "score_upper_quartile")
+            ]
+            categories["all_tasks"] = {"mean score, quartiles of the tasks": ["Margin", mean_and_spread]}
         for group, _, kind in (chart.partition("/") for chart in charts):
             categories.setdefault(group, {})[kind] = ["Multiline", [f"^{re.escape(f'{group}/{kind}/')}"]]
         categories["loss"] = {"loss": ["Multiline", ["^loss/"]]}

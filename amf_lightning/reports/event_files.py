@@ -26,7 +26,7 @@ class Position:
     def has(self, tag: str, step: int) -> bool:
         """Whether a point was logged up to here. Each group of tags has an axis of its own; unknown tags stay."""
         group = tag.partition("/")[0]
-        if group == "_hparams_":  # every process says it anew: the budget may have changed
+        if group == "_hparams_" or tag.startswith("selection/uses"):  # every process says them anew
             return False
         if group in ("loss", "epoch"):
             return step < self.steps

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from amf_lightning.campaign.request import Request
 from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.evaluation.forgetting import FrozenShare, forgetting_metrics, frozen_shares, total
@@ -45,8 +47,13 @@ def log_evaluation(board: Board, evaluations: Sequence[Evaluation], module: Beha
     """
     now, suite, pretrained = evaluations[-1], module.suite, pretrained_on(module)
     names, weights = [task.name for task in suite.tasks], suite.distribution.tolist()
-    together = {"score": now.mean_score, "lowest_score": min(now.scores)}
-    together["success"] = weighted_mean(now.successes, weights)
+    lower, upper = np.quantile(now.scores, (0.25, 0.75)).tolist()
+    together = {
+        "score": now.mean_score,
+        "score_lowest": min(now.scores),
+        "success": weighted_mean(now.successes, weights),
+    }
+    together |= {"score_lower_quartile": lower, "score_upper_quartile": upper}
     by_round = {"score/mean": now.mean_score, "retention/frozen": total(frozen_of(module)).share}
     if any(pretrained):
         both = forgetting(evaluations[0].scores, now.scores, pretrained)
@@ -56,14 +63,14 @@ def log_evaluation(board: Board, evaluations: Sequence[Evaluation], module: Beha
     metrics = {f"{kind}/{name}": value for kind, of in each.items() for name, value in zip(names, of, strict=True)}
     metrics |= forgetting_metrics(evaluations[0], now, names, pretrained)
     board.numbers("all_tasks", together, now.demonstrations)
-    board.numbers("by_demonstrations", {**by_round, **metrics}, now.demonstrations)
+    board.numbers("by_demonstrations", {**metrics, **by_round}, now.demonstrations)
     board.numbers("by_round", by_round, rounds)
 
 
 def log_choices(
     board: Board, jobs: Sequence[Request], round: int, diagnostics: Mapping[str, float], suite: TaskSuite
 ) -> None:
-    """Every choice of a round by the number of its demonstration, with a sentence; then what was asked so far.
+    """Every choice of a round by the number of its demonstration, with a sentence, and what was asked so far.
 
     Args:
         board: gets it.
@@ -73,8 +80,6 @@ def log_choices(
         suite: the tasks.
     """
     names, chosen = [task.name for task in suite.tasks], [job for job in jobs if job.round == round]
-    if chosen:
-        board.numbers("selection", diagnostics, chosen[0].demonstration)
     for job in chosen:
         scores = {f"score/{name}": score for name, score in zip(names, job.scores, strict=True)}
         known = {name: score for name, score in scores.items() if not math.isnan(score)}
@@ -82,6 +87,8 @@ def log_choices(
         board.sentence("selection/choice", job.why(names), job.demonstration)
     counts = {f"count/{task.name}": float(sum(job.task_index == task.index for job in jobs)) for task in suite.tasks}
     board.numbers("selection", counts, len(jobs))
+    if chosen:
+        board.numbers("selection", diagnostics, chosen[0].demonstration)
 
 
 def log_start(board: Board, active: ActiveSampling, module: BehaviouralCloning, step: int) -> None:
@@ -89,15 +96,15 @@ def log_start(board: Board, active: ActiveSampling, module: BehaviouralCloning, 
     name, uses = type(active.selector).__name__, uses_phrase(uses_of(active.selector))
     board.sentence("selection/uses", f"{name} uses beyond the demonstrations: {uses}.", 0)
     settings: dict[str, Setting] = {
-        "suite": module.suite.name,
-        "tasks": len(module.suite.tasks),
-        "policy": type(module.policy).__name__,
-        "selector": name,
+        "budget": active.budget,
         "retention": _phrase(module.retention),
         "seed": active.seed,
-        "budget": active.budget,
-        "batch_size": active.batch_size,
-        "pretraining_demonstrations": sum(module.pretraining_counts or ()),
+        "selector": name,
+        "suite": module.suite.name,
+        # TensorBoard sorts by name and shows five columns unless told otherwise.
+        "training/batch_size": active.batch_size,
+        "training/policy": type(module.policy).__name__,
+        "training/pretraining_demonstrations": sum(module.pretraining_counts or ()),
     }
     board.settings(settings, RESULTS, step)
 
