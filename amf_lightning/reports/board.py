@@ -49,9 +49,9 @@ def _lazy_writer(folder: str) -> "SummaryWriter":
         ready = False
 
         def _get_file_writer(self) -> Any:
-            return super()._get_file_writer() if self.ready else None
+            return super()._get_file_writer() if self.ready else None  # type: ignore[no-untyped-call]
 
-    writer = LazyWriter(folder)  # type: ignore[no-untyped-call]
+    writer = LazyWriter(folder)
     writer.ready = True
     return writer
 
