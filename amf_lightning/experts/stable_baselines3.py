@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
 
-import torch
 from torch import Tensor, nn
 
 from amf_lightning.errors import InputError
 from amf_lightning.experts.network import Finish, Network, NetworkExpert, in_own_units, largest, squashed
+from amf_lightning.experts.state_dict import check_unpacked, read_torch
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,9 @@ def read_zip(path: Path) -> Network:
     """The actor of a zip; see `StableBaselines3Expert`."""
     try:
         with ZipFile(path) as file:
+            check_unpacked(path, file)
             data = json.loads(file.read("data"))
-            tensors = torch.load(io.BytesIO(file.read("policy.pth")), map_location="cpu", weights_only=True)
+            tensors = read_torch(path, io.BytesIO(file.read("policy.pth")))
     except FileNotFoundError:
         raise InputError(f"There is no file {path}.") from None
     except (BadZipFile, KeyError, ValueError, RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
