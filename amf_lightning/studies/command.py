@@ -6,6 +6,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
+from amf_lightning.configuration import user_path
 from amf_lightning.errors import InputError
 from amf_lightning.studies.archive import Archive
 from amf_lightning.studies.plan import PROGRAM, Run, plan_pretraining, plan_runs
@@ -63,7 +64,7 @@ def run_compare(args: Namespace, program: Sequence[str] = PROGRAM) -> int:
         InputError: the comparison file, the seeds or the output folder cannot be used, or there are rows of other
             settings in it.
     """
-    specification, output = read_specification(Path(args.config)), Path(args.output)
+    specification, output = read_specification(Path(args.config)), user_path(args.output, "--output")
     archive = Archive(output, list(specification.strategies))
     seeds = parse_seeds(args.seeds) if args.seeds else specification.seeds
     if args.from_curves:
@@ -72,11 +73,11 @@ def run_compare(args: Namespace, program: Sequence[str] = PROGRAM) -> int:
         raise InputError(f"Give --seeds A:B, or write seeds into {args.config}.")
     if args.jobs < 1:
         raise InputError(f"--jobs must be at least 1, got {args.jobs}.")
-    folder = Path(args.runs or args.output)
+    folder = output if args.runs is None else user_path(args.runs, "--runs")
     every = plan_runs(specification, sorted({*seeds, *archive.seeds}), folder, program)
     requested = [run for run in every if run.seed in seeds]
     alone = args.array_index is not None
-    runs = [_picked(specification, requested, args, program)] if alone else requested
+    runs = [_picked(specification, requested, args, program, folder)] if alone else requested
     _check(archive, every, runs, args.replace)
     unfinished = [run for run in runs if not (archive.has(run) or run.finished())]
     if args.dry_run:
@@ -95,7 +96,9 @@ def run_compare(args: Namespace, program: Sequence[str] = PROGRAM) -> int:
     return 1 if failures else 0
 
 
-def _picked(specification: Specification, runs: Sequence[Run], args: Namespace, program: Sequence[str]) -> Run:
+def _picked(
+    specification: Specification, runs: Sequence[Run], args: Namespace, program: Sequence[str], folder: Path
+) -> Run:
     """The run of an array index. It makes its pre-trained policy in a folder of its own: others may need it now."""
     index: int = args.array_index
     if not 0 <= index < len(runs):
@@ -103,7 +106,7 @@ def _picked(specification: Specification, runs: Sequence[Run], args: Namespace, 
     run = runs[index]
     if run.needs is None or args.dry_run:
         return run
-    (needs,) = plan_pretraining(specification, [run.seed], Path(args.runs or args.output), run.label, program)
+    (needs,) = plan_pretraining(specification, [run.seed], folder, run.label, program)
     return replace(run, needs=needs)
 
 
