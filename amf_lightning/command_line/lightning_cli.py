@@ -103,6 +103,8 @@ class CommandLine(LightningCLI):
         if config.threads < 1:
             raise InputError(f"threads is {config.threads}; it must be at least 1.")
         torch.set_num_threads(config.threads)
+        if config.ckpt_path is not None:
+            config.ckpt_path = str(user_path(config.ckpt_path, "ckpt_path"))
         if config.trainer.default_root_dir is None:
             folder = _validation_folder(config) if self.subcommand == "validate" else _default_folder(config)
             config.trainer.default_root_dir = str(folder)
