@@ -60,20 +60,32 @@ def test_a_run_is_claimed_by_one_until_it_is_given_up_and_nothing_is_left(tmp_pa
     assert list(run.folder.parent.iterdir()) == []
 
 
+def take_and_live(run: Run) -> None:
+    claims = Claims()
+    claims.take(run)
+    time.sleep(60)
+
+
+def refused(claims: Claims, run: Run) -> bool:
+    if claims.take(run):
+        claims.release(run)
+        return False
+    return True
+
+
 def test_a_claim_ends_with_its_process_but_not_before_that_of_the_run(tmp_path: Path) -> None:
     run, claims = run_in(tmp_path), Claims()
     run.folder.mkdir(parents=True)
-    child = FORK.Process(target=lambda: (Claims().take(run), time.sleep(60)))
+    child = FORK.Process(target=take_and_live, args=(run,))
     child.start()
     wait_for(lambda: run.folder.with_name("seed-0.claim").exists())
-    wait_for(lambda: not claims.take(run) or claims.release(run))
+    wait_for(lambda: refused(claims, run))
     with sole_writer(run.folder):  # what that process had started
         assert child.pid is not None
         os.kill(child.pid, signal.SIGKILL)
         child.join()
-        assert not claims.take(run)
-    assert claims.take(run)
-    claims.release_all()
+        assert refused(claims, run)
+    assert not refused(claims, run)
 
 
 def calls(folder: Path) -> dict[str, int]:
