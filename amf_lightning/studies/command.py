@@ -90,26 +90,35 @@ def run_compare(args: Namespace, program: Sequence[str] = PROGRAM) -> int:
         for run in with_needs(unfinished):
             print(f"OMP_NUM_THREADS=1 {run.shell_command}")
         return 0
-    for place in {output, *(run.made_in.parent for run in every)}:
-        remove_leftovers(place, place / "curves")
-    check_pretraining(archive, every)
     if not alone:
         _take_in(archive, output, every)
     if len(unfinished) < len(runs):
         print(f"{len(runs) - len(unfinished)} of {len(runs)} runs are finished already")
-    spawn: Spawn = Forked if args.share_imports else cold
-    failures = []
-    if not alone and differs_by_seed(specification, unfinished):
-        failures = execute([run.needs for run in unfinished if run.needs], args.jobs, spawn=spawn)
-        check_pretraining(archive, every)
-    done = None if alone else lambda run: _take_in(archive, output, [run])
-    failures += execute([run for run in unfinished if _can_begin(run, failures)], args.jobs, spawn=spawn, done=done)
+    failures = _execute(specification, archive, unfinished, every, args)
     if not alone:
         _take_in(archive, output, planned(), failures)
     _summarise(output, specification, archive, planned(), requested, alone)
     if failures:
         print(f"{len(failures)} failed: {', '.join(failure.run.name for failure in failures)}. See the logs.")
     return 1 if failures else 0
+
+
+def _execute(
+    specification: Specification, archive: Archive, unfinished: Sequence[Run], every: Sequence[Run], args: Namespace
+) -> list[Failure]:
+    """Makes what is not finished, and writes the rows of each run as it is; the runs of an array write no rows."""
+    alone, output = args.array_index is not None, Path(args.output)
+    spawn: Spawn = Forked if args.share_imports else cold
+    failures: list[Failure] = []
+    for place in {output, *(run.made_in.parent for run in every)}:
+        remove_leftovers(place, place / "curves")
+    if not alone and differs_by_seed(specification, unfinished):
+        failures = execute([run.needs for run in unfinished if run.needs], args.jobs, spawn=spawn)
+        check_pretraining(archive, every)
+    done = None if alone else lambda run: _take_in(archive, output, [run])
+    return failures + execute(
+        [run for run in unfinished if _can_begin(run, failures)], args.jobs, spawn=spawn, done=done
+    )
 
 
 def _picked(specification: Specification, runs: Sequence[Run], args: Namespace, program: Sequence[str]) -> Run:
@@ -125,7 +134,7 @@ def _picked(specification: Specification, runs: Sequence[Run], args: Namespace, 
 
 
 def _check(archive: Archive, every: Sequence[Run], runs: Sequence[Run], drop: bool) -> None:
-    """Refuses, or drops, rows of other settings under the names of the runs; refuses such folders."""
+    """Refuses, or drops, rows of other settings under the names of the runs; refuses such folders, and other tasks."""
     for run in every:
         if conflict := archive.conflict(run):
             if not drop:
@@ -137,6 +146,7 @@ def _check(archive: Archive, every: Sequence[Run], runs: Sequence[Run], drop: bo
         run.check_settings()
         if run.needs and not archive.has(run):
             run.needs.check_settings()
+    check_pretraining(archive, every)
 
 
 def _can_begin(run: Run, failures: Sequence[Failure]) -> bool:
