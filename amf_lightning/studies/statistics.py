@@ -63,7 +63,7 @@ def summarise(
         facts: of the runs; forgetting is unknown for strategies whose pre-training tasks it does not name.
         missing: names of the runs that are not finished.
         sweep: what the number in the labels of a sweep is.
-        failed: seeds whose runs failed, by label; of such strategies no mean and no difference is told.
+        failed: seeds whose runs failed, by label; no mean of such strategies and no difference to them is told.
 
     Raises:
         InputError: no run of the baseline, or a curve that does not reach from 0 to the budget.
@@ -72,13 +72,10 @@ def summarise(
     if baseline not in labels:
         raise InputError(f"There is no finished run of the baseline '{baseline}' among: {', '.join(labels) or 'none'}.")
     budget = budget or max(row.demonstrations for run in runs for row in run.rows)
-    facts = facts or StudyFacts()
+    facts, failed = facts or StudyFacts(), failed or {}
     pretraining = facts.pretraining_tasks
     of = {label: _of(label, runs) for label in labels}
-    values = {
-        label: {run.seed: run_metrics(run, budget, pretraining.get(label)) for run in of[label]} for label in labels
-    }
-    failed = failed or {}
+    values = {label: _values(of[label], budget, pretraining.get(label)) for label in labels}
     falls = {label: largest_fall(of[label], budget, pretraining.get(label)) for label in labels if label not in failed}
     whole = {label: {} if label in failed else by_seed for label, by_seed in values.items()}
     return Summary(
@@ -161,6 +158,13 @@ def _pairs(values: Mapping[str, Mapping[int, Mapping[str, float | None]]]) -> di
         label: {other: _difference("auc", by_seed, values[other]) for other in values if other != label}
         for label, by_seed in values.items()
     }
+
+
+def _values(
+    runs: Sequence[RunRows], budget: int, pretraining_tasks: Sequence[str] | None
+) -> dict[int, dict[str, float | None]]:
+    """The numbers of each run, by seed."""
+    return {run.seed: run_metrics(run, budget, pretraining_tasks) for run in runs}
 
 
 def _metrics(by_seed: Mapping[int, Mapping[str, float | None]], failed: bool) -> dict[str, MetricSummary]:
