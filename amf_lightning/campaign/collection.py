@@ -9,7 +9,7 @@ import torch
 from tqdm import tqdm
 
 from amf_lightning.campaign.request import Request
-from amf_lightning.errors import InputError
+from amf_lightning.errors import AmfError, InputError
 from amf_lightning.experts.checked import check_number, check_shown, in_types_of
 from amf_lightning.experts.expert import Expert
 from amf_lightning.tasks.task import Episode, TaskSuite
@@ -80,7 +80,7 @@ class Collection:
                 return
             try:
                 yield from self._shown(requests, on_step)
-            except InputError:
+            except AmfError:
                 if len(requests) == 1:
                     raise
                 bar.reset()
@@ -90,11 +90,11 @@ class Collection:
         self, requests: Sequence[tuple[Request, Episode]], on_step: Callable[[int], None]
     ) -> Iterator[tuple[int, Trajectory]]:
         """The answers to those requests that the expert can answer; raises the first failure after the last answer."""
-        failure: InputError | None = None
+        failure: AmfError | None = None
         for pair in requests:
             try:
                 yield from self._shown([pair], on_step)
-            except InputError as error:
+            except AmfError as error:
                 failure = failure or error
         if failure is not None:
             raise failure
@@ -137,12 +137,12 @@ def demonstrations_of(
     return {position: in_types_of(suite, trajectory) for position, trajectory in demonstrations.items()}
 
 
-def _retold(failure: Exception | None, share: Share) -> InputError | None:
+def _retold(failure: Exception | None, share: Share) -> AmfError | None:
     """A failure in the words for the other processes, to which not every exception can be sent."""
     if failure is None:
         return None
-    if isinstance(failure, InputError):
-        return InputError(str(failure))
+    if isinstance(failure, AmfError):
+        return type(failure)(str(failure))
     return InputError(f"The expert failed on process {share.rank}: {type(failure).__name__}: {failure}.")
 
 
