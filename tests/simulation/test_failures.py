@@ -165,7 +165,7 @@ def test_a_full_disk_is_no_failure_of_a_learner() -> None:
 class HalfCheetahByGymnasium(HalfCheetahVelocity):
     """The same, stepped by gymnasium."""
 
-    def simulation(self, episodes: Sequence[Episode]) -> None:  # type: ignore[override]
+    def simulation(self, episodes: Sequence[Episode]) -> None:
         return None
 
 
