@@ -355,7 +355,8 @@ from tiny import PointEnv, TinyExpert, TinySuite, _Still
 class BlindEnv(PointEnv):
     def step(self, action):
         observation, *rest = super().step(action)
-        return observation * (np.nan if self.steps == 4 else 1.0), *rest
+        shown = self.steps == 4 and abs(self.x - self.goal) < 1e-3  # where nobody comes who was shown nothing
+        return observation * (np.nan if shown else 1.0), *rest
 
 
 class BlindSuite(TinySuite):
