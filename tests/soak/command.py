@@ -19,6 +19,10 @@ from soak.kinds import KINDS
 from soak.world import World
 
 
+SHOWN = 3000
+"""Characters that are shown of why a case is lost."""
+
+
 @dataclass(frozen=True)
 class Result:
     """What became of a case."""
@@ -133,9 +137,9 @@ def run_case(kind: Kind, name: str, world: World, root: Path, options: argparse.
     try:
         kind.run(bench)
     except Lost as error:
-        lost = str(error)
+        lost = str(error)[:SHOWN]
     except Exception:
-        lost = traceback.format_exc()
+        lost = traceback.format_exc()[-SHOWN:]
     seconds = time.monotonic() - begin
     if lost is None and seconds > options.limit:
         lost = f"it took {seconds:.0f} s"

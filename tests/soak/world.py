@@ -26,7 +26,7 @@ START: dict[str, Any] = merge(
 SHARDS = {"trainer": {"accumulate_grad_batches": 2}}
 """One process that trains on the minibatches of two."""
 BUDGET: int = FINE_TUNING["active"]["budget"]
-WAITING: dict[str, Any] = {"expert": {"class_path": "soak.parts.LateExpert", "init_args": None}}
+WAITING: dict[str, Any] = {"expert": {"class_path": "soak.parts.LateExpert"}}
 
 
 class World:
