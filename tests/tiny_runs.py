@@ -18,8 +18,10 @@ from amf_lightning.studies.processes import application
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 PROCESSES = multiprocessing.get_context("forkserver")
-# The server imports these once and never computes anything, so its children are as good as fresh processes.
-PROCESSES.set_forkserver_preload(application())
+# The server imports these once and never computes anything, so its children are as good as fresh processes. Until
+# Python 3.13 it does not look where its parent found modules, but it has its environment.
+os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+PROCESSES.set_forkserver_preload([*application(), "warm_parser"])
 
 TINY: dict[str, Any] = {
     "config": str(CONFIGS / "base.yaml"),

@@ -86,7 +86,12 @@ def application() -> list[str]:
     """The modules that a run may need: the command line with every part of the catalogue, and what writes its files."""
     parts = {module for key in KINDS for module in classes(key).values()}
     writers = ["torch.utils.tensorboard", "matplotlib.backends.backend_agg", "imageio.v3"]
-    return ["amf_lightning.command_line.lightning_cli", *sorted(parts), *writers]
+    return [
+        "amf_lightning.command_line.lightning_cli",
+        *sorted(parts),
+        *writers,
+        "amf_lightning.studies.forked_imports",
+    ]
 
 
 def one_thread(environment: Mapping[str, str]) -> dict[str, str]:
