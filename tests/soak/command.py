@@ -14,10 +14,11 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from soak.case import Bench, Kind, Lost
+from soak.case import Bench, Kind
 from soak.kinds import KINDS
+from soak.lost import Lost
+from soak.program import PATIENCE
 from soak.world import World
-
 
 SHOWN = 3000
 """Characters that are shown of why a case is lost."""
@@ -46,6 +47,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="what the cases draw from, with their names (default: 0)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="cases at once (default: the cores)")
     parser.add_argument("--limit", type=float, default=60.0, help="seconds that a case may take (default: 60)")
+    parser.add_argument("--patience", type=float, default=50.0, help="seconds until a process hangs (default: 50)")
     parser.add_argument("--only", action="append", help="a kind, or one case as a lost one is named; repeatable")
     parser.add_argument("--folder", type=Path, help="where it works; default: a temporary folder")
     parser.add_argument("--json", type=Path, help="file that the results are written to")
@@ -55,6 +57,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the soak; exits with 1 if a case is lost."""
     options = parse(arguments)
+    PATIENCE.seconds = options.patience
     if options.folder:
         options.folder.mkdir(parents=True, exist_ok=True)
     root = Path(tempfile.mkdtemp(prefix="soak-", dir=options.folder))
@@ -131,10 +134,11 @@ def run_case(kind: Kind, name: str, world: World, root: Path, options: argparse.
     folder.mkdir()
     bench = Bench(world, folder, random.Random(f"{options.seed} {name}"))
     lost: str | None = None
-    if kind.prepare is not None:
-        kind.prepare(world)
     begin = time.monotonic()
     try:
+        if kind.prepare is not None:
+            kind.prepare(world)
+        begin = time.monotonic()
         kind.run(bench)
     except Lost as error:
         lost = str(error)[:SHOWN]
@@ -156,7 +160,7 @@ def again(result: Result, options: argparse.Namespace) -> str:
 def table(results: Sequence[Result]) -> str:
     """A row a kind: what was tried, what survived, what is lost, and the longest case."""
     columns = ("kind", "tried", "survived", "lost", "signals", "bad inputs", "longest")
-    rows = [columns]
+    rows: list[tuple[str, ...]] = [columns]
     for name in [*dict.fromkeys(result.kind for result in results), "all"]:
         of_it = [result for result in results if name in (result.kind, "all")]
         lost = sum(result.lost is not None for result in of_it)

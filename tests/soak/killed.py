@@ -9,8 +9,8 @@ from pathlib import Path
 from tiny_runs import Run, assert_same_outcome
 
 from amf_lightning.campaign.ledger import Ledger
-from amf_lightning.suites.integrator import _Point
-from soak.case import Bench, check
+from soak.case import Bench
+from soak.lost import check
 from soak.moments import End, Moment, end_at
 from soak.program import Ending, Program, check_signalled
 from soak.world import BUDGET, World
@@ -92,7 +92,7 @@ def killed_fit(bench: Bench) -> None:
     for _ in range(draw.randint(1, 6)):
         end = drawn_end(draw, bench.world.moments)
         bench.note(f"{end}; each wait for the disk takes {1000 * slow:.0f} ms longer")
-        ending = Program(run.command, bench.folder, run.log, end_at, end, _Point, slow).wait()
+        ending = Program(run.command, bench.folder, run.log, end_at, end, slow).wait()
         watched.check()
         if not check_ended(ending, run, end.number):
             bench.kills += 1

@@ -19,6 +19,8 @@ from amf_lightning.fine_tuning.active_sampling_callback import ActiveSampling
 from amf_lightning.fine_tuning.checkpoint_io import DurableCheckpointIO
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.reports.report_callback import RunReports
+from amf_lightning.simulation.simulation import GymnasiumSimulation
+from amf_lightning.suites.integrator import IntegratorSimulation
 
 READING = "reading"
 """From the start to the first evaluation, and whatever lies between two other phases."""
@@ -32,6 +34,13 @@ PHASES: dict[str, list[tuple[type, str]]] = {
     "export": [(BehaviouralCloning, "export"), (RunReports, "on_fit_end")],
 }
 """The functions during which a phase lasts."""
+SIGNS: list[tuple[Any, str]] = [
+    (IntegratorSimulation, "step"),
+    (GymnasiumSimulation, "step"),
+    (BehaviouralCloning, "losses"),
+    (os, "fsync"),
+]
+"""Functions whose calls are signs of life."""
 TOUCHED = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "sqlite3.connect", "os.listdir")
 """Audit events that are signs of life: a process touches files."""
 
@@ -44,12 +53,11 @@ class Moment:
     number: int
 
 
-def watch(act: Callable[[Moment], object], environment: type | None = None) -> None:
+def watch(act: Callable[[Moment], object]) -> None:
     """Calls `act` at every sign of life of this process: steps, losses, files, and each wait for the disk.
 
     Args:
         act: called in the main thread.
-        environment: whose `step` is a sign of life, too.
     """
     phases, counts, busy = [READING], Counter[str](), threading.local()
 
@@ -77,16 +85,15 @@ def watch(act: Callable[[Moment], object], environment: type | None = None) -> N
     for phase, functions in PHASES.items():
         for owner, name in functions:
             setattr(owner, name, within(phase, getattr(owner, name)))
-    signs: list[tuple[Any, str]] = [(BehaviouralCloning, "losses"), (os, "fsync")]
-    for owner, name in [*signs, *([(environment, "step")] if environment else [])]:
+    for owner, name in SIGNS:
         setattr(owner, name, _after(sign, getattr(owner, name)))
     sys.addaudithook(lambda event, _: sign() if event in TOUCHED else None)
 
 
-def write_moments(file: Path, environment: type | None = None) -> None:
+def write_moments(file: Path) -> None:
     """Appends the phase of each sign of life to a file, a line each."""
     descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    watch(lambda moment: os.write(descriptor, f"{moment.phase}\n".encode()), environment)
+    watch(lambda moment: os.write(descriptor, f"{moment.phase}\n".encode()))
 
 
 def count_moments(file: Path) -> Counter[str]:
@@ -108,12 +115,11 @@ class End:
         return f"{name} at sign {self.moment.number} of {self.moment.phase}{late}"
 
 
-def end_at(end: End, environment: type | None = None, slow_disk: float = 0.0) -> None:
+def end_at(end: End, slow_disk: float = 0.0) -> None:
     """Makes this process send itself a signal at a moment; without a delay always at the same instruction.
 
     Args:
         end: what is sent, and when.
-        environment: as for `watch`.
         slow_disk: seconds that each wait for the disk takes longer.
     """
     if slow_disk:
@@ -137,7 +143,7 @@ def end_at(end: End, environment: type | None = None, slow_disk: float = 0.0) ->
             finally:
                 os._exit(0)
 
-    watch(act, environment)
+    watch(act)
 
 
 def _after(first: Callable[[], object], function: Callable[..., Any]) -> Callable[..., Any]:

@@ -41,5 +41,3 @@ class LateExpert(Expert):
         self, suite: TaskSuite, episodes: Sequence[Episode], on_step: Callable[[int], None] | None = None
     ) -> list[Trajectory | None]:
         return [None] * len(episodes)
-
-

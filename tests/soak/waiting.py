@@ -12,19 +12,21 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from tiny_runs import PROCESSES
+
 import amf_lightning
 from amf_lightning.campaign.campaign import Campaign
 from amf_lightning.campaign.ledger import Ledger
 from amf_lightning.errors import ExitCode
 from amf_lightning.experts.scripted import IntegratorExpert
 from amf_lightning.selection.baselines import RoundRobin
-from amf_lightning.suites.integrator import Integrator, _Point
-from soak.case import Bench, check
+from amf_lightning.suites.integrator import Integrator
+from soak.case import Bench
 from soak.killed import Watched, check_whole, drawn_end
+from soak.lost import check
 from soak.moments import end_at
-from soak.program import HANGS, SIGNALLED, Program, check_signalled
+from soak.program import PATIENCE, SIGNALLED, Program, check_signalled
 from soak.world import WAITING, World
-from tiny_runs import PROCESSES
 
 PACKAGE = str(Path(amf_lightning.__file__).parent)
 GOALS, HORIZON = (0, 90, 180, 270), 12
@@ -122,7 +124,7 @@ def waiting_run(bench: Bench) -> None:
     for _ in range(30):
         end = drawn_end(draw, bench.world.moments) if draw.random() < 0.4 else None
         bench.note(f"fit: {end}")
-        before = (end_at, end, _Point) if end else ()
+        before = (end_at, end) if end else ()
         ending = Program(run.command, bench.folder, run.log, *before).wait()
         watched.check()
         if ending.code == 0:
@@ -161,12 +163,12 @@ def _trace(act: Callable[[int], object]) -> Callable[[], int]:
 
 def _ended(process: ForkServerProcess) -> int:
     process.start()
-    process.join(HANGS)
+    process.join(PATIENCE.seconds)
     hangs = process.exitcode is None
     if hangs:
         process.kill()
         process.join()
-    check(not hangs, f"hangs for over {HANGS:.0f} s")
+    check(not hangs, f"hangs for over {PATIENCE.seconds:.0f} s")
     return process.exitcode or 0
 
 

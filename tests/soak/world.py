@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from tiny_runs import FINE_TUNING, PRETRAINING, Run
+from tiny_runs import FINE_TUNING, PRETRAINING, Run, nothing
 from tiny_runs import TINY as TINY_RUN
 
 from amf_lightning.configuration import merge
+from soak.moments import count_moments, write_moments
+from soak.program import PATIENCE, Program
 
 T = TypeVar("T")
 BASE: dict[str, Any] = {
@@ -74,8 +76,6 @@ class World:
         return self.once("moments", self._count)
 
     def _count(self, folder: Path) -> Counter[str]:
-        from soak.moments import count_moments, write_moments
-
         complete(self.run(folder), write_moments, folder / "moments")
         return count_moments(folder / "moments")
 
@@ -95,11 +95,9 @@ class World:
         return ["compare", "--config=study.yaml", "--seeds=0:2", "--jobs=2"]
 
 
-def complete(run: Run, before: Callable[..., None] | None = None, *values: Any) -> Run:
+def complete(run: Run, before: Callable[..., None] = nothing, *values: Any) -> Run:
     """Runs it to its end, in the folder that its own folder lies in."""
-    from soak.program import Program
-
-    ending = Program(run.command, run.path.parent, run.log, *((before, *values) if before else ())).wait(within=120)
+    ending = Program(run.command, run.path.parent, run.log, before, *values).wait(4 * PATIENCE.seconds)
     if ending.code:
         raise RuntimeError(f"a run that nobody disturbs fails: {ending}")
     return run
