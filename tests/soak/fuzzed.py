@@ -9,6 +9,7 @@ import resource
 import shutil
 import traceback
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -181,10 +182,7 @@ def damaged_text(text: str, way: str, place: int, more: str) -> str:
         return text + "x: " + "[" * (place + 10) + "]" * (place + 10) + "\n"
     if way == "laughs":
         names = [f"l{number}" for number in range(30)]
-        bomb = [
-            f"{name}: &{name} [{', '.join(['*' + before] * 9)}]\n"
-            for before, name in zip(names, names[1:], strict=False)
-        ]
+        bomb = [f"{name}: &{name} [{', '.join(['*' + before] * 9)}]\n" for before, name in pairwise(names)]
         return text + "l0: &l0 [lol]\n" + "".join(bomb)
     return text
 
