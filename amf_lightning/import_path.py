@@ -1,13 +1,11 @@
-"""Classes of the user, by their import path, and how messages tell what went wrong in them."""
+"""Classes of the user, by their import path."""
 
-import sysconfig
-import traceback
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from amf_lightning.errors import InputError
+from amf_lightning.user_code import told as told
 
 
 def imported(path: str, key: str) -> Callable[..., Any]:
@@ -44,21 +42,3 @@ def imported(path: str, key: str) -> Callable[..., Any]:
         raise InputError(f"{key} is '{path}', which is no class: it is a {type(value).__name__}.")
     factory: Callable[..., Any] = value
     return factory
-
-
-def told(error: BaseException) -> str:
-    """What code of the user raised, in a line, with the place in it that led there.
-
-    >>> told(ValueError("too large"))
-    'ValueError: too large'
-    """
-    if isinstance(error, SyntaxError):
-        return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
-    uninformative = (str(Path(__file__).parent), sysconfig.get_path("stdlib"), "<")
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith(uninformative) and "site-packages" not in frame.filename
-    ]
-    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": .") + where

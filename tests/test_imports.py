@@ -11,7 +11,11 @@ PACKAGE = Path(__file__).resolve().parents[1] / "amf_lightning"
 
 ORDER = (
     "errors",
+    "user_code",
     "durable",
+    "writable",
+    "reading",
+    "lifeline",
     "needs",
     "seeding",
     "import_path",

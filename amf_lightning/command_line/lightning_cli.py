@@ -19,16 +19,19 @@ from amf_lightning.campaign.clean_start import clean_start
 from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.campaign.stopping import rounds_of
 from amf_lightning.catalogue import base_class
+from amf_lightning.command_line.endings import PROGRAM
 from amf_lightning.command_line.parser_errors import ArgumentParser
 from amf_lightning.command_line.parsing import PARSER, with_configurations
+from amf_lightning.command_line.signals_callback import OwnSignals
 from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
-from amf_lightning.errors import InputError, cause
+from amf_lightning.errors import AmfError, ExitCode, InputError, UnfinishedError, cause
 from amf_lightning.evaluation.evaluators import SimulatedEpisodes
 from amf_lightning.fine_tuning.active_sampling_callback import ActiveSampling
 from amf_lightning.fine_tuning.checkpoint_io import DurableCheckpointIO
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.reports.report_callback import RunReports
 from amf_lightning.reports.tables import evaluation_table
+from amf_lightning.writable import check_file, check_folder
 
 PARTS = ("suite", "expert", "selector", "retention", "evaluation")
 """Keys of the catalogue that stand at the top of a configuration. A run needs each of them."""
@@ -36,10 +39,6 @@ PARTS = ("suite", "expert", "selector", "retention", "evaluation")
 
 class Parser(ArgumentParser, LightningArgumentParser):
     """Lightning's parser with our errors and help."""
-
-
-WAITING = 75
-"""Exit code of a run that waits for demonstrations: EX_TEMPFAIL, try again later."""
 
 
 class CommandLine(LightningCLI):
@@ -105,15 +104,20 @@ class CommandLine(LightningCLI):
             folder = _validation_folder(config) if self.subcommand == "validate" else _default_folder(config)
             config.trainer.default_root_dir = str(folder)
         self.folder = RunFolder(Path(config.trainer.default_root_dir))
+        if program := PROGRAM.get():
+            program.folder = self.folder.path
         resolved = yaml.safe_load(self._parser(self.subcommand).dump(config, skip_none=False, format="yaml"))
         self.resolved = {key: value for key, value in resolved.items() if key not in ("config", "ckpt_path")}
         if self.subcommand == "fit" or self.folder.config.is_file():
             self.folder.check_identity(self.resolved)
+        if self.subcommand == "fit":
+            _check_writable(self.folder)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         options = self.config_init[self.subcommand].trainer
         folder = options.default_root_dir
-        callbacks = list(options.callbacks or [])
+        program = PROGRAM.get()
+        callbacks = [*([OwnSignals(program.signals)] if program else []), *(options.callbacks or [])]
         if options.enable_checkpointing is not False:
             # One file, replaced in one step: the state at the end of the last finished round.
             path = self.folder.checkpoint
@@ -146,11 +150,17 @@ class CommandLine(LightningCLI):
             if self.trainer.is_global_zero:
                 self.folder.write_config(yaml.safe_dump(self.resolved, sort_keys=False))
             self.trainer.fit(model, ckpt_path=ckpt_path, **kwargs)
-        if waiting := self._get(self.config_init, "active").waiting:
+        active: ActiveSampling = self._get(self.config_init, "active")
+        if waiting := active.waiting:
             if self.trainer.is_global_zero:
                 print(f"\nThe run in {self.folder.path} waits for demonstrations; then the same command goes on.")
                 print(*(f"  {each.why([task.name for task in model.suite.tasks])}" for each in waiting), sep="\n")
-            raise SystemExit(WAITING)
+            raise SystemExit(ExitCode.WAITING)
+        if active.stopped is None and len(active.jobs) < active.budget:
+            raise UnfinishedError(
+                f"unfinished: a limit of the trainer ended the run after {len(active.jobs)} of {active.budget} "
+                f"demonstrations. Lift it, and the same command goes on. The run is in {self.folder.path}."
+            )
         if self.trainer.is_global_zero:
             print(f"\nThe run is in {self.folder.path}; its report is {self.folder.report}")
 
@@ -175,8 +185,10 @@ class CommandLine(LightningCLI):
         if self.trainer.is_global_zero and measured is not None:
             names = [task.name for task in suite.tasks]
             facts = self.folder.read_facts()
+            # Who may not write into the folder, or finds the disk full, has the table all the same.
+            print(f"\n{path}\n\n{evaluation_table(measured, suite)}\n", flush=True)
             self.folder.write_evaluation(measured, names, suite.weights, **{**facts, "evaluated": path})
-            print(f"\n{path}\n\n{evaluation_table(measured, suite)}\n\nWritten: {self.folder.evaluation}")
+            print(f"Written: {self.folder.evaluation}")
 
 
 class Fit(CommandLine):
@@ -193,6 +205,12 @@ class Validate(CommandLine):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         return {"validate": {"model", "dataloaders", "datamodule", "verbose", "weights_only"}}
+
+
+def _check_writable(folder: RunFolder) -> None:
+    """Raises OSError if a run could not write one of its files later, after hours."""
+    for path in folder.entries():
+        check_file(path) if path.suffix else check_folder(path)
 
 
 def _seed(value: bool | int) -> int:
@@ -237,11 +255,12 @@ def main(arguments: list[str]) -> None:
     warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the epoch ended")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)  # devices, advertisements
     logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch.trainer.connectors.signal_connector").setLevel(logging.WARNING)  # we say it
     command = {"fit": Fit, "validate": Validate}[arguments[0]]
     try:
         command(with_configurations(arguments))
     except Exception as error:
-        mistake = cause(error, InputError, MisconfigurationException)
+        mistake = cause(error, AmfError, MisconfigurationException)
         if isinstance(mistake, MisconfigurationException):
             raise InputError(str(mistake)) from error
         raise

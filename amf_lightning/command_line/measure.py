@@ -24,6 +24,7 @@ from amf_lightning.experts.measure import Measured, measure, table
 from amf_lightning.experts.trained import TrainedExpert
 from amf_lightning.shipped import manifest, publish, shipped_folder
 from amf_lightning.tasks.task import TaskSuite
+from amf_lightning.writable import check_file
 
 
 def main(arguments: list[str]) -> None:
@@ -42,6 +43,8 @@ def main(arguments: list[str]) -> None:
     expert, values = TrainedExpert(objects.weights) if objects.weights else objects.expert, objects
     if objects.suite is None or expert is None:
         raise InputError("Say what to measure: --config FILE, or --suite and --weights or --expert.")
+    if values.output:
+        check_file(Path(values.output))
     _show_failures(expert)
     returns = measure(objects.suite, expert, values.episodes)
     print(table(returns), end="")

@@ -11,6 +11,7 @@ from typing import Any
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.scores import Evaluation, check_scorable, weighted_mean
 from amf_lightning.needs import Need, Part
+from amf_lightning.reading import read_text
 from amf_lightning.seeding import Purpose, keyed_seed
 from amf_lightning.tasks.task import Episode, EvaluationJob, TaskSuite
 
@@ -139,12 +140,14 @@ def read_reports(path: Path, suite: TaskSuite) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     reports = []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(read_text(path, "Write it in UTF-8.").splitlines(), start=1):
         try:
             content = json.loads(line)
             report = {key: int(content[key]) for key in ("demonstrations", "success", "episodes")}
             suite.task(name := str(content["task"]))
-        except (ValueError, KeyError, TypeError) as error:
+        except InputError as error:
+            raise InputError(f"{path}, line {number}: {error}") from error
+        except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
             raise InputError(
                 f"{path}, line {number} is not a report ({error!r}). Write "
                 '{"demonstrations": 6, "task": "pick", "success": 7, "episodes": 10}.'

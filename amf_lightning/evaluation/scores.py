@@ -56,6 +56,21 @@ class Evaluation:
         )
 
 
+def evaluations_from(values: Any) -> list[Evaluation]:
+    """The evaluations that a checkpoint holds, as lists of `to_dict`.
+
+    Raises:
+        InputError: they are missing, or something else.
+    """
+    try:
+        return [Evaluation.from_dict(each) for each in values]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"The evaluations in the checkpoint cannot be read ({error!r}). Restore it, or remove it: the same command "
+            "then trains again from the start on the demonstrations, all of which the run has kept."
+        ) from error
+
+
 class Forgetting(NamedTuple):
     """Score lost on the pre-training tasks, averaged over them."""
 

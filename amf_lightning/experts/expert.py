@@ -12,6 +12,7 @@ from amf_lightning.simulation.rollout import rollout
 from amf_lightning.tasks.controller import Acting, Controlled, Controller, Memoryless
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
+from amf_lightning.user_code import refusal
 
 
 class Expert(Part, ABC):
@@ -97,7 +98,11 @@ class ActingExpert(Expert):
         """
         if suite.discrete and self.noise:
             raise InputError(f"expert.noise is {self.noise}, but the actions of suite '{suite.name}' are discrete.")
-        controller = on_goals(self.actor(suite), suite)
+        acting = self.actor(suite)
+        if not callable(getattr(acting, "act", None)):
+            wrong = f"{type(self).__name__}.actor gave a {type(acting).__name__}"
+            raise refusal(self, wrong, "Let it return what has a method act(observations, contexts).")
+        controller = on_goals(acting, suite)
         open_episodes = dict(enumerate(episodes))
         demonstrations: dict[int, Trajectory] = {}
         for attempt in range(self.max_attempts):

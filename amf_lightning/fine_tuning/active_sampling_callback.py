@@ -19,11 +19,12 @@ from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
 from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.evaluators import Evaluator, reported_evaluations
-from amf_lightning.evaluation.scores import Evaluation
+from amf_lightning.evaluation.scores import Evaluation, evaluations_from
+from amf_lightning.experts.checked import remaining_of
 from amf_lightning.experts.expert import Expert
 from amf_lightning.fine_tuning.lookahead import Lookahead
 from amf_lightning.fine_tuning.module import BehaviouralCloning
-from amf_lightning.fine_tuning.provisions import check_origin, warn_of_forgetting, what_is_missing
+from amf_lightning.fine_tuning.provisions import check_answers, check_origin, warn_of_forgetting, what_is_missing
 from amf_lightning.needs import Part, check_needs
 from amf_lightning.policies.statistics import weights_hash
 from amf_lightning.selection.context import Selector
@@ -65,7 +66,7 @@ class ActiveSampling(Callback):
     ) -> None:
         rounds_of(budget, batch_size)
         selector.check(suite, budget)
-        expert.remaining(suite, [0] * len(suite.tasks))
+        remaining_of(expert, suite, [0] * len(suite.tasks))
         self.suite = suite
         self.expert = expert
         self.selector = selector
@@ -84,6 +85,8 @@ class ActiveSampling(Callback):
         """Why the run ended before the budget was spent, if it did."""
         self.waiting: list[Request] = []
         """The requests for whose answers the run has to wait, if it ended for that reason."""
+        self._answered: list[str] | None = None
+        """SHA-256 of what the policy was trained on, in that order; None if a checkpoint does not say."""
 
     # -- Lightning's hooks, in the order in which they are called ---------------------------------------------------
 
@@ -128,13 +131,14 @@ class ActiveSampling(Callback):
             raise StopIteration  # Lightning's way to end a fit in good order
         self._collect(trainer, requests)
         if trainer.is_global_zero:  # what is there from a smaller budget must not be taken for this one's
-            RunFolder(Path(trainer.default_root_dir)).remove_results()
+            RunFolder(Path(trainer.default_root_dir)).reopen()
         self.waiting, arrived = trainer.strategy.broadcast(
             self._close(trainer.current_epoch) if trainer.is_global_zero else ([], [])
         )
         if self.waiting:
             raise StopIteration
         self.jobs += [request for request, _ in arrived]
+        self._answered = [*(self._answered or []), *(sha256 for _, sha256 in arrived)]
         data.demonstrations += self._read(trainer, arrived)
         module.trained_on = len(data.demonstrations)
         if trainer.max_epochs == trainer.current_epoch + 1:
@@ -177,10 +181,11 @@ class ActiveSampling(Callback):
             _module(pl_module).export(folder.policy, _data(trainer).demonstrations)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"evaluations": [evaluation.to_dict() for evaluation in self.evaluations]}
+        return {"evaluations": [evaluation.to_dict() for evaluation in self.evaluations], "answers": self._answered}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.evaluations = [Evaluation.from_dict(evaluation) for evaluation in state_dict["evaluations"]]
+        self.evaluations = evaluations_from(state_dict.get("evaluations"))
+        self._answered = state_dict.get("answers")
 
     @property
     def environment_steps(self) -> int:
@@ -279,12 +284,9 @@ class ActiveSampling(Callback):
         finished = self._answers(before=trainer.current_epoch) if trainer.is_global_zero else []
         finished = trainer.strategy.broadcast(finished)
         self.jobs = [request for request, _ in finished]
-        if (trained_on := _module(trainer.lightning_module).trained_on) != len(self.jobs):
-            raise InputError(
-                f"The checkpoint was made after {trained_on} demonstrations, but {trainer.default_root_dir} holds "
-                f"{len(self.jobs)} of its rounds. Continue a run in its own folder; to start a new one from its "
-                "policy, set model.pretrained to its policy.safetensors."
-            )
+        here, trained_on = [sha256 for _, sha256 in finished], _module(trainer.lightning_module).trained_on
+        check_answers(trained_on, self._answered, here, trainer.default_root_dir)
+        self._answered = here
         _data(trainer).demonstrations = self._read(trainer, finished)
         self._restored = True
 

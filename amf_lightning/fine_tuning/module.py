@@ -37,6 +37,7 @@ from amf_lightning.simulation.rollout import rollout
 from amf_lightning.tasks.steps import Steps
 from amf_lightning.tasks.task import EvaluationJob, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
+from amf_lightning.user_code import ends_nothing
 
 ControllerFactory = Callable[[Policy], PolicyController]
 
@@ -213,6 +214,7 @@ class BehaviouralCloning(LightningModule):
         with precision.forward_context():
             return losses_of(policy, self.retention, converted)
 
+    @ends_nothing
     def training_step(self, block: Block, batch_idx: int) -> None:
         optimizer = self.optimizers()
         assert isinstance(optimizer, Optimizer)

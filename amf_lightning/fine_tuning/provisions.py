@@ -1,6 +1,7 @@
 """What a run has of what its parts may need, and whether it can go on at all."""
 
 import warnings
+from collections.abc import Sequence
 
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.evaluators import Evaluator, NoEvaluation, SimulatedEpisodes
@@ -52,6 +53,31 @@ def check_origin(begun: str | None, module: BehaviouralCloning, folder: str) -> 
         raise InputError(
             f"The run in {folder} began with another pre-trained policy than the one that model.pretrained names now. "
             "Restore that file, or choose another folder with --trainer.default_root_dir."
+        )
+
+
+def check_answers(trained_on: int, there: Sequence[str] | None, here: Sequence[str], folder: str) -> None:
+    """A checkpoint goes on from the demonstrations that it was trained on, and from no others.
+
+    Args:
+        trained_on: their number, as the checkpoint has it.
+        there: their SHA-256, likewise; None in a checkpoint of version 0.2.
+        here: SHA-256 of the demonstrations that the run has of the same rounds.
+        folder: of the run, for the message.
+
+    Raises:
+        InputError: they are not the same.
+    """
+    if trained_on != len(here):
+        raise InputError(
+            f"The checkpoint was made after {trained_on} demonstrations, but {folder} holds {len(here)} of its rounds. "
+            "Continue a run in its own folder; to start a new one from its policy, set model.pretrained to its "
+            "policy.safetensors."
+        )
+    if there is not None and list(there) != list(here):
+        raise InputError(
+            f"The checkpoint was trained on other demonstrations than those in {folder}: it is of another run. Restore "
+            "this run's own, or remove it: the same command then trains again from the start on what the run has kept."
         )
 
 

@@ -15,6 +15,7 @@ from torch.nn.parameter import is_lazy
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
 from amf_lightning.policies.mixture import ComposedPolicy
+from amf_lightning.policies.policy_file_check import SHA256, check_contents, content_hash
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.policies.recipe import first_difference, from_recipe, recipe_of
 from amf_lightning.policies.statistics import FeatureStatistics
@@ -137,6 +138,7 @@ def encode_policy(
             "backbone": statistics.backbone,
             "covers": statistics.covers,
         }
+    facts[SHA256] = content_hash(tensors, facts)
     # One metadata entry only: safetensors writes several in an arbitrary order, and equal policies would differ.
     return save(tensors, metadata={"policy": json.dumps(facts, sort_keys=True)})
 
@@ -156,6 +158,7 @@ def load_policy(name: str) -> PolicyFile:
                 f"{path} is a safetensors file but not a policy of this package (format {facts.get('format')!r}, "
                 f"expected {FORMAT!r}). Give a policy.safetensors of a run, or shipped weights by name."
             )
+        check_contents(tensors, facts)
         moment = tensors.pop("statistics.second_moment", None)
         return PolicyFile(
             path=path,
@@ -168,8 +171,8 @@ def load_policy(name: str) -> PolicyFile:
             pretraining_counts=facts["pretraining_counts"],
             importance=_under("importance.", tensors),
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"The header of {path} is damaged ({error!r}). Restore or remake the file.") from None
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"The policy file {path} is damaged ({error!r}). Restore or remake the file.") from None
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
