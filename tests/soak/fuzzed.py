@@ -210,7 +210,9 @@ def agrees(given: Any, resolved: Any) -> bool:
 
 
 def _spellings(value: Any) -> tuple[str, ...]:
-    return {True: ("true", "yes", "on"), False: ("false", "no", "off")}.get(value, (str(value).lower(),))
+    if not isinstance(value, bool):
+        return (str(value).lower(),)
+    return ("true", "yes", "on") if value else ("false", "no", "off")
 
 
 def complaint(text: str, said: Mapping[str, Any]) -> str | None:

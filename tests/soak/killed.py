@@ -54,7 +54,7 @@ class Watched:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self._asked, self._answered, self._lines = asked(run), answered(run), 0
+        self._asked, self._answered, self._lines = asked(run), answered(run), len(journal(run.path.parent))
 
     def check(self) -> None:
         """Raises Lost if a request changed, an answer is gone, or one that was there was asked for again."""
