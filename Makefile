@@ -8,7 +8,7 @@ JOBS ?= 2
 METAWORLD := .venv-metaworld
 METAWORLD_STAMP := $(METAWORLD)/.installed
 
-.PHONY: help install demo test test-fast test-metaworld soak slow check format clean
+.PHONY: help install demo test test-fast test-gpu test-metaworld soak slow check format clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -33,10 +33,14 @@ demo: $(STAMP) ## One active fine-tuning run on HalfCheetah; prints where its re
 	$(BIN)/amf fit --config configs/halfcheetah.yaml --trainer.default_root_dir runs/demo
 
 test: $(STAMP) ## The test suite.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m "not slow and not gpu"
 
 test-fast: $(STAMP) ## The tests that start no process, in less than a minute.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m "fast and not slow" -q
+
+test-gpu: $(STAMP) ## Runs on a GPU and selection on it; without one, the same code on the CPU.
+	$(BIN)/python -c 'import torch; print("GPU:", torch.cuda.get_device_name() if torch.cuda.is_available() else "none is at hand; the CPU stands in")'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) tests/gpu
 
 test-metaworld: $(METAWORLD_STAMP) ## The tests that need Metaworld, in an environment of their own.
 	OMP_NUM_THREADS=1 $(METAWORLD)/bin/python -m pytest -n $(JOBS) -m metaworld tests

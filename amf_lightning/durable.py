@@ -4,9 +4,11 @@ import fcntl
 import os
 import re
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
+from typing import BinaryIO
 
 _PARTIAL = re.compile(r"\..+\.(?P<pid>\d+)\.(?:(?P<host>[\w-]+)\.)?[0-9a-f]{8}\.partial")
 """Names of files that are being written; version 0.2 left out the host."""
@@ -93,6 +95,28 @@ def _locked(path: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def append_durably(path: Path, lines: Sequence[str]) -> None:
+    """Adds lines to the end of a file; they are on the disk when this returns.
+
+    If that is cut off there is part of a line at the end, which the next call ends: whoever reads leaves it out.
+    """
+    _make_folder(path.parent)
+    is_new = not path.exists()
+    with path.open("a+b") as file:
+        if file.tell() and not _ends_with_line(file):
+            file.write(b"\n")
+        file.write("".join(f"{line}\n" for line in lines).encode())
+        file.flush()
+        os.fsync(file.fileno())
+    if is_new:
+        _sync_names(path.parent)
+
+
+def _ends_with_line(file: BinaryIO) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
 
 
 def _make_folder(folder: Path) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -18,6 +19,13 @@ def alive(group: int) -> list[int]:
         if int(member_of) == group and state != "Z":
             found.append(int(path.parent.name))
     return found
+
+
+def commands(processes: Iterable[int]) -> str:
+    """Their command lines, for a message; a forked one has that of its parent."""
+    lines = [Path(f"/proc/{number}/cmdline") for number in processes]
+    found = [line.read_bytes().replace(b"\0", b" ").decode(errors="replace")[:150] for line in lines if line.exists()]
+    return "; ".join(found)
 
 
 def end_of(process: "subprocess.Popen[bytes]", within: float) -> int:

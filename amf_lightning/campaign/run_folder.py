@@ -130,6 +130,9 @@ class RunFolder:
     ) -> None:
         """Writes `evaluation.json`: `{demonstrations, tasks: {NAME: {return, success, score}}, mean: {…}, FACT: …}`.
 
+        A task of which evaluation episodes ended before their time without a success has `failures`, too: how many, by
+        reason.
+
         Args:
             evaluation: of one policy; None if nobody has evaluated it: then there are no tasks and no mean.
             task_names: in the order of the suite, [K].
@@ -142,6 +145,8 @@ class RunFolder:
             for row in rows
         }
         mean = tasks.pop(MEAN, None)
+        for name, failures in zip(task_names, evaluation.failures if evaluation else (), strict=False):
+            tasks[name] |= {"failures": dict(failures)} if failures else {}
         number = facts.get("trained_on", 0) if evaluation is None else evaluation.demonstrations
         own_facts = {"demonstrations": number, "tasks": tasks, "mean": mean}
         content = {**own_facts, **plain(facts, strict=True), **own_facts}

@@ -23,6 +23,8 @@ from amf_lightning.command_line.endings import PROGRAM
 from amf_lightning.command_line.parser_errors import ArgumentParser
 from amf_lightning.command_line.parsing import PARSER, with_configurations
 from amf_lightning.command_line.signals_callback import OwnSignals
+from amf_lightning.command_line.values import check_values
+from amf_lightning.configuration import SEEDS, user_path
 from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
 from amf_lightning.errors import AmfError, ExitCode, InputError, UnfinishedError, cause
 from amf_lightning.evaluation.evaluators import SimulatedEpisodes
@@ -85,13 +87,14 @@ class CommandLine(LightningCLI):
         parser.link_arguments("trainer.accumulate_grad_batches", "data.accumulate_grad_batches")
         for name in ("gradient_clip_val", "gradient_clip_algorithm", "log_every_n_steps"):
             parser.link_arguments(f"trainer.{name}", f"model.{name}")
-        parser.link_arguments(("active.budget", "active.batch_size"), "trainer.max_epochs", compute_fn=rounds_of)
+        parser.link_arguments(("active.budget", "active.batch_size"), "trainer.max_epochs", compute_fn=_rounds)
 
     def _parse_ckpt_path(self) -> None:
         """Does nothing: Lightning would let a checkpoint's hyper-parameters override the command line."""
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
+        check_values(vars(config), self._parser(self.subcommand))
         for key in PARTS:
             if config[key] is None:
                 raise InputError(
@@ -103,7 +106,9 @@ class CommandLine(LightningCLI):
         if config.trainer.default_root_dir is None:
             folder = _validation_folder(config) if self.subcommand == "validate" else _default_folder(config)
             config.trainer.default_root_dir = str(folder)
-        self.folder = RunFolder(Path(config.trainer.default_root_dir))
+        folder = user_path(config.trainer.default_root_dir, "trainer.default_root_dir")
+        config.trainer.default_root_dir = str(folder)
+        self.folder = RunFolder(folder)
         if program := PROGRAM.get():
             program.folder = self.folder.path
         resolved = yaml.safe_load(self._parser(self.subcommand).dump(config, skip_none=False, format="yaml"))
@@ -137,7 +142,10 @@ class CommandLine(LightningCLI):
         # Linked to the module and the data; Lightning refuses the first three for a module that steps by itself.
         kwargs.update(gradient_clip_val=None, gradient_clip_algorithm=None, accumulate_grad_batches=1)
         kwargs.update(log_every_n_steps=1)  # every block
-        return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+        try:
+            return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+        except (ImportError, RuntimeError, TypeError, ValueError) as error:
+            raise InputError(f"The trainer cannot be made: {' '.join(str(error).split())}") from error
 
     def fit(self, model: BehaviouralCloning, ckpt_path: str | None = None, **kwargs: Any) -> None:
         """Starts or, if the folder holds a checkpoint, goes on."""
@@ -214,9 +222,19 @@ def _check_writable(folder: RunFolder) -> None:
 
 
 def _seed(value: bool | int) -> int:
-    if isinstance(value, bool) or value < 0:
-        raise InputError(f"seed_everything is {value}; give a number, 0 or larger, so that the run can be repeated.")
+    if isinstance(value, bool) or not 0 <= value < SEEDS:
+        raise InputError(
+            f"seed_everything is {value}; give a number, at least 0 and below {SEEDS}, so that the run can be repeated."
+        )
     return value
+
+
+def _rounds(budget: int | None, batch_size: int | None) -> int:
+    for name, value in (("budget", budget), ("batch_size", batch_size)):
+        if value is None:
+            raise InputError(f"active.{name} is null; give an integer, or leave the key out for its default.")
+    assert budget is not None and batch_size is not None
+    return rounds_of(budget, batch_size)
 
 
 def _default_folder(config: Any) -> Path:

@@ -6,7 +6,7 @@ from abc import ABC
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.scores import Evaluation, check_scorable, weighted_mean
@@ -29,9 +29,23 @@ class Evaluator(Part, ABC):
         """Episodes to be run after each round: none."""
         return []
 
+    judged_by_people: ClassVar[bool] = False
+    """Whether people try each policy, so that it has to be on the disk."""
+
     def reported(self, folder: Path, demonstrations: int, suite: TaskSuite) -> Evaluation | None:
         """What is known without running anything of the policy after so many demonstrations of a run; None: nothing."""
         return None
+
+    def ask(self, folder: Path, demonstrations: int, suite: TaskSuite, per_task: int, policy: Path) -> None:
+        """Called where people judge, once the policy after so many demonstrations of a run is on the disk.
+
+        Args:
+            folder: of the run.
+            demonstrations: that the policy was trained on.
+            suite: whose tasks are tried.
+            per_task: trials of each, `data.evaluation_episodes`.
+            policy: its file.
+        """
 
     @property
     def method(self) -> str:
@@ -83,7 +97,13 @@ class ReportedEpisodes(Evaluator):
     Each line is one report, `{"demonstrations": 6, "task": "pick", "success": 7, "episodes": 10}`: of the policy after
     6 demonstrations, 7 of 10 trials of `pick` succeeded. Several lines of the same task and policy add up. The policy
     after n demonstrations counts as evaluated once every task has at least one trial. A score is a share of successes.
+    The policy after 6 demonstrations is `judged/000006.safetensors` in the run folder.
     """
+
+    judged_by_people = True
+
+    def ask(self, folder: Path, demonstrations: int, suite: TaskSuite, per_task: int, policy: Path) -> None:
+        print(f"The policy after {demonstrations} demonstrations is {policy}; trials go into {REPORTED}.", flush=True)
 
     def reported(self, folder: Path, demonstrations: int, suite: TaskSuite) -> Evaluation | None:
         """The shares of successes, once every task has a trial.

@@ -72,6 +72,8 @@ def objection(suite: TaskSuite, episode: Episode, shown: Trajectory) -> str | No
         return f"it is one of task '{shown.task}'; they must come in the order of the episodes"
     if reason := misfit(suite, shown):
         return reason
+    if shown.failure is not None:
+        return f"it broke off ({shown.failure.told})"
     if suite.discrete:
         sorted_choices = np.sort(shown.actions, axis=1)
         if (sorted_choices[:, -1] != 1).any() or sorted_choices[:, :-1].any():

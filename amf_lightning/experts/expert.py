@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from amf_lightning.errors import InputError
@@ -59,6 +59,15 @@ class Expert(Part, ABC):
             InputError: the expert does not fit the suite.
         """
         return [math.inf] * len(suite.tasks)
+
+    def leave_out(self, suite: TaskSuite, known: Collection[str]) -> None:
+        """Told, before a run asks for anything, what π0 was trained on; an expert that makes demonstrations anew does
+        nothing.
+
+        Args:
+            suite: where the tasks come from.
+            known: `fingerprint` of each of those demonstrations, as π0's file has them.
+        """
 
 
 class ActingExpert(Expert):

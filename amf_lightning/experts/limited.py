@@ -1,6 +1,6 @@
 """An expert that is asked for only so many demonstrations of some tasks."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from amf_lightning.errors import InputError
 from amf_lightning.experts.checked import remaining_of
@@ -52,3 +52,7 @@ class LimitedExpert(Expert):
             index = suite.task(name).index
             left[index] = min(left[index], max(0, limit - given[index]))
         return left
+
+    def leave_out(self, suite: TaskSuite, known: Collection[str]) -> None:
+        """See `Expert.leave_out`."""
+        self.expert.leave_out(suite, known)

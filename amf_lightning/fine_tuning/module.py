@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,11 +16,15 @@ from torch.optim import AdamW, Optimizer
 
 from amf_lightning.demonstrations.batches import Block, MicroBatch, demonstration_rows
 from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
+from amf_lightning.demonstrations.store import fingerprint
 from amf_lightning.errors import InputError
-from amf_lightning.evaluation.metric import EpisodeMetric
-from amf_lightning.evaluation.scores import Evaluation, evaluate_returns
+from amf_lightning.evaluation.scores import Evaluation
+from amf_lightning.evaluation.simulated import SimulatedEvaluation
 from amf_lightning.fine_tuning.checkpoint_io import check_checkpoint
+from amf_lightning.fine_tuning.divergence import LossWatch
+from amf_lightning.fine_tuning.judged import journal_of
 from amf_lightning.fine_tuning.origin import Origin
+from amf_lightning.fine_tuning.precision import clip_gradients, scaled_back
 from amf_lightning.fine_tuning.refitting import check_alone, check_refitted, idle_optimizer
 from amf_lightning.fine_tuning.round import losses_of, meet_demonstrations, round_rows, take_steps
 from amf_lightning.policies.categorical import check_actions
@@ -28,12 +33,12 @@ from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.policies.preflight import rehearse_export
 from amf_lightning.policies.protocol import Policy, RefittedPolicy, frozen_copy
 from amf_lightning.policies.statistics import FeatureStatistics, feature_statistics
+from amf_lightning.policies.unfamiliar import Familiarity
 from amf_lightning.policies.weights import PolicyFactory, build_policy, load_policy, save_policy
 from amf_lightning.retention.frozen import hold_statistics, mask_gradients, placed, restore_frozen
 from amf_lightning.retention.importance import stored_importance
 from amf_lightning.retention.retention import NoRetention, Retention, RetentionContext
 from amf_lightning.seeding import Purpose, keyed_generator
-from amf_lightning.simulation.rollout import rollout
 from amf_lightning.tasks.steps import Steps
 from amf_lightning.tasks.task import EvaluationJob, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
@@ -99,11 +104,10 @@ class BehaviouralCloning(LightningModule):
             check_refitted(self.policy, self.retention)
         self.policy = self._controlled(self.retention.wrap(self.policy, suite))
         self.origin.start = frozen_copy(self.policy)
-        self._featured = rehearse_export(self.policy, suite)
+        self._featured, self._familiarity = rehearse_export(self.policy, suite), Familiarity(suite)
         self.masks: dict[str, Tensor] = {}
         self.trained_on = 0
         """Demonstrations that the policy was fine-tuned on."""
-        self.metric: EpisodeMetric | None = None
         self.evaluation: Evaluation | None = None
         """The last evaluation."""
 
@@ -151,6 +155,11 @@ class BehaviouralCloning(LightningModule):
         """A frozen copy of the current policy on the CPU, for rollouts and selection."""
         return frozen_copy(self.policy).cpu()
 
+    @property
+    def data(self) -> DemonstrationDataModule:
+        """Of the run."""
+        return cast(DemonstrationDataModule, self.trainer.datamodule)  # type: ignore[attr-defined]
+
     # -- training ------------------------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
@@ -166,14 +175,14 @@ class BehaviouralCloning(LightningModule):
                 parameter.requires_grad_(False)  # frozen whole: no gradient need be computed
         hold_statistics(self.policy)
         if isinstance(self.policy, RefittedPolicy):
-            check_alone(self.policy, self.trainer.world_size)
+            check_alone(self.policy, self.trainer.world_size, str(self.trainer.precision))
         elif not any(parameter.requires_grad for parameter in self.policy.parameters()):
             raise InputError("The retention freezes every weight of the policy: nothing is left to train.")
 
     def configure_optimizers(self) -> Optimizer:
         if isinstance(self.policy, RefittedPolicy):
             return idle_optimizer()
-        return self.optimizer_for(self.policy)
+        return scaled_back(self.optimizer_for(self.policy), str(self.trainer.precision), self.gradient_clip_val)
 
     def optimizer_for(self, policy: Policy) -> Optimizer:
         """An optimiser of the trained weights of `policy` (ours or a copy) with all that belongs to a step of it.
@@ -201,7 +210,7 @@ class BehaviouralCloning(LightningModule):
         mask_gradients(policy, self.masks)
         self.retention.before_step(policy)
         if self.gradient_clip_val:
-            self.clip_gradients(optimizer, self.gradient_clip_val, self.gradient_clip_algorithm)
+            clip_gradients(optimizer, self.gradient_clip_val, self.gradient_clip_algorithm)
 
     def losses(self, policy: Policy, microbatch: MicroBatch) -> dict[str, Tensor]:
         """Mean losses of `policy` (ours or a copy) by name, on the module's device and in the trainer's precision."""
@@ -218,11 +227,12 @@ class BehaviouralCloning(LightningModule):
     def training_step(self, block: Block, batch_idx: int) -> None:
         optimizer = self.optimizers()
         assert isinstance(optimizer, Optimizer)
+        watch = LossWatch(self._log)
         # Lightning has autocast on around all of this, but only a forward pass is meant to be in it.
         with torch.autocast(self.device.type, enabled=False):
-            take_steps(
-                block, lambda part: self.losses(self.policy, part), block.factors, optimizer, self._backward, self._log
-            )
+            losses, factors, seeds = partial(self.losses, self.policy), block.factors, block.seeds
+            take_steps(block, losses, factors, optimizer, self._backward, watch, seeds)
+        watch.check(self, block, batch_idx)
 
     def _backward(self, objective: Tensor, last: bool) -> None:
         """Adds gradients; processes exchange them with the last micro-batch of a step."""
@@ -243,10 +253,11 @@ class BehaviouralCloning(LightningModule):
             logger.save()
 
     def on_train_epoch_start(self) -> None:
-        data = cast(DemonstrationDataModule, self.trainer.datamodule)  # type: ignore[attr-defined]
-        window = self.policy.window
-        data.rows = round_rows(data.demonstrations, self.suite, self.retention, data.balance_tasks, window)
-        meet_demonstrations(self.policy, self.pretrained, data.rows["demonstrations"], self.device)
+        data, shown, window = self.data, self.data.demonstrations, self.policy.window
+        data.rows = round_rows(shown, self.suite, self.retention, data.balance_tasks, window)
+        rows = data.rows["demonstrations"]
+        meet_demonstrations(self.policy, self.pretrained, rows, self.device, self.seed, self.current_epoch)
+        self._familiarity.look(self.policy, shown if self.trainer.is_global_zero else [], self.current_epoch)
         if self.reset_optimizer:
             for optimizer in self.trainer.optimizers:
                 optimizer.state.clear()
@@ -254,21 +265,15 @@ class BehaviouralCloning(LightningModule):
     # -- evaluation ----------------------------------------------------------------------------------------------
 
     def on_validation_epoch_start(self) -> None:
-        data = cast(DemonstrationDataModule, self.trainer.datamodule)  # type: ignore[attr-defined]
-        self.metric = EpisodeMetric(len(self.suite.tasks), data.evaluation_episodes)
-        self._acting = self.acting_policy().controller()
+        acting, per_task = self.acting_policy().controller(), self.data.evaluation_episodes
+        self._running = SimulatedEvaluation(self.suite, acting, per_task, journal_of(self), device=self.device)
 
     def validation_step(self, batch: list[EvaluationJob], batch_idx: int) -> None:
-        assert self.metric is not None
-        trajectories = rollout(self._acting, self.suite, [episode for _, episode in batch])
-        tasks = [episode.task.index for _, episode in batch]
-        self.metric.update(trajectories, tasks, [number for number, _ in batch])
+        self._running.run(batch)
 
     def on_validation_epoch_end(self) -> None:
         """Gathers the episodes of all ranks into `evaluation`."""
-        assert self.metric is not None
-        returns, successes = self.metric.compute()
-        evaluation = evaluate_returns(self.trained_on, returns, successes, self.suite)
+        evaluation = self._running.finish(self.trained_on)
         self.evaluation = replace(evaluation, retention=self.retention.measure(self.policy, self.suite))
 
     # -- export --------------------------------------------------------------------------------------------------
@@ -285,7 +290,8 @@ class BehaviouralCloning(LightningModule):
         # A `RefittedPolicy` keeps its rows instead.
         stores_importance = self.store_importance and not isinstance(policy, RefittedPolicy)
         importance = stored_importance(policy, steps, self.seed) if stores_importance else None
-        save_policy(path, policy, self.suite.signature(), statistics, total, importance)
+        known = self.origin.demonstrations | {fingerprint(trajectory) for trajectory in demonstrations}
+        save_policy(path, policy, self.suite.signature(), statistics, total, importance, known)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["suite"] = self.suite.signature()

@@ -4,6 +4,7 @@ import torch
 from torch.optim import SGD, Optimizer
 
 from amf_lightning.errors import InputError
+from amf_lightning.fine_tuning.precision import SCALED
 from amf_lightning.policies.protocol import RefittedPolicy
 from amf_lightning.retention.retention import NoRetention, Retention
 
@@ -17,12 +18,17 @@ def check_refitted(policy: RefittedPolicy, retention: Retention) -> None:
         )
 
 
-def check_alone(policy: RefittedPolicy, processes: int) -> None:
-    """Raises InputError if there are several processes: there is no gradient that they could share."""
+def check_alone(policy: RefittedPolicy, processes: int, precision: str) -> None:
+    """Raises InputError if there are several processes, or losses are scaled: it has no gradient."""
     if processes > 1:
         raise InputError(
             f"{type(policy).__name__} is fitted in closed form, which {processes} processes cannot share. "
             "Set trainer.devices: 1 and trainer.num_nodes: 1."
+        )
+    if precision == SCALED:
+        raise InputError(
+            f"{type(policy).__name__} is fitted in closed form, and precision {SCALED} scales gradients, of which it "
+            "has none. Set trainer.precision: 32-true."
         )
 
 

@@ -1,7 +1,7 @@
 """Policy files: weights, feature statistics and pre-training counts in one safetensors file, no pickle."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,13 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from amf_lightning.durable import write_durably
-from amf_lightning.errors import InputError
+from amf_lightning.errors import InputError, UserCodeError
 from amf_lightning.policies.mixture import ComposedPolicy
 from amf_lightning.policies.policy_file_check import SHA256, check_contents, content_hash
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.policies.recipe import first_difference, from_recipe, recipe_of
 from amf_lightning.policies.statistics import FeatureStatistics
+from amf_lightning.seeding import lent_global_generators
 from amf_lightning.shipped import checkpoint_path
 from amf_lightning.tasks.spec import Dimensions, Specs
 from amf_lightning.tasks.task import dimensions_of
@@ -48,6 +49,8 @@ class PolicyFile:
     """Demonstrations of each task, by name, that it was trained on in all its life."""
     importance: Mapping[str, Tensor] = field(default_factory=dict)
     """How much each weight matters to it, by name of the parameter; empty unless it was asked for."""
+    demonstrations: frozenset[str] = frozenset()
+    """`fingerprint` of each demonstration that it was trained on; files of 0.1 have none."""
 
     def load_into(self, policy: Policy) -> None:
         """Copies the weights into a policy of the same shapes; InputError names the first difference."""
@@ -93,7 +96,7 @@ class PolicyFile:
             return policy
         policy_of_file = self.make()
         configured, in_file = recipe_of(policy), recipe_of(policy_of_file.parts[0])
-        if in_file != configured:
+        if first_difference(in_file, policy):
             raise InputError(
                 f"{self.path} holds a {type(policy_of_file).__name__} of {in_file['class']} with {in_file['options']}, "
                 f"but model.policy is {configured['class']} with {configured['options']}. Give model.policy the same."
@@ -108,9 +111,11 @@ def save_policy(
     statistics: FeatureStatistics | None,
     pretraining_counts: Mapping[str, int],
     importance: Mapping[str, Tensor] | None = None,
+    demonstrations: Collection[str] = (),
 ) -> None:
     """Writes a policy file durably; see `PolicyFile` for the arguments."""
-    write_durably(path, encode_policy(policy, suite, statistics, pretraining_counts, importance))
+    content = encode_policy(policy, suite, statistics, pretraining_counts, importance, demonstrations)
+    write_durably(path, content)
 
 
 def encode_policy(
@@ -119,6 +124,7 @@ def encode_policy(
     statistics: FeatureStatistics | None,
     pretraining_counts: Mapping[str, int],
     importance: Mapping[str, Tensor] | None = None,
+    demonstrations: Collection[str] = (),
 ) -> bytes:
     """Content of a policy file; see `PolicyFile` for the arguments."""
     # Copies: safetensors refuses tensors that share memory, as tied weights do. A policy ties them when it is made.
@@ -130,6 +136,8 @@ def encode_policy(
         "suite": dict(suite),
         "pretraining_counts": dict(pretraining_counts),
     }
+    if demonstrations:
+        facts["demonstrations"] = sorted(demonstrations)
     if statistics is not None:
         tensors["statistics.second_moment"] = statistics.second_moment.contiguous()
         facts["statistics"] = {
@@ -170,6 +178,7 @@ def load_policy(name: str) -> PolicyFile:
             statistics=None if moment is None else FeatureStatistics(second_moment=moment, **facts["statistics"]),
             pretraining_counts=facts["pretraining_counts"],
             importance=_under("importance.", tensors),
+            demonstrations=frozenset(map(str, facts.get("demonstrations", ()))),
         )
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"The policy file {path} is damaged ({error!r}). Restore or remake the file.") from None
@@ -191,15 +200,23 @@ def build_policy(factory: PolicyFactory, dimensions: Dimensions, generator: torc
 
     Raises:
         InputError: its constructor leaves out `super().__init__()` or sizes, or its options fit into no file.
+        UserCodeError: its constructor takes a number for the observation.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
+    with lent_global_generators() as set_to:
+        set_to(int(torch.randint(2**62, (1,), generator=generator)))
         try:
             policy = factory(dimensions.observation, dimensions.context, dimensions.action)
         except AttributeError as error:
             if "Module.__init__()" not in str(error):
                 raise
             raise InputError(f"model.policy: call super().__init__() first in the constructor ({error}).") from error
+        except TypeError as error:
+            if "dict" not in str(error):
+                raise
+            raise UserCodeError(
+                f"model.policy: its constructor cannot be called ({error}). `observation` holds the entries of an "
+                'observation by name; the length of a vector is state_size(observation, "MyPolicy").'
+            ) from error
     if any(is_lazy(tensor) for tensor in (*policy.parameters(), *policy.buffers())):
         raise InputError(
             f"{type(policy).__name__} has layers whose sizes are not known until they are used, e.g. LazyLinear. Give "

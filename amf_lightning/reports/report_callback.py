@@ -24,6 +24,7 @@ from amf_lightning.fine_tuning.active_sampling_callback import ActiveSampling
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.needs import uses_of
 from amf_lightning.reports.animation import write_animation
+from amf_lightning.reports.failures import failure_metrics
 from amf_lightning.reports.run_report import write_report
 from amf_lightning.reports.tables import uses_phrase
 from amf_lightning.tasks.task import TaskSuite
@@ -90,6 +91,8 @@ class RunReports(Callback):
             "seed": self.active.seed,
             FINISHED: None,
         }
+        if not self.active.repeats:
+            facts["repeats"] = False
         if self.active.stopped:
             facts["stopped"] = self.active.stopped
             print(
@@ -147,6 +150,7 @@ def log_evaluation(
             f"return/{task.name}": value,
             f"success/{task.name}": success,
         }
+    metrics |= failure_metrics(evaluations, names)
     for logger in trainer.loggers:
         logger.log_metrics({f"by_demonstrations/{name}": v for name, v in metrics.items()}, evaluation.demonstrations)
         logger.log_metrics({f"by_round/{name}": value for name, value in metrics.items()}, rounds)

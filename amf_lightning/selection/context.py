@@ -57,6 +57,8 @@ class SelectionContext:
     """Task indices of the demonstrations that were asked for and will not come, in order."""
     chosen: int = 0
     """How many demonstrations were chosen in this round before this choice: random draws go on where they ended."""
+    device: str = "cpu"
+    """Where a belief and its criterion are computed; see `Learner.device`."""
 
     def generator(self, position: int = 0) -> torch.Generator:
         """Random numbers that depend on (seed, round, position) alone, the positions counted over the whole round."""

@@ -13,6 +13,8 @@ from amf_lightning.uncertainty.posterior import Posterior
 
 _CHUNK = 2**20
 """Entries of the largest intermediate tensor: 8 MiB in float64, which stays in caches and is not mapped anew."""
+_LARGE_CHUNK = 2**26
+"""The same on an accelerator, which takes as long for a small tensor as for a larger one: 512 MiB in float64."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,13 +164,15 @@ def joint_gains(posterior: Posterior, problem: Problem, kappa: float) -> Tensor:
 
 
 def task_scores(gains: Tensor, candidates: Blocks, task_count: int) -> Tensor:
-    """Σ_i p_i · gain(τ_i) for each task, [K] float64: the expectation over demonstrations, outside the log.
+    """Σ_i p_i · gain(τ_i) for each task, [K] float64 on the CPU: the expectation over demonstrations, outside the log.
 
     NaN for a task without a candidate.
     """
-    scores = gains.new_zeros(task_count).index_add(0, candidates.tasks, candidates.weights * gains)
-    covered = torch.zeros(task_count, dtype=torch.bool, device=gains.device)
-    covered[candidates.tasks] = True
+    # On an accelerator the order of the sum would differ from run to run, and with it the last bits.
+    tasks, weighted = candidates.tasks.cpu(), (candidates.weights * gains).cpu()
+    scores = weighted.new_zeros(task_count).index_add(0, tasks, weighted)
+    covered = torch.zeros(task_count, dtype=torch.bool)
+    covered[tasks] = True
     return torch.where(covered, scores, torch.full_like(scores, torch.nan))
 
 
@@ -185,6 +189,7 @@ def _explained(posterior: Posterior, problem: Problem, targets: Tensor) -> Itera
 
 
 def _chunks(posterior: Posterior, candidates: Blocks, targets: int) -> Iterator[tuple[Tensor, Tensor]]:
-    size = max(1, _CHUNK // (targets * candidates.points.shape[1]))
+    entries = _CHUNK if candidates.points.device.type == "cpu" else _LARGE_CHUNK
+    size = max(1, entries // (targets * candidates.points.shape[1]))
     for points, noise in zip(torch.split(candidates.points, size), torch.split(candidates.noise, size), strict=True):
         yield posterior.prepare(points), noise

@@ -128,6 +128,7 @@ class InformedSelector(Selector):
             clip=self.occupancy.extrapolates,
             noise=self._noise_of_history(context),
             trainable=context.trainable,
+            device=context.device,
         )
         embedded = self.embedding.embed(knowledge, expected.candidates.states, expected.targets.states, self.rho)
         candidates, device = expected.candidates.embedded(embedded.candidates), embedded.targets.device

@@ -96,7 +96,7 @@ class LastLayerFeatures(Embedding):
         scale = self._scale(knowledge)
 
         def points(states: Steps, of: Policy = basis) -> Tensor:
-            features = last_layer_features(of, states)
+            features = last_layer_features(of, states).to(knowledge.device)
             return nn.functional.normalize(features, dim=-1) if self.unit_norm else features / scale
 
         history = None if knowledge.history is None else points(knowledge.history)
@@ -112,7 +112,7 @@ class LastLayerFeatures(Embedding):
         moments = {n: self._known(knowledge, points, scale, shares, *parts.split(n)) for n in beliefs}
         weights = self._weights(knowledge, ahead.shape[-1])
         of_belief = {n: None if weights is None else weights[parts.split(n)[0]] for n in beliefs}
-        posterior = prior_of_parts(ridge, moments, of_belief, ahead.shape[-1], parts.several)
+        posterior = prior_of_parts(ridge, moments, of_belief, ahead.shape[-1], parts.several, knowledge.device)
         if past is not None and history is not None:
             posterior = posterior.condition(parts.named(history, past.contexts), noise_or_one(knowledge.noise))
         ahead, at_targets = parts.named(ahead, candidates.contexts), parts.named(at_targets, targets.contexts)
@@ -151,7 +151,8 @@ class LastLayerFeatures(Embedding):
                 "ImportanceWeighted, or set `statistics: false` (every task then looks equally unknown)."
             )
         statistics.check_backbone(pretrained)
-        moment = statistics.of_part(origin) / scale**2 if self.of_pretrained and not self.unit_norm else None
+        holds = self.of_pretrained and not self.unit_norm
+        moment = statistics.of_part(origin).to(knowledge.device) / scale**2 if holds else None
         if moment is not None and all(share == 1 for share in shares.values()):
             return moment
         basis = pretrained.parts[origin] if self.of_pretrained else knowledge.policy.parts[part]
@@ -201,7 +202,7 @@ class LossGradient(Embedding):
             through the residuals of the fine-tuned policy, and only picks of the same round are conditioned on.
     """
 
-    needs = (Need.LINEAR_HEAD, Need.EXPERT_ACTIONS)
+    needs = (Need.LINEAR_HEAD, Need.EXPERT_ACTIONS, Need.REPEATABLE_LOSS)
     instead = "Choose the embedding Kernel, or LastLayerFeatures where the policy has an `embed` of its own."
 
     def __init__(self, condition_on_history: bool = False) -> None:
@@ -210,23 +211,23 @@ class LossGradient(Embedding):
     def embed(self, knowledge: Knowledge, candidates: Steps, targets: Steps, ridge: float) -> Embedded:
         """See `Embedding.embed`."""
         policy, weights = knowledge.policy, last_layer_weights(knowledge.policy, knowledge.trainable)
-        ahead, at_targets = (self._rows(policy, states, weights is not None) for states in (candidates, targets))
+        ahead, at_targets = (self._rows(knowledge, states, weights is not None) for states in (candidates, targets))
         outputs = _head(policy.parts[0]).output_layer.out_features
-        plain = GradientKernel(outputs) if weights is None else MaskedGradientKernel(weights)
+        plain = GradientKernel(outputs) if weights is None else MaskedGradientKernel(weights.to(knowledge.device))
         mean = float(torch.cat([plain.diagonal(ahead).flatten(), plain.diagonal(at_targets).flatten()]).mean())
         # Without any residual there is nothing to divide: all gains are zero, and ties are drawn.
         posterior = FunctionSpacePosterior(replace(plain, scale=mean if mean > 0 else 1.0), ridge)
         if self.condition_on_history and knowledge.history is not None:
-            rows = self._rows(policy, knowledge.history, weights is not None)
+            rows = self._rows(knowledge, knowledge.history, weights is not None)
             posterior = posterior.condition(rows, noise_or_one(knowledge.noise))
         return Embedded(posterior, ahead, at_targets)
 
-    def _rows(self, policy: Policy, states: Steps, numbered: bool) -> Tensor:
+    def _rows(self, knowledge: Knowledge, states: Steps, numbered: bool) -> Tensor:
         """`gradient_factors` of the part that acts in each state, with its number in front if `numbered`."""
-        factors = by_part(policy, states, gradient_factors)
+        factors = by_part(knowledge.policy, states, gradient_factors).to(knowledge.device)
         if not numbered:
             return factors
-        of_part = policy.part_of(states.contexts.flatten(0, -2)).reshape(factors.shape[:-1])
+        of_part = knowledge.policy.part_of(states.contexts.flatten(0, -2)).reshape(factors.shape[:-1])
         return torch.cat([of_part[..., None].to(factors), factors], dim=-1)
 
 

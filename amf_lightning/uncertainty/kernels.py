@@ -126,7 +126,7 @@ class Kernel(Embedding):
         ]
 
         def points(states: Steps) -> Tensor:
-            return torch.cat([latest(states) / scales[0], states.contexts / scales[1]], dim=-1)
+            return torch.cat([latest(states) / scales[0], states.contexts / scales[1]], dim=-1).to(knowledge.device)
 
         posterior = FunctionSpacePosterior(self.kernel, ridge)
         if knowledge.history is not None:

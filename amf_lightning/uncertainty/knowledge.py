@@ -31,6 +31,8 @@ class Knowledge:
     """Observation noise at each state of the history, a variance in units of σ², [N] float64; 1 if None."""
     trainable: Mapping[str, Tensor] = field(default_factory=dict)
     """Which entries of each named parameter training may change; a parameter not named is trained whole."""
+    device: str = "cpu"
+    """Where the belief and its points belong; the policies, and the steps that they read, may be elsewhere."""
 
 
 @dataclass(frozen=True, eq=False)

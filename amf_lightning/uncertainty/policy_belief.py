@@ -20,8 +20,9 @@ class PolicyBelief(Embedding):
     of 2,000 rows. The rows of π0 are what others have as pre-training statistics.
     """
 
-    needs = (Need.PRETRAINING_STATISTICS,)
+    needs = (Need.PRETRAINING_STATISTICS, Need.OWN_POSTERIOR)
     does_without = (Need.PRETRAINING_STATISTICS,)  # they are the rows of π0 itself
+    instead = "Choose the embedding LastLayerFeatures, or Kernel."
 
     def embed(self, knowledge: Knowledge, candidates: Steps, targets: Steps, ridge: float) -> Embedded:
         """See `Embedding.embed`.
@@ -42,8 +43,9 @@ class PolicyBelief(Embedding):
             )
         observed, count = policy.known
         prior = FunctionSpacePosterior(RBF(), ridge)
-        posterior = prior.condition(observed, 1 / count) if len(observed) else prior
-        return Embedded(posterior, _points(policy, candidates), _points(policy, targets))
+        posterior = prior.condition(observed.to(knowledge.device), 1 / count) if len(observed) else prior
+        ahead, at_targets = (_points(policy, states).to(knowledge.device) for states in (candidates, targets))
+        return Embedded(posterior, ahead, at_targets)
 
 
 def _points(policy: GaussianProcessPolicy, states: Steps) -> Tensor:

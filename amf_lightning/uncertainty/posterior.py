@@ -89,18 +89,21 @@ class FeatureSpacePosterior(Posterior):
     """Its lower Cholesky factor."""
 
     @classmethod
-    def prior(cls, dimension: int, ridge: float, known: Tensor | None = None) -> "FeatureSpacePosterior":
+    def prior(
+        cls, dimension: int, ridge: float, known: Tensor | None = None, device: str | None = None
+    ) -> "FeatureSpacePosterior":
         """P = ρI + M0 before any demonstration.
 
         Args:
             dimension: d.
             ridge: ρ > 0.
             known: M0 / s², [d, d]: what is remembered of the pre-training states (ours, not in AMF).
+            device: where the belief belongs; by default where `known` is.
         """
-        device = None if known is None else known.device
-        precision = ridge * torch.eye(dimension, dtype=torch.float64, device=device)
+        place = known.device if device is None and known is not None else device
+        precision = ridge * torch.eye(dimension, dtype=torch.float64, device=place)
         if known is not None:
-            precision = precision + known.to(torch.float64)
+            precision = precision + known.to(precision)
         return cls(precision, torch.linalg.cholesky(precision))
 
     def prepare(self, points: Tensor) -> Tensor:

@@ -39,7 +39,8 @@ class ProjectedGradient(Embedding):
         condition_on_history: see `LossGradient`.
     """
 
-    needs = (Need.EXPERT_ACTIONS,)
+    needs = (Need.EXPERT_ACTIONS, Need.GRADIENT_STEPS, Need.REPEATABLE_LOSS)
+    instead = "Choose the embedding Kernel."
 
     def __init__(
         self, dimension: int = 256, seed: int = 0, orthogonal: bool = False, condition_on_history: bool = False
@@ -87,7 +88,7 @@ class ProjectedGradient(Embedding):
             trainable = part_masks(policy, number, knowledge.trainable)
             return projected_gradients(part, rows, trainable, self._projection(trainable_count(part, trainable)))
 
-        return by_part(policy, states, of_part)
+        return by_part(policy, states, of_part).to(knowledge.device)
 
     def _projection(self, count: int) -> Tensor:
         if count not in self._matrices:

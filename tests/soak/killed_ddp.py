@@ -18,8 +18,6 @@ from soak.program import PATIENCE, TESTS, Ending, check_signalled
 from soak.world import BUDGET, SHARDS, World
 
 TWO_PROCESSES = ("--trainer.strategy", "ddp", "--trainer.devices", "2")
-ALL_END = 15.0
-"""Seconds in which all processes end after a signal to one of them."""
 
 
 class Launched:
@@ -82,7 +80,7 @@ def killed_ddp(bench: Bench) -> None:
         targets = {"launcher": [launched.process.pid], "child": children, "both": alive(launched.process.pid)}[target]
         for process in targets:
             _send(process, number)
-        ending = launched.end(ALL_END)
+        ending = launched.end(PATIENCE.end)
         watched.check()
         if ending.code == 0 and run.folder.finished(BUDGET):
             continue

@@ -19,7 +19,7 @@ from amf_lightning.fine_tuning.active_sampling_callback import ActiveSampling
 from amf_lightning.fine_tuning.checkpoint_io import DurableCheckpointIO
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.reports.report_callback import RunReports
-from amf_lightning.simulation.simulation import GymnasiumSimulation
+from amf_lightning.simulation.gymnasium_simulation import GymnasiumSimulation
 from amf_lightning.suites.integrator import IntegratorSimulation
 
 READING = "reading"

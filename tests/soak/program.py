@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import tiny_runs
-from process_groups import alive
+from process_groups import alive, commands
 from tiny_runs import PROCESSES, nothing
 
 from amf_lightning.errors import ExitCode
 from soak.lost import check
 
 TESTS = Path(__file__).resolve().parents[1]
-LINGERS = 15.0
-"""Seconds that the other processes of a group may take to end after the first."""
 
 
 @dataclass
@@ -28,6 +26,11 @@ class Patience:
 
     seconds: float = 50.0
     """After which a process that has not ended hangs."""
+
+    @property
+    def end(self) -> float:
+        """Seconds that all processes of a group may take to end once one of them was killed or asked to end."""
+        return 0.3 * self.seconds
 
 
 PATIENCE = Patience()
@@ -92,16 +95,17 @@ class Program:
         self.process.join(within)
         hangs = self.process.exitcode is None
         seconds = time.monotonic() - self._since
-        group, deadline = self.process.pid or 0, time.monotonic() + LINGERS
+        group, deadline = self.process.pid or 0, time.monotonic() + PATIENCE.end
         while not hangs and alive(group) and time.monotonic() < deadline:
             time.sleep(0.02)
         left = [] if hangs else alive(group)
+        names = commands(left)
         if hangs or left:
             os.killpg(group, signal.SIGKILL)
             self.process.join()
         ending = Ending(self.process.exitcode or 0, self._said(), seconds)
         check(not hangs, f"hangs for over {within:.0f} s\n{ending.said[-3000:]}")
-        check(not left, f"{len(left)} processes outlive the one that started them by {LINGERS:.0f} s\n{ending}")
+        check(not left, f"outlive by {PATIENCE.end:.0f} s the one that started them: {names}\n{ending}")
         return ending
 
     def _said(self) -> str:

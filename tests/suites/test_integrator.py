@@ -10,9 +10,9 @@ from amf_lightning.errors import InputError
 from amf_lightning.evaluation.scores import check_scorable, normalised_scores
 from amf_lightning.experts.scripted import IntegratorExpert
 from amf_lightning.experts.uniform import UniformActor
+from amf_lightning.simulation.gymnasium_simulation import GymnasiumSimulation, simulate
 from amf_lightning.simulation.render import render_frames
 from amf_lightning.simulation.rollout import rollout
-from amf_lightning.simulation.simulation import GymnasiumSimulation, simulate
 from amf_lightning.suites.designed import PreciseGoals
 from amf_lightning.suites.integrator import Integrator, IntegratorSimulation
 from amf_lightning.tasks.task import Episode, Task

@@ -229,7 +229,12 @@ def last_layer_weights(policy: Policy, trainable: Mapping[str, Tensor]) -> Tenso
 
 
 def prior_of_parts(
-    ridge: float, known: Mapping[int, Tensor | None], weights: Mapping[int, Tensor | None], dimension: int, keyed: bool
+    ridge: float,
+    known: Mapping[int, Tensor | None],
+    weights: Mapping[int, Tensor | None],
+    dimension: int,
+    keyed: bool,
+    device: str = "cpu",
 ) -> Posterior:
     """P = ρI + M0 of each part and, where their weights differ, of each action entry.
 
@@ -239,6 +244,7 @@ def prior_of_parts(
         weights: `last_layer_weights` of each part, [A, P]; None if all are 1.
         dimension: P.
         keyed: whether points name their part; else there is only one.
+        device: where the belief belongs.
     """
     alike = all(each is None or bool((each == each[:1]).all()) for each in weights.values())
     outputs = 1 if alike else max(len(each) for each in weights.values() if each is not None)
@@ -246,7 +252,7 @@ def prior_of_parts(
     for output in range(outputs):
         priors = {
             part: _prior(
-                ridge, moment, None if (of_outputs := weights[part]) is None else of_outputs[output], dimension
+                ridge, moment, None if (of_outputs := weights[part]) is None else of_outputs[output], dimension, device
             )
             for part, moment in known.items()
         }
@@ -254,9 +260,9 @@ def prior_of_parts(
     return beliefs[0] if outputs == 1 else IndependentOutputs(tuple(beliefs))
 
 
-def _prior(ridge: float, moment: Tensor | None, weights: Tensor | None, dimension: int) -> Posterior:
+def _prior(ridge: float, moment: Tensor | None, weights: Tensor | None, dimension: int, device: str) -> Posterior:
     if weights is None or bool((weights == 1).all()):
-        return FeatureSpacePosterior.prior(dimension, ridge, moment)
-    scale = weights.sqrt()
+        return FeatureSpacePosterior.prior(dimension, ridge, moment, device)
+    scale = weights.sqrt().to(device)
     scaled = None if moment is None else moment * scale.to(moment).outer(scale.to(moment))
-    return MaskedPosterior(FeatureSpacePosterior.prior(dimension, ridge, scaled), scale)
+    return MaskedPosterior(FeatureSpacePosterior.prior(dimension, ridge, scaled, device), scale)
