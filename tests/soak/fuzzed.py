@@ -235,7 +235,7 @@ def complaint(text: str, said: Mapping[str, Any]) -> str | None:
                 return f"it wrote {path.name}"
     if error or "Traceback" in out.getvalue():
         return f"a traceback: {(error or out.getvalue())[-1500:]}"
-    if code == 0:
+    if code in (ExitCode.FINISHED, ExitCode.UNFINISHED):  # nothing was trained
         if resolved is None:
             return "it ended with 0 and read nothing"
         ignored = [key for key, value in said.items() if not agrees(value, value_at(resolved, key))]
