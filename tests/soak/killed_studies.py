@@ -1,5 +1,6 @@
 """`compare` ended by signals: its runs end with it, and the same command ends as if nothing had happened."""
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -12,15 +13,19 @@ from soak.world import World
 
 OUT = "--output=out"
 WAYS = ((), ("--share-imports",))
-RESULTS = ("curves/*", "summary.json", "summary.md")
-"""What a study consists of, beside pictures and the times of its runs."""
+OF_THE_CLOCK = ("seconds", "version")
+"""What of a summary depends on when it was made."""
 
 
 def results(folder: Path) -> dict[str, bytes]:
-    """The rows and the summary of a study; bytes of files."""
+    """The rows and the summary of a study, by file; without the times and the version of its runs."""
     out = folder / "out"
-    files = sorted(path for pattern in RESULTS for path in out.glob(pattern))
-    return {str(path.relative_to(out)): path.read_bytes() for path in files}
+    found = {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.glob("curves/*"))}
+    if (out / "summary.json").exists():
+        summary = json.loads((out / "summary.json").read_text())
+        summary["meta"] = {key: value for key, value in summary["meta"].items() if key not in OF_THE_CLOCK}
+        found["summary.json"] = json.dumps(summary).encode()
+    return found
 
 
 def reference(world: World) -> Path:
