@@ -1,7 +1,5 @@
 """`amf fit` and `amf validate`: LightningCLI with this package's parts as keys of its own."""
 
-import logging
-import warnings
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -11,9 +9,8 @@ import yaml
 from lightning import Trainer
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from amf_lightning.campaign.clean_start import clean_start
 from amf_lightning.campaign.run_folder import RunFolder
@@ -22,8 +19,10 @@ from amf_lightning.catalogue import base_class
 from amf_lightning.command_line.endings import PROGRAM
 from amf_lightning.command_line.parser_errors import ArgumentParser
 from amf_lightning.command_line.parsing import PARSER, with_configurations
+from amf_lightning.command_line.quiet import be_quiet, somebody_watches
 from amf_lightning.command_line.signals_callback import OwnSignals
 from amf_lightning.command_line.values import check_values
+from amf_lightning.command_line.whole_rounds_callback import WholeRounds
 from amf_lightning.configuration import SEEDS, user_path
 from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
 from amf_lightning.errors import AmfError, ExitCode, InputError, UnfinishedError, cause
@@ -31,6 +30,7 @@ from amf_lightning.evaluation.evaluators import SimulatedEpisodes
 from amf_lightning.fine_tuning.active_sampling_callback import ActiveSampling
 from amf_lightning.fine_tuning.checkpoint_io import DurableCheckpointIO
 from amf_lightning.fine_tuning.module import BehaviouralCloning
+from amf_lightning.reports.board import RunLogger
 from amf_lightning.reports.report_callback import RunReports
 from amf_lightning.reports.tables import evaluation_table
 from amf_lightning.writable import check_file, check_folder
@@ -103,6 +103,8 @@ class CommandLine(LightningCLI):
         if config.threads < 1:
             raise InputError(f"threads is {config.threads}; it must be at least 1.")
         torch.set_num_threads(config.threads)
+        if config.ckpt_path is not None:
+            config.ckpt_path = str(user_path(config.ckpt_path, "ckpt_path"))
         if config.trainer.default_root_dir is None:
             folder = _validation_folder(config) if self.subcommand == "validate" else _default_folder(config)
             config.trainer.default_root_dir = str(folder)
@@ -123,6 +125,7 @@ class CommandLine(LightningCLI):
         folder = options.default_root_dir
         program = PROGRAM.get()
         callbacks = [*([OwnSignals(program.signals)] if program else []), *(options.callbacks or [])]
+        callbacks.insert(0, WholeRounds(self._get(self.config_init, "active")))
         if options.enable_checkpointing is not False:
             # One file, replaced in one step: the state at the end of the last finished round.
             path = self.folder.checkpoint
@@ -131,10 +134,13 @@ class CommandLine(LightningCLI):
                     path.parent, path.stem, save_top_k=1, save_on_train_epoch_end=True, enable_version_counter=False
                 )
             )
-        if options.enable_progress_bar is not False:
+        own_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
+        wanted = options.enable_progress_bar
+        kwargs["enable_progress_bar"] = own_bar or (somebody_watches() if wanted is None else wanted)
+        if kwargs["enable_progress_bar"] and not own_bar:
             callbacks.append(TQDMProgressBar())
         if options.logger in (None, True):  # a validation has nothing to log that evaluation.json does not say
-            kwargs["logger"] = self.subcommand == "fit" and TensorBoardLogger(folder, name="", version="")
+            kwargs["logger"] = self.subcommand == "fit" and RunLogger(folder)
         kwargs["plugins"] = [*(options.plugins or []), DurableCheckpointIO()]
         if SLURMEnvironment.detect():
             # Lightning would requeue in mid-round and then not start the round anew; the same command does.
@@ -187,14 +193,14 @@ class CommandLine(LightningCLI):
                 f"amf validate runs episodes, and evaluation is {type(evaluation).__name__}. Set evaluation: "
                 "SimulatedEpisodes; what a person reported is in the run's evaluation.json."
             )
+        facts = self.folder.read_facts()  # before the work: what is damaged is said first
         with clean_start(self.folder) if self.trainer.is_global_zero else nullcontext():
             self.trainer.validate(model, ckpt_path=checkpoint, verbose=False, **kwargs)
         measured, suite = model.evaluation, model.suite
         if self.trainer.is_global_zero and measured is not None:
-            names = [task.name for task in suite.tasks]
-            facts = self.folder.read_facts()
             # Who may not write into the folder, or finds the disk full, has the table all the same.
             print(f"\n{path}\n\n{evaluation_table(measured, suite)}\n", flush=True)
+            names = [task.name for task in suite.tasks]
             self.folder.write_evaluation(measured, names, suite.weights, **{**facts, "evaluated": path})
             print(f"Written: {self.folder.evaluation}")
 
@@ -265,15 +271,7 @@ def main(arguments: list[str]) -> None:
     Raises:
         InputError: what Lightning, too, calls a mistake of the user.
     """
-    warnings.filterwarnings("ignore", "LightningCLI's args parameter")  # they are those of sys.argv
-    warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*")  # lightning 2.6 with torch 2.13
-    warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")  # a run that is continued
-    warnings.filterwarnings("ignore", "The dirpath has changed")  # a run folder that was moved
-    # A run is resumed at the start of a round; Lightning compares optimiser steps with blocks of them.
-    warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the epoch ended")
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)  # devices, advertisements
-    logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
-    logging.getLogger("lightning.pytorch.trainer.connectors.signal_connector").setLevel(logging.WARNING)  # we say it
+    be_quiet()
     command = {"fit": Fit, "validate": Validate}[arguments[0]]
     try:
         command(with_configurations(arguments))
