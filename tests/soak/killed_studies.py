@@ -13,7 +13,7 @@ from soak.world import World
 
 OUT = "--output=out"
 WAYS = ((), ("--share-imports",))
-OF_THE_CLOCK = ("seconds", "version")
+OF_THE_CLOCK = ("seconds", "versions")
 """What of a summary depends on when it was made."""
 
 
