@@ -5,7 +5,8 @@ read: its YAML differs from that of `yaml` in what is a number (`1e-3` is one).
 """
 
 import math
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,11 +14,20 @@ from typing import Any
 
 import yaml
 
+from amf_lightning.bounded_yaml import LONGEST, RefusedYAML, check_yaml
 from amf_lightning.errors import InputError
 from amf_lightning.shipped import shipped_folder
 
+SEEDS = 2**32
+"""Seeds are below this: numpy takes no larger ones."""
+SECTIONS = ("model", "data", "active", "reports", "trainer")
+"""Keys of a run's configuration under which there are further keys, and not a class."""
 NOT_IDENTITY = ("trainer", "active.budget", "reports", "ckpt_path", "config")
 """Keys of a configuration that may change while the run stays the same run."""
+_LONGEST_NAME, _LONGEST_PATH = 255, 4095
+"""Bytes of a name and of a path, as file systems and Linux have them."""
+_FEW = 60
+"""Characters of a value in a message."""
 
 
 def find_configuration(name: str | Path) -> Path:
@@ -27,7 +37,7 @@ def find_configuration(name: str | Path) -> Path:
         InputError: there is neither; names the nearest shipped one.
     """
     folder = shipped_folder("configs")
-    for candidate in (Path(name), folder / str(name).removeprefix("configs/")):
+    for candidate in (user_path(name, "--config"), folder / str(name).removeprefix("configs/")):
         if candidate.is_file():
             return candidate
     shipped = sorted(f"configs/{file.relative_to(folder).as_posix()}" for file in folder.rglob("*.yaml"))
@@ -35,6 +45,70 @@ def find_configuration(name: str | Path) -> Path:
     near = get_close_matches(str(name), shipped, n=1, cutoff=0.7)
     hint = f"Did you mean {near[0]}?" if near else f"In configs/ there are {', '.join(runs)}."
     raise InputError(f"There is no configuration {name}. {hint}")
+
+
+def user_path(name: str | Path, key: str) -> Path:
+    """The path that somebody wrote under `key`, with `~` for the home folder.
+
+    Raises:
+        InputError: no file can be called that.
+
+    >>> user_path("runs/a", "--output")
+    PosixPath('runs/a')
+    """
+    text = str(name)
+    if not text.strip():
+        raise InputError(f"{key} is empty; give a path, e.g. runs/mine, or . for this folder.")
+    if not text.isprintable():
+        raise InputError(f"{key} is {text[:80]!r}, and no path has characters in it that cannot be seen.")
+    longest = max(len(os.fsencode(part)) for part in text.split("/"))
+    if longest > _LONGEST_NAME or len(os.fsencode(text)) > _LONGEST_PATH:
+        raise InputError(
+            f"{key} is too long for a path ({len(text)} characters, {text[:40]}…): a name in it may have "
+            f"{_LONGEST_NAME} bytes, all of it {_LONGEST_PATH}."
+        )
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        raise InputError(f"{key} is {text}, but there is no home folder {text.split('/')[0]}.") from None
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The mapping of keys to values that a configuration holds, with what it includes put in.
+
+    Raises:
+        InputError: see `read_configuration`; or it holds something else.
+    """
+    content = read_configuration(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path} must hold a mapping of keys to values, e.g. suite: HalfCheetahVelocity.")
+    return content
+
+
+def check_sections(content: Mapping[Any, Any], where: str, sections: Sequence[str] = SECTIONS) -> None:
+    """Makes sure that the keys are names, and that there is a mapping under each that must have one.
+
+    jsonargparse drops a list, a number or null there without a word, and with it what the base says.
+
+    Raises:
+        InputError: says which key is wrong, and what stands there.
+    """
+    for key, value in content.items():
+        if not isinstance(key, str):
+            raise InputError(f"{where}: the key {key!r} is no name of a setting.")
+        if key in sections and not isinstance(value, Mapping):
+            raise InputError(
+                f"{where}: '{key}' must hold a mapping of its keys to values, not {_told(value)}. Leave it out for "
+                "what the base says, or for the defaults."
+            )
+        if key in sections and (wrong := next((each for each in value if not isinstance(each, str)), "")) != "":
+            raise InputError(f"{where}: the key {wrong!r} below '{key}' is no name of a setting.")
+
+
+def _told(value: Any) -> str:
+    """A value as YAML writes it, in a few characters."""
+    text = " ".join(yaml.safe_dump(plain(value), default_flow_style=True, width=math.inf).split()).removesuffix(" ...")
+    return text if len(text) <= _FEW else text[:_FEW] + " …"
 
 
 def read_configuration(path: Path, including: tuple[Path, ...] = ()) -> Any:
@@ -46,17 +120,32 @@ def read_configuration(path: Path, including: tuple[Path, ...] = ()) -> Any:
     `model: {pretrained: x}` would drop the rest of the base's `model`.
 
     Raises:
-        InputError: a file is missing, is not YAML, or includes itself.
+        InputError: a file is missing, is not YAML, is too much of it, says one key twice, or includes itself.
     """
     if path.resolve() in including:
         raise InputError(f"{path} includes itself: {' -> '.join(str(step) for step in (*including, path.resolve()))}.")
     try:
-        content = parse_yaml(path.read_text())
+        content = parse_yaml(read_yaml_text(path))
     except OSError as error:
         raise InputError(f"The configuration {path} cannot be read: {error.strerror}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except RefusedYAML as error:
+        raise InputError(f"{path} cannot be used: {error}") from None
+    except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     return compose(content, path.parent, (*including, path.resolve()))
+
+
+def read_yaml_text(path: Path) -> str:
+    """The text of a file of YAML that is not too long.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no text.
+        RefusedYAML: it is too long.
+    """
+    if (size := path.stat().st_size) > 4 * LONGEST:  # bytes; a character has four at most
+        raise RefusedYAML(f"it has {size} bytes; at most {LONGEST} characters are read.")
+    return path.read_text(encoding="utf-8")
 
 
 def compose(content: Any, folder: Path, including: tuple[Path, ...] = ()) -> Any:
@@ -65,17 +154,28 @@ def compose(content: Any, folder: Path, including: tuple[Path, ...] = ()) -> Any
         return read_configuration(path_of_value, including)
     if not isinstance(content, dict):
         return content
-    bases = content.get("config", [])
+    bases = [bases] if isinstance(bases := content.get("config", []), str) else bases
+    if bases is None or (isinstance(bases, list) and all(isinstance(base, str) for base in bases)):
+        bases = bases or []
+    else:
+        raise InputError(
+            f"{including[-1] if including else folder}: 'config' must name a file, or a list of files, not "
+            f"{_told(bases)}."
+        )
     own_settings = {key: compose(value, folder, including) for key, value in content.items() if key != "config"}
     merged: dict[str, Any] = {}
-    for base in [bases] if isinstance(bases, str) else bases or []:
-        merged = merge(merged, read_configuration(_named(base, folder) or folder / base, including))
+    for base in bases:
+        path = _named(base, folder) or folder / user_path(base, "config")
+        content_of_base = read_configuration(path, including)
+        if not isinstance(content_of_base, dict):
+            raise InputError(f"{path} must hold a mapping of keys to values: it is the base of a configuration.")
+        merged = merge(merged, content_of_base)
     return merge(merged, own_settings)
 
 
 def _named(value: str, folder: Path) -> Path | None:
     """The configuration that a value names: a file relative to `folder`, or a shipped one as `configs/…`."""
-    if value.endswith((".yaml", ".yml")):
+    if value.endswith((".yaml", ".yml")) and value.isprintable() and len(os.fsencode(value)) <= _LONGEST_NAME:
         if (folder / value).is_file():
             return folder / value
         if value.startswith("configs/") and (path := shipped_folder("configs") / value[len("configs/") :]).is_file():
@@ -109,11 +209,15 @@ def parse_yaml(text: str) -> Any:
     """What a text of YAML says, as jsonargparse reads it.
 
     Raises:
-        yaml.YAMLError: it is not YAML.
+        yaml.YAMLError: it is not YAML; RefusedYAML, if it is too much of it or says one key twice.
     """
+    check_yaml(text)
     from jsonargparse import get_loader
 
-    return get_loader("yaml")(text)
+    try:
+        return get_loader("yaml")(text)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # of a tag or a long number
+        raise RefusedYAML(f"it holds a value that cannot be read ({error}).") from None
 
 
 def leaves(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

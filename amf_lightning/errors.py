@@ -9,10 +9,14 @@ class ExitCode(IntEnum):
     """How a command of `amf` ends."""
 
     FINISHED = 0
+    RUNS_FAILED = 1
+    """Some runs of a comparison failed; each is named, with its own ending."""
     BAD_INPUT = 2
     """Something given cannot be used."""
     USER_CODE = 3
     """Code of the user raised, or gave what it may not give."""
+    UNFINISHED = 4
+    """A run was ended before its budget was spent, by nobody's mistake; the same command goes on."""
     BUG = 70
     """A mistake of this package."""
     MACHINE = 74
@@ -21,6 +25,8 @@ class ExitCode(IntEnum):
     """The run waits for demonstrations; the same command goes on."""
     INTERRUPTED = 130
     """Ctrl-C; the same command goes on."""
+    PIPE_CLOSED = 141
+    """Who read the output has gone, as `head` does."""
     TERMINATED = 143
     """SIGTERM; the same command goes on."""
 
@@ -54,6 +60,19 @@ class MachineError(AmfError):
     """The machine refused: no space, no permission, no memory. The message says what to free or to allow."""
 
     code = ExitCode.MACHINE
+
+
+class UnfinishedError(AmfError):
+    """A limit of the trainer ended a run before its budget was spent. Nothing is lost: the same command goes on."""
+
+    code = ExitCode.UNFINISHED
+
+
+class Stopped(SystemExit):
+    """A signal asked this process to end; the exit code is the one that shells give it, 128 + its number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
 
 
 def cause(error: BaseException | None, *kinds: type[Exception]) -> Exception | None:

@@ -1,27 +1,33 @@
-"""Classes of the user, by their import path, and how messages tell what went wrong in them."""
+"""Classes of the user, by their import path."""
 
-import sysconfig
-import traceback
+import inspect
+import sys
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 from amf_lightning.errors import InputError
+from amf_lightning.user_code import told as told
 
 
-def imported(path: str, key: str) -> Callable[..., Any]:
-    """The class or function `package.module.Name`.
+def imported(path: str, key: str, fits: Callable[[type], bool], wanted: str) -> Callable[..., Any]:
+    """The class `package.module.Name`, or the function that makes such objects, if it is what the key asks for.
+
+    It is looked at before anything calls it: a configuration may come from somebody else. Importing its module does run
+    that module.
 
     Args:
         path: its import path; a module of the user is found in the folder that the command is run in.
         key: of the configuration, for the message.
+        fits: whether a class is of the kind that the key asks for.
+        wanted: what such a class is or has, as the end of a message: `is no gymnasium.Env`.
 
     Raises:
-        InputError: no path, no such module, one that fails, nothing of that name in it, or it cannot be called.
+        InputError: no path, no such module, one that fails, nothing of that name in it, or it is no such class, and no
+            function of Python whose return type is one.
 
-    >>> imported("math.hypot", "environment")(3, 4)
-    5.0
+    >>> imported("decimal.Decimal", "number", lambda kind: hasattr(kind, "sqrt"), "has no square root")(4).sqrt()
+    Decimal('2')
     """
     module, _, name = path.rpartition(".")
     if not module or not name or module.startswith("."):
@@ -40,25 +46,41 @@ def imported(path: str, key: str) -> Callable[..., Any]:
     value = getattr(holder, name, None)
     if value is None:
         raise InputError(f"{key} is '{path}', but the module '{module}' has no '{name}'.")
-    if not callable(value):
-        raise InputError(f"{key} is '{path}', which is no class: it is a {type(value).__name__}.")
+    made = value if inspect.isclass(value) else _returned(value)
+    if made is None:
+        what = "a function whose return type is not a class" if inspect.isfunction(value) else f"a {_kind(value)}"
+        raise InputError(
+            f"{key} is '{path}', which is no class: it is {what}. Give a class, or a function that says by the type "
+            "of what it returns that it makes one: def make() -> MyClass."
+        )
+    if not fits(made):
+        raise InputError(f"{key} is '{path}', which {wanted}{'' if made is value else ' (what it returns)'}.")
     factory: Callable[..., Any] = value
     return factory
 
 
-def told(error: BaseException) -> str:
-    """What code of the user raised, in a line, with the place in it that led there.
+def attribute(path: str) -> Any:
+    """What is at an import path whose module is imported already, also within a class; None if there is nothing."""
+    parts = path.split(".")
+    for end in range(len(parts) - 1, 0, -1):
+        if (found := sys.modules.get(".".join(parts[:end]))) is not None:
+            for name in parts[end:]:
+                found = getattr(found, name, None)
+            return found
+    return None
 
-    >>> told(ValueError("too large"))
-    'ValueError: too large'
-    """
-    if isinstance(error, SyntaxError):
-        return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
-    uninformative = (str(Path(__file__).parent), sysconfig.get_path("stdlib"), "<")
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith(uninformative) and "site-packages" not in frame.filename
-    ]
-    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": .") + where
+
+def _returned(value: Any) -> type | None:
+    """The class that a function says it returns; None if it does not, or is no function of Python."""
+    if not inspect.isfunction(value):
+        return None
+    try:
+        annotation = get_type_hints(value).get("return")
+    except Exception:  # a name that is not there
+        return None
+    kind = get_origin(annotation) or annotation
+    return kind if inspect.isclass(kind) and kind is not type(None) else None
+
+
+def _kind(value: Any) -> str:
+    return "function that is built in" if inspect.isroutine(value) else type(value).__name__

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError, moved
+from amf_lightning.reading import read_json_mapping
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -25,9 +26,17 @@ def sha256(path: Path) -> str:
 
 
 def manifest() -> dict[str, dict[str, str]]:
-    """`checkpoints/manifest.json`: for each shipped file (relative to `checkpoints/`) its `sha256` and `command`."""
+    """`checkpoints/manifest.json`: for each shipped file (relative to `checkpoints/`) its `sha256` and `command`.
+
+    Raises:
+        InputError: it is damaged.
+    """
     path = shipped_folder("checkpoints") / "manifest.json"
-    entries: dict[str, dict[str, str]] = json.loads(path.read_text())
+    advice = "Reinstall amf-lightning, or restore the file from its last commit."
+    entries = read_json_mapping(path, advice)
+    for name, entry in entries.items():
+        if not isinstance(entry, dict) or not isinstance(entry.get("sha256"), str):
+            raise InputError(f"{path} does not say the SHA-256 of '{name}'. {advice}")
     return entries
 
 

@@ -11,7 +11,9 @@ import pytest
 import torch
 from amf_process import Outcome, amf, fresh, tree, write_config
 
+from amf_lightning.campaign.campaign import Campaign
 from amf_lightning.campaign.run_folder import RunFolder
+from amf_lightning.fine_tuning.checkpoint_io import DurableCheckpointIO
 from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.policies.weights import save_policy
 from amf_lightning.suites.halfcheetah import HalfCheetahVelocity
@@ -153,8 +155,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "config before the subcommand": ("--config tiny.yaml fit", "amf fit --config FILE"),
     "rounds set by hand": ("fit --config tiny.yaml --trainer.max_epochs 7", "trainer.max_epochs follows from active.b"),
     "no device": ("fit --config tiny.yaml --trainer.devices 0", "is not a valid input"),
-    "run folder is a file": ("fit --config tiny.yaml --trainer.default_root_dir empty.yaml", "File exists"),
-    "run folder below a file": ("fit --config tiny.yaml --trainer.default_root_dir empty.yaml/x", "Choose another"),
+    "run folder is a file": (
+        "fit --config tiny.yaml --trainer.default_root_dir empty.yaml",
+        "a file is where a folder belongs",
+    ),
+    "run folder below a file": (
+        "fit --config tiny.yaml --trainer.default_root_dir empty.yaml/x",
+        "choose another folder",
+    ),
     "validate before fit": ("validate --config tiny.yaml", "There is no checkpoint runs/tiny/RoundRobin-seed0"),
     "compare without a file": ("compare --config nowhere.yaml --output out --seeds 0:1", "There is no configuration"),
     "compare what is no comparison": ("compare --config tiny.yaml --output out --seeds 0:1", "unknown key 'suite'"),
@@ -231,7 +239,7 @@ def _replace(path: Path, suite: TaskSuite, hidden: list[int]) -> None:
     else:
         checkpoint = torch.load(path, weights_only=True)
         tensors = {f"policy.{name}": tensor for name, tensor in policy.state_dict().items()}
-        torch.save({**checkpoint, "suite": signature, "state_dict": tensors}, path)
+        DurableCheckpointIO().save_checkpoint({**checkpoint, "suite": signature, "state_dict": tensors}, path)
 
 
 DAMAGES: dict[Callable[[Path], None], str] = {
@@ -355,6 +363,11 @@ class BlindSuite(TinySuite):
         return BlindEnv(self.horizon)
 
 
+class AbsentExpert(TinyExpert):
+    def demonstrate(self, suite, episodes, on_step=None):
+        raise InputError(f"Please record {episodes[0].task.name}")
+
+
 class MoodyExpert(TinyExpert):
     def actor(self, suite):
         return _Still() if Path("tired").exists() else super().actor(suite)
@@ -362,12 +375,15 @@ class MoodyExpert(TinyExpert):
 
 SHOWN_LATE: dict[str, tuple[dict[str, Any], str]] = {
     "NaN in an observation": ({"suite": "parts.BlindSuite"}, "step 4: the observation is not finite"),
-    "NaN in an action of the expert": ({"expert": "tiny.BrokenExpert"}, "step 0: the action is not finite"),
     "NaN in an action of the policy": ({"model": {"pretrained": "nan.safetensors"}}, "the action is not finite"),
+}
+SHOWN_WHEN_ASKED: dict[str, tuple[dict[str, Any], str]] = {
+    "NaN in an action of the expert": ({"expert": "tiny.BrokenExpert"}, "step 0: the action is not finite"),
     "expert that never succeeds": (
         {"expert": {"class_path": "tiny.HopelessExpert", "init_args": {"max_attempts": 2}}},
         "did not succeed at task 'goal=-0.5' of suite 'tiny' in 2 attempts",
     ),
+    "expert that is not there today": ({"expert": "parts.AbsentExpert"}, "Please record goal=-0.5"),
 }
 
 
@@ -379,7 +395,7 @@ def write_parts(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("changes", "phrase"), SHOWN_LATE.values(), ids=SHOWN_LATE)
-def test_a_new_run_that_fails_before_its_first_demonstration_leaves_no_trace(
+def test_a_new_run_that_fails_before_its_first_request_leaves_no_trace(
     tmp_path: Path, changes: dict[str, Any], phrase: str
 ) -> None:
     write_parts(tmp_path)
@@ -389,15 +405,25 @@ def test_a_new_run_that_fails_before_its_first_demonstration_leaves_no_trace(
     assert without_logs(tmp_path) == before
 
 
-def test_the_corrected_command_can_use_the_same_folder(tmp_path: Path) -> None:
-    write_config(tmp_path)
+@pytest.mark.parametrize(("changes", "phrase"), SHOWN_WHEN_ASKED.values(), ids=SHOWN_WHEN_ASKED)
+def test_what_was_asked_stays_and_the_corrected_command_has_it_answered(
+    tmp_path: Path, changes: dict[str, Any], phrase: str
+) -> None:
+    write_parts(tmp_path)
+    write_config(tmp_path, **changes)
     (run := tmp_path / "run").mkdir()
     (run / "notes.txt").write_text("mine")
     command = ("fit", "--config=tiny.yaml", "--trainer.default_root_dir=run")
-    assert_refused(amf(*command, "--expert=tiny.HopelessExpert", cwd=tmp_path), "did not succeed")
-    assert tree(run) == {"notes.txt": b"mine"}
-    assert amf(*command, cwd=tmp_path).code == 0
+    assert_refused(amf(*command, cwd=tmp_path), phrase)
+    asked, before = Campaign(run).pending, tree(run)
+    assert [request.demonstration for request in asked] == [0]
+    assert_refused(amf(*command, cwd=tmp_path), phrase)
+    assert tree(run) == before, "asking again changes nothing, TensorBoard's files included"
+    corrected = amf(*command, "--expert=tiny.TinyExpert", cwd=tmp_path)
+    assert corrected.code == 0, corrected.said
+    assert RunFolder(run).read_selections()[:1] == asked
     assert (run / "notes.txt").read_text() == "mine" and RunFolder(run).finished(2)
+    assert_refused(amf(*command, cwd=tmp_path), "holds a run of another configuration: expert")
 
 
 def test_a_run_that_fails_under_way_keeps_its_rounds_and_goes_on_once_that_is_mended(tmp_path: Path) -> None:

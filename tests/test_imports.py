@@ -11,7 +11,12 @@ PACKAGE = Path(__file__).resolve().parents[1] / "amf_lightning"
 
 ORDER = (
     "errors",
+    "user_code",
+    "bounded_yaml",
     "durable",
+    "writable",
+    "reading",
+    "lifeline",
     "needs",
     "seeding",
     "import_path",

@@ -270,5 +270,7 @@ class Campaign:
         """Demonstrations of each task that the expert can still give after these, [K]; None if there is no end."""
         if self.expert is None:
             return None
+        from amf_lightning.experts.checked import remaining_of
+
         tasks = [request.task_index for request in requests]
-        return tuple(self.expert.remaining(self.suite, [tasks.count(task.index) for task in self.suite.tasks]))
+        return remaining_of(self.expert, self.suite, [tasks.count(task.index) for task in self.suite.tasks])

@@ -1,18 +1,22 @@
 """One choice of a selector: the part of a campaign that it sees, and the requests that it makes."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any, cast
 
 from amf_lightning.campaign.learner import Learner
 from amf_lightning.campaign.request import Request
 from amf_lightning.errors import InputError
 from amf_lightning.seeding import Purpose, keyed_seed
-from amf_lightning.selection.context import SelectionContext, Selector
+from amf_lightning.selection.context import Selection, SelectionContext, Selector
+from amf_lightning.simulation.outcomes import check_learner
 from amf_lightning.simulation.rollout import rollout
 from amf_lightning.tasks.controller import Acting
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
+from amf_lightning.user_code import ends_nothing, refusal
 
 
 @dataclass(frozen=True)
@@ -58,13 +62,14 @@ def choose(
         seed: of the run.
 
     Returns:
-        The requests, and the selector's diagnostics with `environment_steps`, the simulator steps that it took.
+        The requests, and the selector's diagnostics with `environment_steps`, the simulator steps that it took, and
+        `failed_rollouts/<reason>/<task>`, episodes of it that broke off, where there were any.
     """
     count = n if remaining is None else int(min(n, _left(remaining, history.pending)))
     if count <= 0:
         return [], {}
     simulated = _Simulated(suite, learner)
-    selection = selector.select(_context(suite, history, learner, remaining, seed, simulated), count)
+    selection = _selected(selector, _context(suite, history, learner, remaining, seed, simulated), count)
     # Numbered on from π0's own demonstrations: none of its initial states is demonstrated a second time.
     of_pretraining = sum((learner.pretraining_counts if learner is not None else None) or ())
     first = len(history.requests)
@@ -82,7 +87,27 @@ def choose(
     ]
     lookahead_steps = learner.lookahead.steps if learner is not None and learner.lookahead is not None else 0
     # A selector that says what it costs knows better: after a resumption it may have simulated again.
-    return requests, {"environment_steps": float(simulated.steps + lookahead_steps), **selection.diagnostics}
+    return requests, {**simulated.diagnostics(lookahead_steps), **selection.diagnostics}
+
+
+@ends_nothing
+def _selected(selector: Selector, context: SelectionContext, count: int) -> Selection:
+    """What the selector chose, which may be less than `count` and nothing else than tasks of the suite."""
+    selection: object = selector.select(context, count)
+    name, tasks = type(selector).__name__, len(context.suite.tasks)
+    if not isinstance(selection, Selection):
+        raise refusal(selector, f"{name}.select gave a {type(selection).__name__}", "Let it return a Selection.")
+    if not all(isinstance(task, Integral) and 0 <= task < tasks for task in selection.picks):
+        raise refusal(selector, f"{name}.select chose {selection.picks}", f"Picks are numbers from 0 to {tasks - 1}.")
+    shape = (len(selection.scores), {len(scores) for scores in selection.scores})
+    if not 0 < len(selection.picks) <= count or shape != (len(selection.picks), {tasks}):
+        raise refusal(
+            selector,
+            f"{name}.select gave {len(selection.picks)} picks and {shape[0]} rows of scores when asked for {count}",
+            f"Let it give with each pick a score of all {tasks} tasks, NaN where there is none.",
+        )
+    numbers = tuple(int(task) for task in selection.picks)
+    return replace(selection, picks=numbers, scores=tuple(tuple(map(float, row)) for row in selection.scores))
 
 
 def _left(remaining: Sequence[float], pending: Sequence[Request]) -> float:
@@ -98,12 +123,23 @@ class _Simulated:
         self._suite = suite
         self._rollout = None if learner is None else learner.rollout
         self.steps = 0
+        self._failed: Counter[str] = Counter()
 
     def __call__(self, actor: Acting, episodes: Sequence[Episode]) -> list[Trajectory]:
         run = self._rollout
-        trajectories = rollout(actor, self._suite, episodes) if run is None else run(actor, episodes)
+        trajectories = rollout(actor, self._suite, episodes, may_fail=True) if run is None else run(actor, episodes)
+        check_learner(trajectories, "episodes of the selector")
+        for trajectory in trajectories:
+            if trajectory.failure is not None:
+                self._failed[f"failed_rollouts/{trajectory.failure.reason}/{trajectory.task}"] += 1
         self.steps += sum(trajectory.length for trajectory in trajectories)
         return trajectories
+
+    def diagnostics(self, lookahead_steps: int) -> dict[str, float]:
+        """Environment steps, the lookahead's too, and how many episodes of each task broke off, by reason."""
+        return {"environment_steps": float(self.steps + lookahead_steps)} | {
+            k: float(n) for k, n in self._failed.items()
+        }
 
 
 class _Missing:

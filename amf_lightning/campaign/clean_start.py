@@ -1,24 +1,30 @@
-"""A run that cannot begin leaves no trace, so that the corrected command can use the same folder."""
+"""A run that cannot begin leaves no trace, a refused resume neither; what was asked or answered always stays."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
+from amf_lightning.campaign.ledger import Ledger
 from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.campaign.run_lock import sole_writer
-from amf_lightning.durable import write_durably
-from amf_lightning.errors import InputError
+from amf_lightning.durable import remove_leftovers, write_durably
+from amf_lightning.errors import MachineError
+
+TYPED = ("outcomes.jsonl",)
+"""Names of files that people write into the folder of a run."""
 
 
 @contextmanager
 def clean_start(folder: RunFolder) -> Iterator[None]:
-    """Makes the folder, holds it, and takes back what was written if bad input ends a run before it demonstrated.
+    """Makes the folder, holds it, and takes back what was written if an error ends the run before it got anywhere.
 
-    Some bad input shows only when things run: an expert that never succeeds, a simulator that gives NaN. What was
-    there before is left alone. A run that is under way keeps all it has: its finished rounds, and the picks of the
-    round that failed, which the same command completes once the cause is mended; `config.yaml` is what it was.
+    Some errors show only when things run: a simulator that gives NaN, an expert that never succeeds. What was there
+    before is left alone. A request that was written down stays with its run, as somebody may have been told of it, and
+    so does an answer; the same command goes on from them once the cause is mended. `config.yaml` is what it was.
 
     Raises:
-        InputError: the folder cannot be made, or another process is writing into it.
+        MachineError: the folder cannot be made.
+        InputError: another process is writing into it.
     """
     path = folder.path
     new_folders = [place for place in (path, *path.parents) if not place.exists()]
@@ -27,20 +33,52 @@ def clean_start(folder: RunFolder) -> Iterator[None]:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(
+        raise MachineError(
             f"The run folder {path} cannot be made: {error.strerror}. Choose another with --trainer.default_root_dir."
         ) from None
     with sole_writer(path):
+        remove_leftovers(path, folder.demonstrations, folder.checkpoint.parent)
+        before = _progress(folder)
         try:
             yield
-        except InputError:
+        except Exception:
             if config is not None:
-                write_durably(folder.config, config)
-            elif not any(folder.demonstrations.glob("*")):
-                with suppress(OSError):  # what is in the way, another process has put there: it stays
-                    for entry in folder.entries():
-                        if entry not in old_entries:
-                            entry.rmdir() if entry.is_dir() else entry.unlink(missing_ok=True)
-                    for place in new_folders:
-                        place.rmdir()
+                if folder.config.read_bytes() != config:
+                    write_durably(folder.config, config)
+                if _progress(folder) == before:
+                    _remove([entry for entry in folder.logged() if entry not in old_entries])
+            elif not _precious(folder):
+                _remove([entry for entry in folder.entries() if entry not in old_entries], new_folders)
             raise
+
+
+def _precious(folder: RunFolder) -> bool:
+    """Whether something was asked or answered in this run."""
+    if any(folder.demonstrations.glob("*")) or any((folder.path / name).exists() for name in TYPED):
+        return True
+    if not folder.ledger.exists():
+        return False
+    try:
+        ledger = Ledger(folder.ledger, read_only=True)
+    except Exception:  # whatever it is: nobody can say that it is worth nothing
+        return True
+    try:
+        return bool(ledger.jobs())
+    finally:
+        ledger.close()
+
+
+def _progress(folder: RunFolder) -> list[tuple[Path, int, int]]:
+    """What changes in the folder as soon as a run gets anywhere, with size and time of the last change."""
+    files = [folder.ledger, folder.checkpoint, *sorted(folder.demonstrations.glob("*"))]
+    return [(path, state.st_size, state.st_mtime_ns) for path in files if path.exists() for state in [path.stat()]]
+
+
+def _remove(entries: list[Path], folders: list[Path] | None = None) -> None:
+    """Removes files and empty folders, the first of which may hold the later ones."""
+    for entry in entries:
+        with suppress(OSError):  # what is in the way, another process has put there: it stays
+            entry.rmdir() if entry.is_dir() else entry.unlink(missing_ok=True)
+    with suppress(OSError):
+        for place in folders or []:
+            place.rmdir()

@@ -1,5 +1,6 @@
 """Asking an expert for demonstrations, on one process or several. Each is durable before it is counted."""
 
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -9,11 +10,12 @@ import torch
 from tqdm import tqdm
 
 from amf_lightning.campaign.request import Request
-from amf_lightning.errors import InputError
-from amf_lightning.experts.checked import check_number, check_shown, in_types_of
+from amf_lightning.errors import AmfError, InputError, MachineError, UserCodeError
+from amf_lightning.experts.checked import check_shown, entries_of, in_types_of
 from amf_lightning.experts.expert import Expert
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
+from amf_lightning.user_code import told
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Collection:
                 return
             try:
                 yield from self._shown(requests, on_step)
-            except InputError:
+            except Exception:
                 if len(requests) == 1:
                     raise
                 bar.reset()
@@ -90,11 +92,11 @@ class Collection:
         self, requests: Sequence[tuple[Request, Episode]], on_step: Callable[[int], None]
     ) -> Iterator[tuple[int, Trajectory]]:
         """The answers to those requests that the expert can answer; raises the first failure after the last answer."""
-        failure: InputError | None = None
+        failure: Exception | None = None
         for pair in requests:
             try:
                 yield from self._shown([pair], on_step)
-            except InputError as error:
+            except Exception as error:
                 failure = failure or error
         if failure is not None:
             raise failure
@@ -125,25 +127,27 @@ def demonstrations_of(
     """What an expert shows of some episodes, by position, checked. Those that it has no answer for yet are missing.
 
     Raises:
-        InputError: the expert cannot show one of them, or shows what cannot be used.
+        AmfError: the expert cannot show one of them, or shows what cannot be used.
     """
     if not episodes:
         return {}
-    entries = list(expert.demonstrate(suite, episodes, on_step=on_step))
-    check_number(expert, len(entries), len(episodes))
+    entries = entries_of(expert, expert.demonstrate(suite, episodes, on_step=on_step), len(episodes))
     demonstrations = {position: trajectory for position, trajectory in enumerate(entries) if trajectory is not None}
     for position, trajectory in demonstrations.items():
         check_shown(expert, suite, episodes[position], trajectory)
     return {position: in_types_of(suite, trajectory) for position, trajectory in demonstrations.items()}
 
 
-def _retold(failure: Exception | None, share: Share) -> InputError | None:
+def _retold(failure: Exception | None, share: Share) -> AmfError | None:
     """A failure in the words for the other processes, to which not every exception can be sent."""
-    if failure is None:
-        return None
-    if isinstance(failure, InputError):
-        return InputError(str(failure))
-    return InputError(f"The expert failed on process {share.rank}: {type(failure).__name__}: {failure}.")
+    if failure is None or isinstance(failure, InputError | MachineError):
+        return failure
+    explained = isinstance(failure, AmfError)
+    retold = UserCodeError(
+        str(failure) if explained else f"The expert failed on process {share.rank}: {told(failure)}."
+    )
+    retold.add_note("".join(traceback.format_exception(failure)))
+    return retold
 
 
 def _advance(bar: "tqdm[NoReturn]", steps: int) -> None:

@@ -6,11 +6,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from amf_lightning.campaign.ledger_check import SHA256, check_rows, rows_hash
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
 
 _APPLICATION_ID = int.from_bytes(b"AMFL", "big")
-VERSION = 2
+VERSION = 3
 _SCHEMA = f"""
 PRAGMA application_id = {_APPLICATION_ID};
 PRAGMA user_version = 1;
@@ -50,16 +51,16 @@ _TO_VERSION_2 = (
     # Version 1 trained on a round as soon as all of it was recorded.
     """INSERT INTO closed SELECT jobs.round FROM jobs LEFT JOIN recorded USING (demonstration)
         GROUP BY jobs.round HAVING count(*) = count(sha256)""",
-    "PRAGMA user_version = 2",
 )
+# From version 3 on the fact `sha256` is the hash of all other rows.
 
 
 class LedgerFile:
     """One SQLite file. Every transaction is durable when it ends.
 
     No write-ahead log, which network file systems do not support; `synchronous=EXTRA` because with FULL the last
-    transaction can be undone by a power cut that follows it closely. A file of version 1 is read as it is and becomes
-    one of version 2 in the first transaction.
+    transaction can be undone by a power cut that follows it closely. A file of an earlier version is read as it is and
+    becomes one of the present version in the first transaction.
 
     Args:
         path: the file. It is created, whole, by the first transaction; until then every query finds nothing.
@@ -100,8 +101,11 @@ class LedgerFile:
             connection = self._connect()
             connection.execute("BEGIN IMMEDIATE")
             try:
+                before = connection.total_changes
                 _migrate(connection)
                 yield connection
+                if connection.total_changes > before:
+                    _set_hash(connection)
                 connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:
@@ -142,11 +146,14 @@ class LedgerFile:
                 f"{self.path} is a ledger of version {version}; this amf-lightning reads versions 1 to {VERSION}. "
                 "Continue the run with the amf-lightning that began it, or start a new run folder."
             )
+        connection.execute("BEGIN")  # one state of the file for all that is looked at
         if (problems := connection.execute("PRAGMA integrity_check(1)").fetchall()) != [("ok",)]:
             raise sqlite3.DatabaseError(str(problems[0][0]))
+        check_rows(connection, version)
         [(whole,)] = connection.execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
         if (size := self.path.stat().st_size) < whole:  # SQLite reads a page that was cut off as if zeros followed
             raise sqlite3.DatabaseError(f"it has {size} of {whole} bytes")
+        connection.execute("COMMIT")
         connection.execute("PRAGMA synchronous = EXTRA")
         connection.execute(f"PRAGMA query_only = {int(self._read_only)}")
 
@@ -162,8 +169,8 @@ class LedgerFile:
             ) from error
         except sqlite3.DatabaseError as error:
             raise InputError(
-                f"The ledger {self.path} is damaged or not a ledger ({error}). "
-                "Restore it from a copy, or start a new run folder."
+                f"The ledger {self.path} is damaged or not a ledger ({error}). Restore it from a copy, or start a new "
+                "run folder; `expert: RecordedExpert` gives it the demonstrations that lie in this one."
             ) from error
 
 
@@ -172,6 +179,13 @@ def _migrate(connection: sqlite3.Connection) -> None:
     if version == 1:
         for statement in _TO_VERSION_2:
             connection.execute(statement)
+    if version < VERSION:
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+        _set_hash(connection)
+
+
+def _set_hash(connection: sqlite3.Connection) -> None:
+    connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (SHA256, rows_hash(connection)))
 
 
 def _empty_database() -> bytes:

@@ -1,6 +1,7 @@
 """The folder of a run: the only place that knows its file names, columns and what may be overwritten."""
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -10,12 +11,12 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from amf_lightning.campaign.facts import ADVICE, FINISHED, SEAL, read_facts
 from amf_lightning.campaign.request import Request, scores_from_json, scores_to_json
-from amf_lightning.configuration import differences, identity, plain
+from amf_lightning.configuration import plain
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
+from amf_lightning.reading import read_text, read_yaml_mapping
 
 if TYPE_CHECKING:  # it imports torch, which reading the folder of a run can do without
     from amf_lightning.evaluation.scores import Evaluation
@@ -73,9 +74,10 @@ class RunFolder:
         """The jobs in `selections.jsonl`; none if it does not exist.
 
         Raises:
-            InputError: a line is not one of ours; names it.
+            InputError: a line is not one of ours; names it. Or the file is not the one that the run ended with.
         """
-        return [self._job(line, number) for number, line in enumerate(_text(self.selections).splitlines(), start=1)]
+        lines = self._table(self.selections).splitlines()
+        return [self._job(line, number) for number, line in enumerate(lines, start=1)]
 
     def write_curve(
         self, evaluations: Sequence["Evaluation"], task_names: Sequence[str], weights: Sequence[float] | None = None
@@ -109,10 +111,10 @@ class RunFolder:
         """The rows of `curve.csv`; none if it does not exist.
 
         Raises:
-            InputError: a line is not one of ours; names it.
+            InputError: a line is not one of ours; names it. Or the file is not the one that the run ended with.
         """
         try:
-            lines = list(csv.reader(io.StringIO(_text(self.curve), newline="")))
+            lines = list(csv.reader(io.StringIO(self._table(self.curve), newline="")))
         except csv.Error as error:
             raise InputError(f"{self.curve} is not a table ({error}). Remove it.") from error
         if lines and tuple(lines[0]) != CURVE_COLUMNS:
@@ -128,6 +130,9 @@ class RunFolder:
     ) -> None:
         """Writes `evaluation.json`: `{demonstrations, tasks: {NAME: {return, success, score}}, mean: {…}, FACT: …}`.
 
+        A task of which evaluation episodes ended before their time without a success has `failures`, too: how many, by
+        reason.
+
         Args:
             evaluation: of one policy; None if nobody has evaluated it: then there are no tasks and no mean.
             task_names: in the order of the suite, [K].
@@ -140,10 +145,12 @@ class RunFolder:
             for row in rows
         }
         mean = tasks.pop(MEAN, None)
+        for name, failures in zip(task_names, evaluation.failures if evaluation else (), strict=False):
+            tasks[name] |= {"failures": dict(failures)} if failures else {}
         number = facts.get("trained_on", 0) if evaluation is None else evaluation.demonstrations
         own_facts = {"demonstrations": number, "tasks": tasks, "mean": mean}
         content = {**own_facts, **plain(facts, strict=True), **own_facts}
-        write_durably(self.evaluation, json.dumps(content, indent=2, allow_nan=False) + "\n")
+        self._write_facts(content)
 
     def check_identity(self, config: Mapping[str, Any]) -> None:
         """Makes sure that this folder is empty of runs, or holds the run of this configuration.
@@ -158,40 +165,45 @@ class RunFolder:
             InputError: another run is in the folder (names the keys that differ, with both values), or something
                 that is not a run.
         """
-        if not self.config.exists():
-            if foreign := self._taken():
-                raise InputError(
-                    f"{self.path} has no config.yaml but {', '.join(path.name for path in foreign)}, which a run would "
-                    "overwrite. Choose another folder with --trainer.default_root_dir, or move these files away."
-                )
-            return
-        there, here = self._identity(), identity(config)
-        if keys := [key for key, _, _ in differences(there, here)]:
-            values = "; ".join(f"{key} is {_show(there, key)} there and {_show(here, key)} here" for key in keys[:3])
-            more = f"; and {len(keys) - 3} more keys differ" if len(keys) > 3 else ""
-            raise InputError(
-                f"{self.path} holds a run of another configuration: {values}{more}. "
-                "Choose another folder with --trainer.default_root_dir, or give the configuration that began the run."
-            )
+        from amf_lightning.campaign.run_identity import check_identity
+
+        check_identity(self, config)
 
     def entries(self) -> list[Path]:
         """Everything that a run puts into its folder, with what this process logs; files before their folders."""
         paths = [value for value in vars(self).values() if isinstance(value, Path) and value != self.path]
-        logged = [self.path / "hparams.yaml", *self.path.glob(f"events.out.tfevents.*.{os.getpid()}.*")]
-        return [*paths, *logged, self.checkpoint.parent]
+        return [*paths, *self.logged(), self.checkpoint.parent]
 
-    def remove_results(self) -> None:
-        """Removes what a run writes at its end, before it goes on with a larger budget."""
-        for path in (self.policy, self.report, self.animation):
-            path.unlink(missing_ok=True)
+    def logged(self) -> list[Path]:
+        """What TensorBoard's writers of this process put into the folder."""
+        return [self.path / "hparams.yaml", *self.path.glob(f"events.out.tfevents.*.{os.getpid()}.*")]
+
+    def reopen(self) -> None:
+        """Notes that the results are about to be replaced. They stay until what replaces them is on the disk."""
+        if (facts := self.read_facts()) and facts.get(FINISHED, 0) is not None:
+            self._write_facts({**facts, FINISHED: None, SEAL: {}})
+
+    def seal(self, demonstrations: int) -> None:
+        """Notes that all results are written, and the SHA-256 of the tables: a later change of them is noticed.
+
+        Args:
+            demonstrations: what the results are about.
+        """
+        hashes = {path.name: _sha256(path) for path in (self.curve, self.selections) if path.is_file()}
+        self._write_facts({**self.read_facts(), FINISHED: demonstrations, SEAL: hashes})
 
     def finished(self, budget: int) -> bool:
         """Whether the run has written what it writes at its end, after `budget` demonstrations or stopped before."""
-        if not self.policy.exists() or not self.report.exists():
+        if not all(path.exists() for path in (self.policy, self.report, self.evaluation, self.selections)):
             return False
-        if any(row.demonstrations == budget for row in self.read_curve()) or self.stopped is not None:
-            return True
         facts = self.read_facts()
+        stopped = facts.get("stopped") is not None
+        if FINISHED in facts:  # which version 0.2 did not write
+            reached = -1 if facts[FINISHED] is None else facts[FINISHED]
+            if reached < 0 or (reached < budget and not (stopped and facts.get("budget", 0) >= budget)):
+                return False
+        if stopped or any(row.demonstrations == budget for row in self.read_curve()):
+            return True
         return facts.get("trained_on") == budget and facts.get("mean") is None  # nobody evaluates such a run
 
     @property
@@ -204,36 +216,44 @@ class RunFolder:
         """The contents of `evaluation.json`; empty if there is none.
 
         Raises:
-            InputError: it is not JSON.
+            InputError: it is damaged.
         """
-        try:
-            facts = json.loads(_text(self.evaluation) or "{}")
-        except ValueError as error:
-            raise InputError(f"{self.evaluation} is not valid JSON ({error}). Remove it and run again.") from error
-        return facts if isinstance(facts, dict) else {}
+        return read_facts(self.evaluation)
 
-    def _taken(self) -> list[Path]:
+    def read_config(self) -> dict[str, Any]:
+        """The contents of `config.yaml`, which is there.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        advice = "It says which run this is: restore it, or choose another folder with --trainer.default_root_dir."
+        return read_yaml_mapping(self.config, advice)
+
+    def _write_facts(self, facts: Mapping[str, Any]) -> None:
+        write_durably(self.evaluation, json.dumps(facts, indent=2, allow_nan=False) + "\n")
+
+    def _table(self, path: Path) -> str:
+        """The text of a table, empty if there is none."""
+        if not path.exists():
+            return ""
+        for _ in range(2):  # a run may end between the two reads
+            text, sealed = read_text(path, ADVICE), self.read_facts().get(SEAL, {}).get(path.name)
+            if sealed in (None, hashlib.sha256(text.encode()).hexdigest()):
+                return text
+        raise InputError(f"{path} was changed after the run ended: evaluation.json has another SHA-256. {ADVICE}")
+
+    def taken(self) -> list[Path]:
         """Files and folders that are there under a name of ours."""
         paths = [value for value in vars(self).values() if isinstance(value, Path) and value != self.path]
         tops = sorted({self.path / path.relative_to(self.path).parts[0] for path in paths})
         return [top for top in tops if (any(top.iterdir()) if top.is_dir() else top.exists())]
-
-    def _identity(self) -> dict[str, Any]:
-        """What the configuration in this folder says that makes the run what it is."""
-        try:
-            config = yaml.safe_load(self.config.read_text())
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"{self.config} cannot be read as YAML, so its folder is refused: {error}") from error
-        if not isinstance(config, dict):
-            raise InputError(f"{self.config} is not the configuration of a run. Choose another folder.")
-        return identity(config)
 
     def _job(self, line: str, number: int) -> Request:
         try:
             values = json.loads(line)
             values["scores"] = scores_from_json(values["scores"])
             return Request(**{field.name: values[field.name] for field in fields(Request)})
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(f"{self.selections}, line {number} is not a selection ({error!r}). Remove it.") from error
 
     def _curve_row(self, line: Sequence[str], number: int) -> CurveRow:
@@ -244,11 +264,8 @@ class RunFolder:
             raise InputError(f"{self.curve}, line {number} is not a row of a curve ({error}). Remove it.") from error
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode() if path.exists() else ""
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not text. Remove it.") from error
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _rows(evaluation: "Evaluation", task_names: Sequence[str], weights: Sequence[float] | None) -> Iterator[CurveRow]:
@@ -265,7 +282,3 @@ def _rows(evaluation: "Evaluation", task_names: Sequence[str], weights: Sequence
         yield CurveRow(number, name, *values)
     means = (weighted_mean(evaluation.returns, weights), weighted_mean(evaluation.successes, weights))
     yield CurveRow(number, MEAN, *means, evaluation.mean_score)
-
-
-def _show(leaves: Mapping[str, Any], key: str) -> str:
-    return repr(leaves[key]) if key in leaves else "not set"

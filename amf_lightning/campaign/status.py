@@ -7,8 +7,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import yaml
-
 from amf_lightning.campaign.campaign_status import CampaignStatus, status_of
 from amf_lightning.campaign.ledger import Ledger
 from amf_lightning.campaign.run_folder import MEAN, RunFolder
@@ -56,7 +54,7 @@ def read_status(path: Path) -> RunStatus:
     by_hand = folder.ledger.is_file() and not folder.config.is_file()
     if not by_hand and not folder.config.is_file():
         raise InputError(f"{path} holds no run: there is no {folder.config.name}. Give the folder of a run.")
-    config = {} if by_hand else _read_config(folder)
+    config = {} if by_hand else folder.read_config()
     # Looked at first: a run that ends while its files are read is then called running, never interrupted.
     running = held(path)
     campaign, rounds = _read_ledger(folder, running)
@@ -79,16 +77,6 @@ def read_status(path: Path) -> RunStatus:
         score=last[0].score if last else None,
         evaluated_after=last[0].demonstrations if last else None,
     )
-
-
-def _read_config(folder: RunFolder) -> dict[str, Any]:
-    try:
-        config = yaml.safe_load(folder.config.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{folder.config} cannot be read as YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(config, dict):
-        raise InputError(f"{folder.config} is not the configuration of a run. Give the folder of a run.")
-    return config
 
 
 def _read_ledger(folder: RunFolder, running: bool) -> tuple[CampaignStatus, int]:

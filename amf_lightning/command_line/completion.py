@@ -3,7 +3,6 @@
 The script calls `amf __complete WORDS`, which answers from the catalogue and the source files: no torch is imported.
 """
 
-import argparse
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from amf_lightning.catalogue import classes, part_of
 from amf_lightning.command_line.main import COMMANDS, COMPLETE
 from amf_lightning.command_line.options import options_of, options_of_class
+from amf_lightning.command_line.plain_parser import PlainParser
 from amf_lightning.shipped import manifest, shipped_folder
 
 _BASH = f"""\
@@ -54,7 +54,7 @@ def main(arguments: list[str]) -> None:
         for candidate in candidates(arguments[1:]):
             print(candidate)
         return
-    parser = argparse.ArgumentParser(prog="amf completion", description=__doc__, allow_abbrev=False)
+    parser = PlainParser(prog="amf completion", description=__doc__, allow_abbrev=False)
     parser.add_argument("shell", choices=sorted(SCRIPTS))
     print(SCRIPTS[parser.parse_args(arguments).shell], end="")
 

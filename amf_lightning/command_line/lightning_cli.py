@@ -19,16 +19,21 @@ from amf_lightning.campaign.clean_start import clean_start
 from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.campaign.stopping import rounds_of
 from amf_lightning.catalogue import base_class
+from amf_lightning.command_line.endings import PROGRAM
 from amf_lightning.command_line.parser_errors import ArgumentParser
 from amf_lightning.command_line.parsing import PARSER, with_configurations
+from amf_lightning.command_line.signals_callback import OwnSignals
+from amf_lightning.command_line.values import check_values
+from amf_lightning.configuration import SEEDS, user_path
 from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
-from amf_lightning.errors import InputError, cause
+from amf_lightning.errors import AmfError, ExitCode, InputError, UnfinishedError, cause
 from amf_lightning.evaluation.evaluators import SimulatedEpisodes
 from amf_lightning.fine_tuning.active_sampling_callback import ActiveSampling
 from amf_lightning.fine_tuning.checkpoint_io import DurableCheckpointIO
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.reports.report_callback import RunReports
 from amf_lightning.reports.tables import evaluation_table
+from amf_lightning.writable import check_file, check_folder
 
 PARTS = ("suite", "expert", "selector", "retention", "evaluation")
 """Keys of the catalogue that stand at the top of a configuration. A run needs each of them."""
@@ -36,10 +41,6 @@ PARTS = ("suite", "expert", "selector", "retention", "evaluation")
 
 class Parser(ArgumentParser, LightningArgumentParser):
     """Lightning's parser with our errors and help."""
-
-
-WAITING = 75
-"""Exit code of a run that waits for demonstrations: EX_TEMPFAIL, try again later."""
 
 
 class CommandLine(LightningCLI):
@@ -86,13 +87,14 @@ class CommandLine(LightningCLI):
         parser.link_arguments("trainer.accumulate_grad_batches", "data.accumulate_grad_batches")
         for name in ("gradient_clip_val", "gradient_clip_algorithm", "log_every_n_steps"):
             parser.link_arguments(f"trainer.{name}", f"model.{name}")
-        parser.link_arguments(("active.budget", "active.batch_size"), "trainer.max_epochs", compute_fn=rounds_of)
+        parser.link_arguments(("active.budget", "active.batch_size"), "trainer.max_epochs", compute_fn=_rounds)
 
     def _parse_ckpt_path(self) -> None:
         """Does nothing: Lightning would let a checkpoint's hyper-parameters override the command line."""
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
+        check_values(vars(config), self._parser(self.subcommand))
         for key in PARTS:
             if config[key] is None:
                 raise InputError(
@@ -104,16 +106,23 @@ class CommandLine(LightningCLI):
         if config.trainer.default_root_dir is None:
             folder = _validation_folder(config) if self.subcommand == "validate" else _default_folder(config)
             config.trainer.default_root_dir = str(folder)
-        self.folder = RunFolder(Path(config.trainer.default_root_dir))
+        folder = user_path(config.trainer.default_root_dir, "trainer.default_root_dir")
+        config.trainer.default_root_dir = str(folder)
+        self.folder = RunFolder(folder)
+        if program := PROGRAM.get():
+            program.folder = self.folder.path
         resolved = yaml.safe_load(self._parser(self.subcommand).dump(config, skip_none=False, format="yaml"))
         self.resolved = {key: value for key, value in resolved.items() if key not in ("config", "ckpt_path")}
         if self.subcommand == "fit" or self.folder.config.is_file():
             self.folder.check_identity(self.resolved)
+        if self.subcommand == "fit":
+            _check_writable(self.folder)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         options = self.config_init[self.subcommand].trainer
         folder = options.default_root_dir
-        callbacks = list(options.callbacks or [])
+        program = PROGRAM.get()
+        callbacks = [*([OwnSignals(program.signals)] if program else []), *(options.callbacks or [])]
         if options.enable_checkpointing is not False:
             # One file, replaced in one step: the state at the end of the last finished round.
             path = self.folder.checkpoint
@@ -133,7 +142,10 @@ class CommandLine(LightningCLI):
         # Linked to the module and the data; Lightning refuses the first three for a module that steps by itself.
         kwargs.update(gradient_clip_val=None, gradient_clip_algorithm=None, accumulate_grad_batches=1)
         kwargs.update(log_every_n_steps=1)  # every block
-        return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+        try:
+            return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+        except (ImportError, RuntimeError, TypeError, ValueError) as error:
+            raise InputError(f"The trainer cannot be made: {' '.join(str(error).split())}") from error
 
     def fit(self, model: BehaviouralCloning, ckpt_path: str | None = None, **kwargs: Any) -> None:
         """Starts or, if the folder holds a checkpoint, goes on."""
@@ -146,11 +158,17 @@ class CommandLine(LightningCLI):
             if self.trainer.is_global_zero:
                 self.folder.write_config(yaml.safe_dump(self.resolved, sort_keys=False))
             self.trainer.fit(model, ckpt_path=ckpt_path, **kwargs)
-        if waiting := self._get(self.config_init, "active").waiting:
+        active: ActiveSampling = self._get(self.config_init, "active")
+        if waiting := active.waiting:
             if self.trainer.is_global_zero:
                 print(f"\nThe run in {self.folder.path} waits for demonstrations; then the same command goes on.")
                 print(*(f"  {each.why([task.name for task in model.suite.tasks])}" for each in waiting), sep="\n")
-            raise SystemExit(WAITING)
+            raise SystemExit(ExitCode.WAITING)
+        if active.stopped is None and len(active.jobs) < active.budget:
+            raise UnfinishedError(
+                f"unfinished: a limit of the trainer ended the run after {len(active.jobs)} of {active.budget} "
+                f"demonstrations. Lift it, and the same command goes on. The run is in {self.folder.path}."
+            )
         if self.trainer.is_global_zero:
             print(f"\nThe run is in {self.folder.path}; its report is {self.folder.report}")
 
@@ -175,8 +193,10 @@ class CommandLine(LightningCLI):
         if self.trainer.is_global_zero and measured is not None:
             names = [task.name for task in suite.tasks]
             facts = self.folder.read_facts()
+            # Who may not write into the folder, or finds the disk full, has the table all the same.
+            print(f"\n{path}\n\n{evaluation_table(measured, suite)}\n", flush=True)
             self.folder.write_evaluation(measured, names, suite.weights, **{**facts, "evaluated": path})
-            print(f"\n{path}\n\n{evaluation_table(measured, suite)}\n\nWritten: {self.folder.evaluation}")
+            print(f"Written: {self.folder.evaluation}")
 
 
 class Fit(CommandLine):
@@ -195,10 +215,26 @@ class Validate(CommandLine):
         return {"validate": {"model", "dataloaders", "datamodule", "verbose", "weights_only"}}
 
 
+def _check_writable(folder: RunFolder) -> None:
+    """Raises OSError if a run could not write one of its files later, after hours."""
+    for path in folder.entries():
+        check_file(path) if path.suffix else check_folder(path)
+
+
 def _seed(value: bool | int) -> int:
-    if isinstance(value, bool) or value < 0:
-        raise InputError(f"seed_everything is {value}; give a number, 0 or larger, so that the run can be repeated.")
+    if isinstance(value, bool) or not 0 <= value < SEEDS:
+        raise InputError(
+            f"seed_everything is {value}; give a number, at least 0 and below {SEEDS}, so that the run can be repeated."
+        )
     return value
+
+
+def _rounds(budget: int | None, batch_size: int | None) -> int:
+    for name, value in (("budget", budget), ("batch_size", batch_size)):
+        if value is None:
+            raise InputError(f"active.{name} is null; give an integer, or leave the key out for its default.")
+    assert budget is not None and batch_size is not None
+    return rounds_of(budget, batch_size)
 
 
 def _default_folder(config: Any) -> Path:
@@ -237,11 +273,12 @@ def main(arguments: list[str]) -> None:
     warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the epoch ended")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)  # devices, advertisements
     logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch.trainer.connectors.signal_connector").setLevel(logging.WARNING)  # we say it
     command = {"fit": Fit, "validate": Validate}[arguments[0]]
     try:
         command(with_configurations(arguments))
     except Exception as error:
-        mistake = cause(error, InputError, MisconfigurationException)
+        mistake = cause(error, AmfError, MisconfigurationException)
         if isinstance(mistake, MisconfigurationException):
             raise InputError(str(mistake)) from error
         raise

@@ -1,14 +1,15 @@
 """The program `amf`: finds the command, and imports what that command needs and nothing else."""
 
 import gc
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import import_module
 
-from amf_lightning.errors import InputError, cause
+from amf_lightning.command_line.endings import PROGRAM, Program, flush
+from amf_lightning.errors import InputError
+from amf_lightning.lifeline import end_with_parent
 
 COMMANDS = {
     "fit": ("fine-tune a policy with demonstrations that are chosen as it learns", "lightning_cli"),
@@ -28,18 +29,20 @@ COMPLETE = "__complete"
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Entry point of `amf` and `python -m amf_lightning`. Exits with code 2 and one line if the input is bad."""
+    """Entry point of `amf` and `python -m amf_lightning`. Every way to end leads through here: see `Program.ending`."""
     arguments = list(sys.argv[1:] if args is None else args)
+    end_with_parent()
     if "" not in sys.path:
         sys.path.insert(0, "")  # so that a class of the user's own in this folder can be named
-    try:
-        code = _run(arguments)
-    except Exception as error:
-        if (mistake := cause(error, InputError)) is None:
-            raise
-        if int(os.environ.get("LOCAL_RANK", "0")) == 0:  # every rank fails alike; one says so
-            sys.stderr.write(f"amf: {mistake}\n")
-        raise SystemExit(2) from None
+    program = Program(arguments)
+    PROGRAM.set(program)
+    with program.signals.heeded():
+        try:
+            code = _run(arguments)
+            flush()  # what cannot be written is told here, not when Python ends
+        except BaseException as error:
+            code = program.end(error)
+            program.signals.end_children()
     if code:
         raise SystemExit(code)
 

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from amf_lightning.catalogue import import_named
 from amf_lightning.command_line.parser_errors import ArgumentParser
 from amf_lightning.command_line.parsing import PARSER
+from amf_lightning.command_line.values import check_values
 from amf_lightning.configuration import find_configuration, read_configuration
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
@@ -24,6 +25,7 @@ from amf_lightning.experts.measure import Measured, measure, table
 from amf_lightning.experts.trained import TrainedExpert
 from amf_lightning.shipped import manifest, publish, shipped_folder
 from amf_lightning.tasks.task import TaskSuite
+from amf_lightning.writable import check_file
 
 
 def main(arguments: list[str]) -> None:
@@ -38,10 +40,14 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--output", type=str, default="", help="Write them into this file too, for suite.reference.")
     import_named(arguments)
     _set_defaults(parser, arguments)
-    objects = parser.instantiate(parser.parse_args(arguments))
+    values = parser.parse_args(arguments)
+    check_values(vars(values), parser)
+    objects = parser.instantiate(values)
     expert, values = TrainedExpert(objects.weights) if objects.weights else objects.expert, objects
     if objects.suite is None or expert is None:
         raise InputError("Say what to measure: --config FILE, or --suite and --weights or --expert.")
+    if values.output:
+        check_file(Path(values.output))
     _show_failures(expert)
     returns = measure(objects.suite, expert, values.episodes)
     print(table(returns), end="")

@@ -42,12 +42,13 @@ class ArgumentParser(jsonargparse.ArgumentParser):
     """A parser with errors that name the nearest valid key or class, and a help that says what can be chosen."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._linked: set[str] = set()
+        self.linked: set[str] = set()
+        """Keys that follow from others."""
         super().__init__(*args, **kwargs)
 
     def link_arguments(self, source: Any, target: str, *args: Any, **kwargs: Any) -> None:
         """Notes that nobody chooses what stands under `target`."""
-        self._linked.add(target)
+        self.linked.add(target)
         super().link_arguments(source, target, *args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
@@ -66,7 +67,7 @@ class ArgumentParser(jsonargparse.ArgumentParser):
     def format_help(self, formatter: argparse.HelpFormatter | None = None) -> str:
         """The help of jsonargparse, which lists only what is imported, with the names in the catalogue."""
         for action in self._actions:
-            if action.dest not in self._linked and (key := part_of(action.dest)) and classes(key):
+            if action.dest not in self.linked and (key := part_of(action.dest)) and classes(key):
                 choices = f"One of {', '.join(classes(key))}, or the import path of a class of your own."
                 if choices not in (action.help or ""):
                     action.help = f"{(action.help or '').rstrip('. ')}. {choices}".lstrip(". ")

@@ -1,17 +1,17 @@
 """`amf status RUN`: how far a run is. Reads its folder and changes nothing, also while the run goes on."""
 
-import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
 
 from amf_lightning.campaign.status import RunStatus, read_status
+from amf_lightning.command_line.plain_parser import PlainParser
 from amf_lightning.configuration import plain
 
 
 def main(arguments: list[str]) -> None:
     """Parses the command line and prints the status, as a table or as JSON."""
-    parser = argparse.ArgumentParser(prog="amf status", description=__doc__, allow_abbrev=False)
+    parser = PlainParser(prog="amf status", description=__doc__, allow_abbrev=False)
     parser.add_argument("run", type=Path, help="folder of the run, the one with config.yaml")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     values = parser.parse_args(arguments)

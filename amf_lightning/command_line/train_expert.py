@@ -11,6 +11,7 @@ from pathlib import Path
 from amf_lightning.catalogue import import_named
 from amf_lightning.command_line.parser_errors import ArgumentParser
 from amf_lightning.command_line.parsing import PARSER
+from amf_lightning.command_line.values import check_values
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
 from amf_lightning.experts.training.recipe import Recipe
@@ -30,6 +31,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--save_every", type=int, default=100_000, help="Environment steps between checkpoints.")
     parser.add_argument("--episodes", type=int, default=4, help="Episodes of each task in an evaluation.")
     values = parser.parse_args(arguments)
+    check_values(vars(values), parser)
     made = parser.instantiate(values)
     train = _learner()
     recipe: Recipe = made.recipe

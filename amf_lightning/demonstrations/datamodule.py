@@ -11,6 +11,9 @@ from amf_lightning.errors import InputError
 from amf_lightning.tasks.task import EvaluationJob, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 
+SIDE_BY_SIDE = 32
+"""Episodes that are evaluated at once."""
+
 
 class EpisodeSource(Protocol):
     """Says which episodes an evaluation consists of."""
@@ -89,7 +92,9 @@ class DemonstrationDataModule(LightningDataModule):
         jobs = self.evaluation.episodes(self.suite, self.evaluation_episodes, self.seed)
         if not jobs:
             return []  # Lightning then validates nothing
-        return EpisodeChunks(jobs[self.trainer.global_rank :: self.trainer.world_size])
+        mine = jobs[self.trainer.global_rank :: self.trainer.world_size]
+        # Those that run at once, so that what is dear is kept before the next ones begin.
+        return EpisodeChunks(mine, self.suite.parallel_episodes or SIDE_BY_SIDE)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Episodes stay where they are: they are run on the CPU. Rows of a block are moved when they are used."""
@@ -99,7 +104,7 @@ class DemonstrationDataModule(LightningDataModule):
 class EpisodeChunks:
     """Episodes to be run side by side, in lists of at most `size`."""
 
-    def __init__(self, jobs: list[EvaluationJob], size: int = 32) -> None:
+    def __init__(self, jobs: list[EvaluationJob], size: int = SIDE_BY_SIDE) -> None:
         # A rank without an episode still takes part in the evaluation, with an empty list.
         self.chunks = [jobs[start : start + size] for start in range(0, len(jobs), size)] or [[]]
 

@@ -114,6 +114,15 @@ class DemonstrationStore:
         return [self.read(int(name)) for name in names]
 
 
+def fingerprint(trajectory: Trajectory) -> str:
+    """What tells a demonstration from others, whatever its number and folder: 16 hexadecimal digits.
+
+    >>> fingerprint(Trajectory(np.zeros((1, 2), np.float32), np.zeros((1, 2), np.float32), None, "reach"))
+    '61bcb252708e31ed'
+    """
+    return DemonstrationStore(Path()).digest(0, trajectory)[:16]
+
+
 def _refused(path: Path, reason: str) -> InputError:
     return InputError(f"Demonstration {path} {reason}. Restore the file from a copy, or start a new run folder.")
 

@@ -6,11 +6,12 @@ from abc import ABC
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.scores import Evaluation, check_scorable, weighted_mean
 from amf_lightning.needs import Need, Part
+from amf_lightning.reading import read_text
 from amf_lightning.seeding import Purpose, keyed_seed
 from amf_lightning.tasks.task import Episode, EvaluationJob, TaskSuite
 
@@ -28,9 +29,23 @@ class Evaluator(Part, ABC):
         """Episodes to be run after each round: none."""
         return []
 
+    judged_by_people: ClassVar[bool] = False
+    """Whether people try each policy, so that it has to be on the disk."""
+
     def reported(self, folder: Path, demonstrations: int, suite: TaskSuite) -> Evaluation | None:
         """What is known without running anything of the policy after so many demonstrations of a run; None: nothing."""
         return None
+
+    def ask(self, folder: Path, demonstrations: int, suite: TaskSuite, per_task: int, policy: Path) -> None:
+        """Called where people judge, once the policy after so many demonstrations of a run is on the disk.
+
+        Args:
+            folder: of the run.
+            demonstrations: that the policy was trained on.
+            suite: whose tasks are tried.
+            per_task: trials of each, `data.evaluation_episodes`.
+            policy: its file.
+        """
 
     @property
     def method(self) -> str:
@@ -82,7 +97,13 @@ class ReportedEpisodes(Evaluator):
     Each line is one report, `{"demonstrations": 6, "task": "pick", "success": 7, "episodes": 10}`: of the policy after
     6 demonstrations, 7 of 10 trials of `pick` succeeded. Several lines of the same task and policy add up. The policy
     after n demonstrations counts as evaluated once every task has at least one trial. A score is a share of successes.
+    The policy after 6 demonstrations is `judged/000006.safetensors` in the run folder.
     """
+
+    judged_by_people = True
+
+    def ask(self, folder: Path, demonstrations: int, suite: TaskSuite, per_task: int, policy: Path) -> None:
+        print(f"The policy after {demonstrations} demonstrations is {policy}; trials go into {REPORTED}.", flush=True)
 
     def reported(self, folder: Path, demonstrations: int, suite: TaskSuite) -> Evaluation | None:
         """The shares of successes, once every task has a trial.
@@ -139,12 +160,14 @@ def read_reports(path: Path, suite: TaskSuite) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     reports = []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(read_text(path, "Write it in UTF-8.").splitlines(), start=1):
         try:
             content = json.loads(line)
             report = {key: int(content[key]) for key in ("demonstrations", "success", "episodes")}
             suite.task(name := str(content["task"]))
-        except (ValueError, KeyError, TypeError) as error:
+        except InputError as error:
+            raise InputError(f"{path}, line {number}: {error}") from error
+        except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
             raise InputError(
                 f"{path}, line {number} is not a report ({error!r}). Write "
                 '{"demonstrations": 6, "task": "pick", "success": 7, "episodes": 10}.'

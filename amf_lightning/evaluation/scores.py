@@ -22,7 +22,7 @@ class Evaluation:
     demonstrations: int
     """How many the policy was trained on."""
     returns: tuple[float, ...]
-    """Mean return over the evaluation episodes, not clipped, [K]."""
+    """Mean return over the evaluation episodes as scores take it (`counted_return`), not clipped, [K]."""
     successes: tuple[float, ...]
     """Share of successful episodes, [K]."""
     scores: tuple[float, ...]
@@ -31,6 +31,8 @@ class Evaluation:
     """Mean of the scores under the suite's distribution μ."""
     retention: Mapping[str, float] = field(default_factory=dict)
     """What the retention says of the policy at that moment, e.g. `alpha/<task>`."""
+    failures: tuple[Mapping[str, int], ...] = ()
+    """How many evaluation episodes of each task ended before their time without a success, by reason, [K]; none: ()."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types, as checkpoints hold them."""
@@ -41,6 +43,7 @@ class Evaluation:
             "scores": list(self.scores),
             "mean_score": self.mean_score,
             "retention": dict(self.retention),
+            **({"failures": [dict(each) for each in self.failures]} if any(self.failures) else {}),
         }
 
     @classmethod
@@ -53,7 +56,23 @@ class Evaluation:
             scores=tuple(values["scores"]),
             mean_score=values["mean_score"],
             retention=values.get("retention", {}),  # checkpoints of earlier versions have none
+            failures=tuple(values.get("failures", ())),
         )
+
+
+def evaluations_from(values: Any) -> list[Evaluation]:
+    """The evaluations that a checkpoint holds, as lists of `to_dict`.
+
+    Raises:
+        InputError: they are missing, or something else.
+    """
+    try:
+        return [Evaluation.from_dict(each) for each in values]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"The evaluations in the checkpoint cannot be read ({error!r}). Restore it, or remove it: the same command "
+            "then trains again from the start on the demonstrations, all of which the run has kept."
+        ) from error
 
 
 class Forgetting(NamedTuple):
@@ -122,7 +141,13 @@ def check_scorable(suite: TaskSuite) -> None:
         )
 
 
-def evaluate_returns(demonstrations: int, returns: Tensor, successes: Tensor, suite: TaskSuite) -> Evaluation:
+def evaluate_returns(
+    demonstrations: int,
+    returns: Tensor,
+    successes: Tensor,
+    suite: TaskSuite,
+    failures: Sequence[Mapping[str, int]] = (),
+) -> Evaluation:
     """Puts together what was measured after `demonstrations` demonstrations.
 
     Args:
@@ -130,6 +155,7 @@ def evaluate_returns(demonstrations: int, returns: Tensor, successes: Tensor, su
         returns: mean return of each task, [K].
         successes: success rate of each task, [K].
         suite: gives the reference returns and μ.
+        failures: of each task by reason, [K], if any.
 
     Raises:
         InputError: the suite has no reference returns, or other than K tasks.
@@ -142,6 +168,7 @@ def evaluate_returns(demonstrations: int, returns: Tensor, successes: Tensor, su
         successes=tuple(successes.detach().to("cpu", torch.float64).tolist()),
         scores=scores,
         mean_score=weighted_mean(scores, suite.distribution.tolist()),
+        failures=tuple(failures) if any(failures) else (),
     )
 
 

@@ -1,37 +1,66 @@
 """Checks what an expert returns before it is kept: the expert may be a class of the user."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from amf_lightning.errors import InputError
 from amf_lightning.experts.expert import Expert
 from amf_lightning.tasks.spec import described
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
+from amf_lightning.user_code import refusal
 
 _ROUNDING = 1e-4
 """By how much an action may leave [-1, 1]: what scaling to and fro in float32 does."""
 
 
-def check_number(expert: Expert, found: int, wanted: int) -> None:
-    """Raises InputError unless an expert gave as many demonstrations as it was asked for."""
-    if found != wanted:
-        raise InputError(
-            f"{type(expert).__name__} gave {found} demonstrations when asked for {wanted}. Let `demonstrate` return "
-            "one for each episode, in the same order, or None in its place."
+def entries_of(expert: Expert, given: object, wanted: int) -> list[Any]:
+    """What `demonstrate` gave, as a list of one entry for each episode.
+
+    Raises:
+        AmfError: it is no sequence, or not as long as the number of episodes that were asked for.
+    """
+    name = type(expert).__name__
+    cure = "Let `demonstrate` return one for each episode, in the same order, or None in its place."
+    if not isinstance(given, Iterable) or isinstance(given, str | Mapping):
+        raise refusal(expert, f"{name}.demonstrate gave a {type(given).__name__}, no list", cure)
+    entries = list(given)
+    if len(entries) != wanted:
+        raise refusal(expert, f"{name} gave {len(entries)} demonstrations when asked for {wanted}", cure)
+    return entries
+
+
+def remaining_of(expert: Expert, suite: TaskSuite, given: Sequence[int]) -> tuple[float, ...]:
+    """What the expert says that it has left of each task, [K]: see `Expert.remaining`.
+
+    Raises:
+        AmfError: it is no sequence of K numbers of at least 0.
+    """
+    left: Any = expert.remaining(suite, given)
+    fits = isinstance(left, Sequence | np.ndarray) and not isinstance(left, str) and len(left) == len(suite.tasks)
+    if not fits or not all(isinstance(number, int | float | np.number) and number >= 0 for number in left):
+        raise refusal(
+            expert,
+            f"{type(expert).__name__}.remaining gave {str(left)[:80]}",
+            f"Let it return a number for each of the {len(suite.tasks)} tasks: how many more demonstrations can be "
+            "had, at least 0, infinity if there is no end.",
         )
+    return tuple(left)
 
 
 def check_shown(expert: Expert, suite: TaskSuite, episode: Episode, shown: Trajectory) -> None:
-    """Raises InputError, naming expert and task, unless `shown` demonstrates the episode in the suite's terms.
+    """Raises AmfError, naming expert and task, unless `shown` demonstrates the episode in the suite's terms.
 
     Its own lengths, and that it is finite, a `Trajectory` has checked itself.
     """
     if reason := objection(suite, episode, shown):
-        raise InputError(
+        raise refusal(
+            expert,
             f"{type(expert).__name__}: the demonstration of task '{episode.task.name}' of suite '{suite.name}' cannot "
-            f"be used: {reason}. It was not kept; correct what `demonstrate` returns and run again."
+            f"be used: {reason}",
+            "It was not kept; correct what `demonstrate` returns and run again.",
         )
 
 
@@ -43,6 +72,8 @@ def objection(suite: TaskSuite, episode: Episode, shown: Trajectory) -> str | No
         return f"it is one of task '{shown.task}'; they must come in the order of the episodes"
     if reason := misfit(suite, shown):
         return reason
+    if shown.failure is not None:
+        return f"it broke off ({shown.failure.told})"
     if suite.discrete:
         sorted_choices = np.sort(shown.actions, axis=1)
         if (sorted_choices[:, -1] != 1).any() or sorted_choices[:, :-1].any():

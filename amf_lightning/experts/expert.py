@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from amf_lightning.errors import InputError
@@ -12,6 +12,7 @@ from amf_lightning.simulation.rollout import rollout
 from amf_lightning.tasks.controller import Acting, Controlled, Controller, Memoryless
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
+from amf_lightning.user_code import refusal
 
 
 class Expert(Part, ABC):
@@ -59,6 +60,15 @@ class Expert(Part, ABC):
         """
         return [math.inf] * len(suite.tasks)
 
+    def leave_out(self, suite: TaskSuite, known: Collection[str]) -> None:
+        """Told, before a run asks for anything, what π0 was trained on; an expert that makes demonstrations anew does
+        nothing.
+
+        Args:
+            suite: where the tasks come from.
+            known: `fingerprint` of each of those demonstrations, as π0's file has them.
+        """
+
 
 class ActingExpert(Expert):
     """An expert that is a policy itself and demonstrates by acting in the suite's environments.
@@ -97,7 +107,11 @@ class ActingExpert(Expert):
         """
         if suite.discrete and self.noise:
             raise InputError(f"expert.noise is {self.noise}, but the actions of suite '{suite.name}' are discrete.")
-        controller = on_goals(self.actor(suite), suite)
+        acting = self.actor(suite)
+        if not callable(getattr(acting, "act", None)):
+            wrong = f"{type(self).__name__}.actor gave a {type(acting).__name__}"
+            raise refusal(self, wrong, "Let it return what has a method act(observations, contexts).")
+        controller = on_goals(acting, suite)
         open_episodes = dict(enumerate(episodes))
         demonstrations: dict[int, Trajectory] = {}
         for attempt in range(self.max_attempts):

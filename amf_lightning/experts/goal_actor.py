@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
+from amf_lightning.policies.policy_file_check import SHA256, content_hash
 from amf_lightning.policies.weights import read_safetensors
+from amf_lightning.reading import parse_json
 from amf_lightning.shipped import checkpoint_path
 from amf_lightning.tasks.task import TaskSuite
 
@@ -62,7 +64,9 @@ def save_goal_actor(path: Path, actor: GoalActor, facts: Mapping[str, Any]) -> N
     """Writes an actor durably as float32 safetensors; `facts` of plain types go into its metadata."""
     tensors = {name: tensor.detach().float().contiguous() for name, tensor in actor.state_dict().items()}
     content = {"format": FORMAT, "sizes": actor.sizes, "activation": "relu", "squash": "tanh", "suite": actor.suite}
-    write_durably(path, save(tensors, metadata={"expert": json.dumps(content | {"facts": dict(facts)})}))
+    content = json.loads(json.dumps(content | {"facts": dict(facts)}))
+    content[SHA256] = content_hash(tensors, content)
+    write_durably(path, save(tensors, metadata={"expert": json.dumps(content)}))
 
 
 def load_goal_actor(name: str) -> tuple[GoalActor, dict[str, Any]]:
@@ -73,9 +77,17 @@ def load_goal_actor(name: str) -> tuple[GoalActor, dict[str, Any]]:
     """
     path = checkpoint_path(name)
     tensors, metadata = read_safetensors(path)
-    content = json.loads(metadata.get("expert", "{}"))
-    if content.get("format") != FORMAT:
+    advice = "Restore it, or train the expert again."
+    content = parse_json(metadata.get("expert", "{}"), f"The header of {path}", advice)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(f"{path} is a safetensors file but not an expert of this package (expected {FORMAT}).")
-    actor = GoalActor(content["sizes"], content["suite"])
-    actor.load_state_dict(tensors)
-    return actor.eval().requires_grad_(False), content["facts"]
+    try:
+        if content.get(SHA256) not in (None, content_hash(tensors, content)):
+            raise ValueError("its SHA-256 is not that of its contents: it was changed after it was written")
+        actor = GoalActor(content["sizes"], content["suite"])
+        actor.load_state_dict(tensors)
+        facts = dict(content["facts"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:150]
+        raise InputError(f"The expert {path} is damaged ({type(error).__name__}: {reason}). {advice}") from error
+    return actor.eval().requires_grad_(False), facts

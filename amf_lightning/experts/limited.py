@@ -1,8 +1,9 @@
 """An expert that is asked for only so many demonstrations of some tasks."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from amf_lightning.errors import InputError
+from amf_lightning.experts.checked import remaining_of
 from amf_lightning.experts.expert import Expert
 from amf_lightning.needs import Part
 from amf_lightning.tasks.task import Episode, TaskSuite
@@ -46,8 +47,12 @@ class LimitedExpert(Expert):
         Raises:
             InputError: a limit names a task that the suite lacks.
         """
-        left = self.expert.remaining(suite, given)
+        left = list(remaining_of(self.expert, suite, given))
         for name, limit in self.limits.items():
             index = suite.task(name).index
             left[index] = min(left[index], max(0, limit - given[index]))
         return left
+
+    def leave_out(self, suite: TaskSuite, known: Collection[str]) -> None:
+        """See `Expert.leave_out`."""
+        self.expert.leave_out(suite, known)

@@ -8,6 +8,7 @@ from amf_lightning.errors import InputError, moved
 from amf_lightning.experts.expert import Expert
 from amf_lightning.experts.uniform import UniformActor
 from amf_lightning.seeding import Purpose, keyed_seed
+from amf_lightning.simulation.outcomes import check_learner, counted_return
 from amf_lightning.simulation.rollout import rollout
 from amf_lightning.tasks.task import Episode, TaskSuite
 
@@ -35,6 +36,8 @@ class Measured:
 def measure(suite: TaskSuite, expert: Expert, episodes: int) -> dict[str, Measured]:
     """Runs random actions and the expert on every task of the suite, from the same initial states.
 
+    Returns are those that scores take (`counted_return`): an episode of either that ends early has none to gain by it.
+
     Args:
         suite: its tasks are measured.
         expert: should give every demonstration at the first attempt, failed or not (`successes_only: false`).
@@ -55,9 +58,10 @@ def measure(suite: TaskSuite, expert: Expert, episodes: int) -> dict[str, Measur
                 f"'{task.name}'. Only an expert that answers at once can be measured."
             )
         # From the same initial states as the expert, so that the gap is not one of luck.
-        blind = rollout(UniformActor(suite.action_dim), suite, runs)
-        random = [trajectory.episode_return for trajectory in blind]
-        returns = [trajectory.episode_return for trajectory in demonstrations]
+        blind = rollout(UniformActor(suite.action_dim), suite, runs, may_fail=True)
+        check_learner(blind, "episodes of random actions")
+        random = [counted_return(trajectory, task.horizon, 0.0) for trajectory in blind]
+        returns = [counted_return(trajectory, task.horizon, 0.0) for trajectory in demonstrations]
         names = sorted({name for trajectory in demonstrations for name in trajectory.metrics})
         measurements[task.name] = Measured(
             random=float(np.mean(random)),

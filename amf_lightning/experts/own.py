@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from amf_lightning.errors import InputError
+from amf_lightning.errors import AmfError, InputError
 from amf_lightning.experts.expert import ActingExpert
 from amf_lightning.import_path import imported, told
 from amf_lightning.tasks.controller import Acting
@@ -20,7 +20,8 @@ class ActorExpert(ActingExpert):
     `amf_lightning.tasks.controller.Controller`.
 
     Args:
-        actor: import path of the class, e.g. `my_module.MyController`, or of a function that makes the actor.
+        actor: import path of the class, e.g. `my_module.MyController`, or of a function that makes the actor and says
+            so by its return type.
         arguments: of its constructor.
         noise: see `ActingExpert`.
         successes_only: see `ActingExpert`.
@@ -39,19 +40,23 @@ class ActorExpert(ActingExpert):
         max_attempts: int = 5,
     ) -> None:
         super().__init__(noise, successes_only, max_attempts)
-        factory = imported(actor, "expert.actor")
+        factory = imported(actor, "expert.actor", _acts, "has no method act(observations, contexts)")
         try:
             self._actor: Acting = factory(**(arguments or {}))
-        except InputError:
+        except AmfError:
             raise
         except Exception as error:
             raise InputError(
                 f"The expert '{actor}' cannot be made with {dict(arguments or {})}: {told(error)}."
             ) from error
-        if not callable(getattr(self._actor, "act", None)):
+        if not _acts(self._actor):
             raise InputError(f"The expert '{actor}' has no method act(observations, contexts).")
         if isinstance(self._actor, nn.Module):
             self._actor.eval()  # dropout and batch statistics would make it act otherwise each time
 
     def actor(self, suite: TaskSuite) -> Acting:
         return self._actor
+
+
+def _acts(actor: object) -> bool:
+    return callable(getattr(actor, "act", None))

@@ -19,15 +19,17 @@ from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
 from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.evaluators import Evaluator, reported_evaluations
-from amf_lightning.evaluation.scores import Evaluation
+from amf_lightning.evaluation.scores import Evaluation, evaluations_from
+from amf_lightning.experts.checked import remaining_of
 from amf_lightning.experts.expert import Expert
+from amf_lightning.fine_tuning import provisions
+from amf_lightning.fine_tuning.judged import have_judged
 from amf_lightning.fine_tuning.lookahead import Lookahead
 from amf_lightning.fine_tuning.module import BehaviouralCloning
-from amf_lightning.fine_tuning.provisions import check_origin, warn_of_forgetting, what_is_missing
 from amf_lightning.needs import Part, check_needs
 from amf_lightning.policies.statistics import weights_hash
 from amf_lightning.selection.context import Selector
-from amf_lightning.tasks.task import Episode, TaskSuite
+from amf_lightning.tasks.task import Episode, TaskSuite, checked_parallel
 from amf_lightning.tasks.trajectory import Trajectory
 
 Answer = tuple[Request, str]
@@ -65,7 +67,7 @@ class ActiveSampling(Callback):
     ) -> None:
         rounds_of(budget, batch_size)
         selector.check(suite, budget)
-        expert.remaining(suite, [0] * len(suite.tasks))
+        remaining_of(expert, suite, [0] * len(suite.tasks))
         self.suite = suite
         self.expert = expert
         self.selector = selector
@@ -84,6 +86,8 @@ class ActiveSampling(Callback):
         """Why the run ended before the budget was spent, if it did."""
         self.waiting: list[Request] = []
         """The requests for whose answers the run has to wait, if it ended for that reason."""
+        self._answered: list[str] | None = None
+        """SHA-256 of what the policy was trained on, in that order; None if a checkpoint does not say."""
 
     # -- Lightning's hooks, in the order in which they are called ---------------------------------------------------
 
@@ -92,10 +96,12 @@ class ActiveSampling(Callback):
             name = type(trainer.strategy).__name__
             raise InputError(f"trainer.strategy is {name}, which shards the policy between processes. Use auto or ddp.")
         module = _module(pl_module)
+        checked_parallel(self.suite.parallel_episodes, f"Suite '{self.suite.name}'", trainer.world_size)
         parts: dict[str, Part] = {"evaluation": self.evaluation}
         if stage == "fit":
             parts |= {"expert": self.expert, "selector": self.selector, "retention": module.retention}
-        check_needs(parts, what_is_missing(module, self.suite, self.evaluation))
+            self.expert.leave_out(self.suite, module.origin.demonstrations)
+        check_needs(parts, provisions.what_is_missing(module, self.suite, self.evaluation))
         self.evaluation.check(self.suite)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -106,11 +112,14 @@ class ActiveSampling(Callback):
         rounds = 0
         if trainer.is_global_zero:  # the other processes are told what the ledger says
             self._campaign = Campaign(folder.path, self.suite, self.selector, seed=self.seed, expert=self.expert)
-            rounds = self._rounds_in_all()
+            rounds = provisions.rounds_in_all(self._campaign, self.budget, self.batch_size)
         trainer.fit_loop.max_epochs = trainer.strategy.broadcast(rounds)
         if trainer.is_global_zero:
-            check_origin(self._campaign.ledger.fact("pretrained"), _module(pl_module), trainer.default_root_dir)
-            warn_of_forgetting(self.selector, _module(pl_module).retention)
+            provisions.check_origin(
+                self._campaign.ledger.fact("pretrained"), _module(pl_module), trainer.default_root_dir
+            )
+            provisions.warn_of_forgetting(self.selector, _module(pl_module).retention)
+            provisions.try_to_repeat(self._campaign.ledger, self.suite, self.seed)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._restore(trainer)
@@ -128,13 +137,14 @@ class ActiveSampling(Callback):
             raise StopIteration  # Lightning's way to end a fit in good order
         self._collect(trainer, requests)
         if trainer.is_global_zero:  # what is there from a smaller budget must not be taken for this one's
-            RunFolder(Path(trainer.default_root_dir)).remove_results()
+            RunFolder(Path(trainer.default_root_dir)).reopen()
         self.waiting, arrived = trainer.strategy.broadcast(
             self._close(trainer.current_epoch) if trainer.is_global_zero else ([], [])
         )
         if self.waiting:
             raise StopIteration
         self.jobs += [request for request, _ in arrived]
+        self._answered = [*(self._answered or []), *(sha256 for _, sha256 in arrived)]
         data.demonstrations += self._read(trainer, arrived)
         module.trained_on = len(data.demonstrations)
         if trainer.max_epochs == trainer.current_epoch + 1:
@@ -144,7 +154,7 @@ class ActiveSampling(Callback):
         """Evaluates outside of Lightning's own validation."""
         module, episodes = _module(pl_module), _data(trainer).val_dataloader()
         if not len(episodes):
-            self._take_reports(trainer)
+            self._take_reports(trainer, ask=True)
             return
         module.on_validation_epoch_start()
         for index, batch in enumerate(episodes):
@@ -159,14 +169,19 @@ class ActiveSampling(Callback):
             earlier = [other for other in self.evaluations if other.demonstrations < evaluation.demonstrations]
             self.evaluations = [*earlier, evaluation]
 
-    def _take_reports(self, trainer: Trainer) -> None:
-        """Reads what is known without simulation about the policies after the rounds so far."""
+    def _take_reports(self, trainer: Trainer, ask: bool = False) -> None:
+        """Reads what is known without simulation about the policies after the rounds so far; may ask people first."""
         folder, rounds = Path(trainer.default_root_dir), [job.round for job in self.jobs]
+        if ask and self.evaluation.judged_by_people:
+            if trainer.is_global_zero:
+                have_judged(_module(trainer.lightning_module), self.evaluation)
+            trainer.strategy.barrier()
         self.evaluations = reported_evaluations(self.evaluation, folder, rounds, self.suite)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not len(_data(trainer).val_dataloader()):
-            self._take_reports(trainer)
+            evaluated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
+            self._take_reports(trainer, ask=evaluated)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._restore(trainer)  # if the run was complete before it began
@@ -177,28 +192,22 @@ class ActiveSampling(Callback):
             _module(pl_module).export(folder.policy, _data(trainer).demonstrations)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"evaluations": [evaluation.to_dict() for evaluation in self.evaluations]}
+        return {"evaluations": [evaluation.to_dict() for evaluation in self.evaluations], "answers": self._answered}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.evaluations = [Evaluation.from_dict(evaluation) for evaluation in state_dict["evaluations"]]
+        self.evaluations = evaluations_from(state_dict.get("evaluations"))
+        self._answered = state_dict.get("answers")
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the suite does the same again, as far as was found out; on rank 0."""
+        return self._campaign.ledger.fact(provisions.REPEATS) != "no"
 
     @property
     def environment_steps(self) -> int:
         """Simulator steps that the selector took beyond the demonstrations, over all rounds; on rank 0."""
         rounds = {job.round for job in self.jobs}
         return int(sum(self._campaign.ledger.diagnostics(number).get("environment_steps", 0.0) for number in rounds))
-
-    def _rounds_in_all(self) -> int:
-        """Those that have begun, of which the last may be small because the budget was, and those that are to come."""
-        campaign, status = self._campaign, self._campaign.status()
-        demonstrations = status.total.answered + status.total.unasked + status.total.pending
-        if demonstrations > self.budget:
-            raise InputError(
-                f"{campaign.folder} holds {demonstrations} demonstrations, but active.budget is {self.budget}; it is "
-                "their number in all. Give at least as many, or another folder with --trainer.default_root_dir."
-            )
-        begun = status.open_round + bool(status.pending or campaign.arrived(since=status.open_round))
-        return begun - (-(self.budget - demonstrations) // self.batch_size)
 
     # -- one round ----------------------------------------------------------------------------------------------------
 
@@ -224,8 +233,7 @@ class ActiveSampling(Callback):
             if number == 0:
                 campaign.ledger.set_fact("pretrained", weights_hash(module.pretrained))
         self.diagnostics = campaign.ledger.diagnostics(number)
-        pending = campaign.pending
-        return None, list(zip(pending, campaign.episodes(pending), strict=True))
+        return None, list(zip(campaign.pending, campaign.episodes(campaign.pending), strict=True))
 
     def _learner(self, number: int, module: BehaviouralCloning, data: DemonstrationDataModule) -> Learner:
         first = len(self._campaign.ledger.jobs()) - len(self._campaign.pending)
@@ -280,12 +288,8 @@ class ActiveSampling(Callback):
         finished = self._answers(before=trainer.current_epoch) if trainer.is_global_zero else []
         finished = trainer.strategy.broadcast(finished)
         self.jobs = [request for request, _ in finished]
-        if (trained_on := _module(trainer.lightning_module).trained_on) != len(self.jobs):
-            raise InputError(
-                f"The checkpoint was made after {trained_on} demonstrations, but {trainer.default_root_dir} holds "
-                f"{len(self.jobs)} of its rounds. Continue a run in its own folder; to start a new one from its "
-                "policy, set model.pretrained to its policy.safetensors."
-            )
+        here, module = [sha256 for _, sha256 in finished], _module(trainer.lightning_module)
+        self._answered = provisions.checked_answers(module.trained_on, self._answered, here, trainer.default_root_dir)
         _data(trainer).demonstrations = self._read(trainer, finished)
         self._restored = True
 

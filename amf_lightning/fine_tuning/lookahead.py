@@ -9,14 +9,12 @@ from amf_lightning.campaign.collection import demonstrations_of
 from amf_lightning.demonstrations.batches import RoundBatches, Shards
 from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
 from amf_lightning.errors import InputError
-from amf_lightning.evaluation.metric import EpisodeMetric
-from amf_lightning.evaluation.scores import evaluate_returns
+from amf_lightning.evaluation.simulated import SimulatedEvaluation
 from amf_lightning.experts.expert import Expert
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.fine_tuning.round import meet_demonstrations, round_rows, take_steps
 from amf_lightning.policies.protocol import Policy, RefittedPolicy, frozen_copy
 from amf_lightning.seeding import Purpose, keyed_seed
-from amf_lightning.simulation.rollout import rollout
 from amf_lightning.tasks.task import Episode
 from amf_lightning.tasks.trajectory import Trajectory
 
@@ -100,15 +98,12 @@ class Lookahead:
                 take_steps(block, lambda part: module.losses(policy, part), block.factors, optimizer)
 
     def _evaluate(self, policy: Policy, demonstrations: int) -> float:
-        suite, acting = self.module.suite, frozen_copy(policy).cpu()
-        metric = EpisodeMetric(len(suite.tasks), self.data.evaluation_episodes)
+        acting, per_task = frozen_copy(policy).cpu(), self.data.evaluation_episodes
+        evaluation = SimulatedEvaluation(self.module.suite, acting, per_task, on_step=self._count)
         for jobs in self.data.val_dataloader():
             with self.module.trainer.precision_plugin.val_step_context():  # as Lightning validates
-                trajectories = rollout(acting, suite, [episode for _, episode in jobs], on_step=self._count)
-            tasks = [episode.task.index for _, episode in jobs]
-            metric.update(trajectories, tasks, [number for number, _ in jobs])
-        returns, successes = metric.compute()
-        return evaluate_returns(demonstrations, returns, successes, suite).mean_score
+                evaluation.run(jobs)
+        return evaluation.finish(demonstrations).mean_score
 
 
 def _check(module: BehaviouralCloning) -> None:

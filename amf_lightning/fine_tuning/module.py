@@ -15,10 +15,13 @@ from torch.optim import AdamW, Optimizer
 
 from amf_lightning.demonstrations.batches import Block, MicroBatch, demonstration_rows
 from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
+from amf_lightning.demonstrations.store import fingerprint
 from amf_lightning.errors import InputError
-from amf_lightning.evaluation.metric import EpisodeMetric
-from amf_lightning.evaluation.scores import Evaluation, evaluate_returns
+from amf_lightning.evaluation.scores import Evaluation
+from amf_lightning.evaluation.simulated import SimulatedEvaluation
 from amf_lightning.fine_tuning.checkpoint_io import check_checkpoint
+from amf_lightning.fine_tuning.divergence import LossWatch
+from amf_lightning.fine_tuning.judged import journal_of
 from amf_lightning.fine_tuning.origin import Origin
 from amf_lightning.fine_tuning.precision import clip_gradients, scaled_back
 from amf_lightning.fine_tuning.refitting import check_alone, check_refitted, idle_optimizer
@@ -34,10 +37,10 @@ from amf_lightning.retention.frozen import hold_statistics, mask_gradients, plac
 from amf_lightning.retention.importance import stored_importance
 from amf_lightning.retention.retention import NoRetention, Retention, RetentionContext
 from amf_lightning.seeding import Purpose, keyed_generator
-from amf_lightning.simulation.rollout import rollout
 from amf_lightning.tasks.steps import Steps
 from amf_lightning.tasks.task import EvaluationJob, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
+from amf_lightning.user_code import ends_nothing
 
 ControllerFactory = Callable[[Policy], PolicyController]
 
@@ -103,7 +106,6 @@ class BehaviouralCloning(LightningModule):
         self.masks: dict[str, Tensor] = {}
         self.trained_on = 0
         """Demonstrations that the policy was fine-tuned on."""
-        self.metric: EpisodeMetric | None = None
         self.evaluation: Evaluation | None = None
         """The last evaluation."""
 
@@ -150,6 +152,11 @@ class BehaviouralCloning(LightningModule):
     def acting_policy(self) -> Policy:
         """A frozen copy of the current policy on the CPU, for rollouts and selection."""
         return frozen_copy(self.policy).cpu()
+
+    @property
+    def data(self) -> DemonstrationDataModule:
+        """Of the run."""
+        return cast(DemonstrationDataModule, self.trainer.datamodule)  # type: ignore[attr-defined]
 
     # -- training ------------------------------------------------------------------------------------------------
 
@@ -214,14 +221,17 @@ class BehaviouralCloning(LightningModule):
         with precision.forward_context():
             return losses_of(policy, self.retention, converted)
 
+    @ends_nothing
     def training_step(self, block: Block, batch_idx: int) -> None:
         optimizer = self.optimizers()
         assert isinstance(optimizer, Optimizer)
+        watch = LossWatch(self._log)
         # Lightning has autocast on around all of this, but only a forward pass is meant to be in it.
         with torch.autocast(self.device.type, enabled=False):
             take_steps(
-                block, lambda part: self.losses(self.policy, part), block.factors, optimizer, self._backward, self._log
+                block, lambda part: self.losses(self.policy, part), block.factors, optimizer, self._backward, watch
             )
+        watch.check(self, block, batch_idx)
 
     def _backward(self, objective: Tensor, last: bool) -> None:
         """Adds gradients; processes exchange them with the last micro-batch of a step."""
@@ -242,8 +252,7 @@ class BehaviouralCloning(LightningModule):
             logger.save()
 
     def on_train_epoch_start(self) -> None:
-        data = cast(DemonstrationDataModule, self.trainer.datamodule)  # type: ignore[attr-defined]
-        window = self.policy.window
+        data, window = self.data, self.policy.window
         data.rows = round_rows(data.demonstrations, self.suite, self.retention, data.balance_tasks, window)
         meet_demonstrations(self.policy, self.pretrained, data.rows["demonstrations"], self.device)
         if self.reset_optimizer:
@@ -253,21 +262,15 @@ class BehaviouralCloning(LightningModule):
     # -- evaluation ----------------------------------------------------------------------------------------------
 
     def on_validation_epoch_start(self) -> None:
-        data = cast(DemonstrationDataModule, self.trainer.datamodule)  # type: ignore[attr-defined]
-        self.metric = EpisodeMetric(len(self.suite.tasks), data.evaluation_episodes, self.device)
-        self._acting = self.acting_policy().controller()
+        acting, per_task = self.acting_policy().controller(), self.data.evaluation_episodes
+        self._running = SimulatedEvaluation(self.suite, acting, per_task, journal_of(self), device=self.device)
 
     def validation_step(self, batch: list[EvaluationJob], batch_idx: int) -> None:
-        assert self.metric is not None
-        trajectories = rollout(self._acting, self.suite, [episode for _, episode in batch])
-        tasks = [episode.task.index for _, episode in batch]
-        self.metric.update(trajectories, tasks, [number for number, _ in batch])
+        self._running.run(batch)
 
     def on_validation_epoch_end(self) -> None:
         """Gathers the episodes of all ranks into `evaluation`."""
-        assert self.metric is not None
-        returns, successes = self.metric.compute()
-        evaluation = evaluate_returns(self.trained_on, returns, successes, self.suite)
+        evaluation = self._running.finish(self.trained_on)
         self.evaluation = replace(evaluation, retention=self.retention.measure(self.policy, self.suite))
 
     # -- export --------------------------------------------------------------------------------------------------
@@ -284,7 +287,8 @@ class BehaviouralCloning(LightningModule):
         # A `RefittedPolicy` keeps its rows instead.
         stores_importance = self.store_importance and not isinstance(policy, RefittedPolicy)
         importance = stored_importance(policy, steps, self.seed) if stores_importance else None
-        save_policy(path, policy, self.suite.signature(), statistics, total, importance)
+        known = self.origin.demonstrations | {fingerprint(trajectory) for trajectory in demonstrations}
+        save_policy(path, policy, self.suite.signature(), statistics, total, importance, known)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["suite"] = self.suite.signature()

@@ -34,6 +34,11 @@ class Origin:
         return dict(self.file.pretraining_counts) if self.file else {}
 
     @property
+    def demonstrations(self) -> frozenset[str]:
+        """`fingerprint` of each demonstration that π0 was trained on, as far as its file says."""
+        return self.file.demonstrations if self.file else frozenset()
+
+    @property
     def importance(self) -> dict[str, Tensor]:
         """Importance of each parameter that the file keeps, by its name; empty if it keeps none."""
         return dict(self.file.importance) if self.file else {}

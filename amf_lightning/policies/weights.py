@@ -1,7 +1,7 @@
 """Policy files: weights, feature statistics and pre-training counts in one safetensors file, no pickle."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch.nn.parameter import is_lazy
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
 from amf_lightning.policies.mixture import ComposedPolicy
+from amf_lightning.policies.policy_file_check import SHA256, check_contents, content_hash
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.policies.recipe import first_difference, from_recipe, recipe_of
 from amf_lightning.policies.statistics import FeatureStatistics
@@ -47,6 +48,8 @@ class PolicyFile:
     """Demonstrations of each task, by name, that it was trained on in all its life."""
     importance: Mapping[str, Tensor] = field(default_factory=dict)
     """How much each weight matters to it, by name of the parameter; empty unless it was asked for."""
+    demonstrations: frozenset[str] = frozenset()
+    """`fingerprint` of each demonstration that it was trained on; files of 0.1 have none."""
 
     def load_into(self, policy: Policy) -> None:
         """Copies the weights into a policy of the same shapes; InputError names the first difference."""
@@ -107,9 +110,11 @@ def save_policy(
     statistics: FeatureStatistics | None,
     pretraining_counts: Mapping[str, int],
     importance: Mapping[str, Tensor] | None = None,
+    demonstrations: Collection[str] = (),
 ) -> None:
     """Writes a policy file durably; see `PolicyFile` for the arguments."""
-    write_durably(path, encode_policy(policy, suite, statistics, pretraining_counts, importance))
+    content = encode_policy(policy, suite, statistics, pretraining_counts, importance, demonstrations)
+    write_durably(path, content)
 
 
 def encode_policy(
@@ -118,6 +123,7 @@ def encode_policy(
     statistics: FeatureStatistics | None,
     pretraining_counts: Mapping[str, int],
     importance: Mapping[str, Tensor] | None = None,
+    demonstrations: Collection[str] = (),
 ) -> bytes:
     """Content of a policy file; see `PolicyFile` for the arguments."""
     # Copies: safetensors refuses tensors that share memory, as tied weights do. A policy ties them when it is made.
@@ -129,6 +135,8 @@ def encode_policy(
         "suite": dict(suite),
         "pretraining_counts": dict(pretraining_counts),
     }
+    if demonstrations:
+        facts["demonstrations"] = sorted(demonstrations)
     if statistics is not None:
         tensors["statistics.second_moment"] = statistics.second_moment.contiguous()
         facts["statistics"] = {
@@ -137,6 +145,7 @@ def encode_policy(
             "backbone": statistics.backbone,
             "covers": statistics.covers,
         }
+    facts[SHA256] = content_hash(tensors, facts)
     # One metadata entry only: safetensors writes several in an arbitrary order, and equal policies would differ.
     return save(tensors, metadata={"policy": json.dumps(facts, sort_keys=True)})
 
@@ -156,6 +165,7 @@ def load_policy(name: str) -> PolicyFile:
                 f"{path} is a safetensors file but not a policy of this package (format {facts.get('format')!r}, "
                 f"expected {FORMAT!r}). Give a policy.safetensors of a run, or shipped weights by name."
             )
+        check_contents(tensors, facts)
         moment = tensors.pop("statistics.second_moment", None)
         return PolicyFile(
             path=path,
@@ -167,9 +177,10 @@ def load_policy(name: str) -> PolicyFile:
             statistics=None if moment is None else FeatureStatistics(second_moment=moment, **facts["statistics"]),
             pretraining_counts=facts["pretraining_counts"],
             importance=_under("importance.", tensors),
+            demonstrations=frozenset(map(str, facts.get("demonstrations", ()))),
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"The header of {path} is damaged ({error!r}). Restore or remake the file.") from None
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"The policy file {path} is damaged ({error!r}). Restore or remake the file.") from None
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -9,6 +9,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from amf_lightning.campaign.facts import FINISHED
 from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.evaluation.forgetting import (
     FrozenShare,
@@ -23,6 +24,7 @@ from amf_lightning.fine_tuning.active_sampling_callback import ActiveSampling
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.needs import uses_of
 from amf_lightning.reports.animation import write_animation
+from amf_lightning.reports.failures import failure_metrics
 from amf_lightning.reports.run_report import write_report
 from amf_lightning.reports.tables import uses_phrase
 from amf_lightning.tasks.task import TaskSuite
@@ -68,8 +70,10 @@ class RunReports(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero or self.active.waiting:
             return
-        self._write_tables(trainer, pl_module)
         folder, module = RunFolder(Path(trainer.default_root_dir)), cast(BehaviouralCloning, pl_module)
+        outdated = folder.read_facts().get(FINISHED, 0) is None  # what is there is of a smaller budget
+        folder.reopen()
+        self._write_tables(trainer, pl_module)
         pretrained, shares = pretrained_on(module), frozen_of(module)
         names = [task.name for task in self.suite.tasks]
         latest = self.active.evaluations[-1] if self.active.evaluations else None
@@ -85,19 +89,24 @@ class RunReports(Callback):
             "unscored": self.active.evaluation.unscored,
             "budget": self.active.budget,
             "seed": self.active.seed,
+            FINISHED: None,
         }
+        if not self.active.repeats:
+            facts["repeats"] = False
         if self.active.stopped:
             facts["stopped"] = self.active.stopped
             print(
                 f"\nStopped after {len(self.active.jobs)} of {self.active.budget} demonstrations: {self.active.stopped}"
             )
         folder.write_evaluation(latest, names, self.suite.weights, trained_on=module.trained_on, **facts)
-        if self.animation and latest is not None and self.suite.simulator and not folder.animation.is_file():
+        wanted = self.animation and (outdated or not folder.animation.is_file())
+        if wanted and latest is not None and self.suite.simulator:
             tasks = shown_tasks(self.active.evaluations, self.suite)
             write_animation(
                 folder.animation, self.suite, module.pretrained, module.acting_policy(), tasks, self.active.seed
             )
         write_report(folder, self.suite)
+        folder.seal(module.trained_on)
 
     def _write_tables(self, trainer: Trainer, pl_module: LightningModule) -> None:
         folder, module = RunFolder(Path(trainer.default_root_dir)), cast(BehaviouralCloning, pl_module)
@@ -141,6 +150,7 @@ def log_evaluation(
             f"return/{task.name}": value,
             f"success/{task.name}": success,
         }
+    metrics |= failure_metrics(evaluations, names)
     for logger in trainer.loggers:
         logger.log_metrics({f"by_demonstrations/{name}": v for name, v in metrics.items()}, evaluation.demonstrations)
         logger.log_metrics({f"by_round/{name}": value for name, value in metrics.items()}, rounds)

@@ -8,6 +8,7 @@ from amf_lightning.campaign.request import Request
 from amf_lightning.campaign.run_folder import MEAN, CurveRow, RunFolder
 from amf_lightning.durable import write_durably
 from amf_lightning.evaluation.scores import area_under_curve, demonstrations_to, forgetting
+from amf_lightning.reports.failures import failure_section
 from amf_lightning.reports.figures import allocation_figure, curve_figure, png
 from amf_lightning.reports.tables import markdown_table, number, plural, uses_phrase
 from amf_lightning.tasks.task import TaskSuite
@@ -27,7 +28,8 @@ def write_report(folder: RunFolder, suite: TaskSuite) -> None:
         folder: has `curve.csv` and `selections.jsonl`; of `evaluation.json`, if it is there, are read: `selector`,
             `uses`, `environment_steps`, `pretraining_tasks` (names), `budget`, `seed`, `stopped` (why), `retention`,
             `frozen` (entries of each parameter), `measures` (of the retention, of each task), `scored_by` (how scores
-            came about), `unscored` (why there are no scores, and what to do about it).
+            came about), `unscored` (why there are no scores, and what to do about it), `repeats` (whether the suite
+            does), and of each task `failures`.
         suite: the tasks.
 
     Raises:
@@ -46,6 +48,7 @@ def write_report(folder: RunFolder, suite: TaskSuite) -> None:
         "## Why",
         *_choices(jobs, names, selector),
         *_retention(curve, pretrained, facts),
+        *failure_section(facts, names),
         "## What it cost",
         _cost(jobs, facts),
     ]

@@ -17,6 +17,7 @@ from amf_lightning.policies.capabilities import Density, require
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.retention.retention import RetentionContext
 from amf_lightning.seeding import Purpose, keyed_generator, keyed_seed
+from amf_lightning.simulation.outcomes import check_learner
 from amf_lightning.simulation.rollout import rollout
 from amf_lightning.tasks.steps import Steps
 from amf_lightning.tasks.task import Episode
@@ -167,7 +168,9 @@ def pretrained_steps(context: RetentionContext, tasks: list[int], episodes: int,
         for index in tasks
         for i in range(episodes)
     ]
-    return _as_seen(context, rollout(context.pretrained, context.suite, runs, noise=noise))
+    trajectories = rollout(context.pretrained, context.suite, runs, noise=noise, may_fail=True)
+    check_learner(trajectories, "episodes of the retention")
+    return _as_seen(context, trajectories)
 
 
 def _as_seen(context: RetentionContext, trajectories: Sequence[Trajectory]) -> Steps:

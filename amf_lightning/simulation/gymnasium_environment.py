@@ -8,9 +8,10 @@ import gymnasium
 from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 
-from amf_lightning.errors import InputError
+from amf_lightning.errors import AmfError, InputError
 from amf_lightning.import_path import imported, told
 from amf_lightning.simulation.spaces import Actions, ObservationEntries
+from amf_lightning.simulation.success import said_success
 
 Env = gymnasium.Env[Any, NDArray[Any]]
 SUCCESS_KEYS = ("success", "is_success", "episode_task_completions")
@@ -32,12 +33,12 @@ def make_environment(environment: str, horizon: int, arguments: Mapping[str, Any
                 f"registers it, write `package:{environment}`; for a class of yours give its import path, module.Class."
             ) from unknown
         registered = False
-    factory = None if registered else imported(environment, "suite.environment")
+    factory = None if registered else imported(environment, "suite.environment", _is_environment, "is no gymnasium.Env")
     try:
         if factory is None:
             return gymnasium.make(environment, max_episode_steps=horizon, disable_env_checker=True, **arguments)
         env = factory(**arguments)
-    except InputError:
+    except AmfError:
         raise
     except Exception as error:
         raise InputError(
@@ -48,6 +49,10 @@ def make_environment(environment: str, horizon: int, arguments: Mapping[str, Any
     if not (hasattr(env, "observation_space") and hasattr(env, "action_space")):
         raise InputError(f"GymnasiumSuite: '{environment}' must set observation_space and action_space.")
     return TimeLimit(env, horizon)
+
+
+def _is_environment(kind: type) -> bool:
+    return issubclass(kind, gymnasium.Env)
 
 
 @dataclass(frozen=True)
@@ -80,9 +85,7 @@ class Success:
                 f"Task '{self.task}' completes {', '.join(sorted(self.completes))}, but '{key}' in info is {value!r}, "
                 "no list of what is done. Set suite.success to the entry that is one, or leave `completes` out."
             )
-        if isinstance(value, str) or value != value:
-            raise InputError(f"Task '{self.task}': '{key}' in info is {value!r}; it must be true or false.")
-        return bool(value)
+        return said_success(value, f"Task '{self.task}'", f"'{key}' in info")
 
 
 class Adapted(gymnasium.Wrapper[dict[str, NDArray[Any]], NDArray[Any], Any, Any]):

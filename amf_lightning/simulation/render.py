@@ -21,7 +21,7 @@ class RenderingUnavailable(Exception):  # noqa: N818 - a state of the machine, n
 def render_frames(
     acting: Acting, suite: TaskSuite, episode: Episode, *, every: int, size: int
 ) -> list[NDArray[np.uint8]]:
-    """Frames of one episode, the first state included.
+    """Frames of one episode, the first state included; of one that broke off, up to the state before that.
 
     The episode is first run like any other and its actions are then repeated in an environment that draws, so that
     the pictures show what an evaluation of (weights, task, seed) counts.
@@ -40,7 +40,7 @@ def render_frames(
         RenderingUnavailable: with the reason.
         InputError: the suite has no simulator, or the episode cannot be run.
     """
-    (trajectory,) = rollout(acting, suite, [episode])
+    (trajectory,) = rollout(acting, suite, [episode], may_fail=True)
     _choose_backend()
     with _drawing():
         env = simulator_of(suite).make(episode.task, render_mode="rgb_array")
@@ -49,9 +49,11 @@ def render_frames(
             renderer.width = renderer.height = size
             # On a CPU shadows of the default 4096 take two thirds of the time; small pictures show no difference.
             renderer.model.vis.quality.shadowsize = 8 * size
-        env.reset(seed=episode.seed, options=dict(episode.task.options))
+        with _drawing():  # one that cannot be begun has no picture
+            env.reset(seed=episode.seed, options=dict(episode.task.options))
         frames = [_picture(env)]
-        for step, action in enumerate(trajectory.actions, start=1):
+        done = trajectory.length - (trajectory.failure is not None)
+        for step, action in enumerate(trajectory.actions[:done], start=1):
             env.step(action)
             if step % every == 0:
                 frames.append(_picture(env))

@@ -5,9 +5,8 @@ difference of 1e-7 into order 10 within 50 steps. So the controller is called on
 padded width; what stands in the other rows does not change a row.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +15,11 @@ from torch import Tensor
 
 from amf_lightning.errors import InputError
 from amf_lightning.seeding import Purpose, keyed_generator
-from amf_lightning.simulation.simulation import Observations, simulate
+from amf_lightning.simulation.gymnasium_simulation import GymnasiumSimulation, simulate
+from amf_lightning.simulation.recording import Recording
+from amf_lightning.simulation.simulation import Observations
 from amf_lightning.tasks.controller import Acting, Controller, controller_of
-from amf_lightning.tasks.spec import STATE
+from amf_lightning.tasks.failure import Failure
 from amf_lightning.tasks.steps import Steps
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
@@ -34,6 +35,7 @@ def rollout(
     *,
     noise: float = 0.0,
     width: int = 32,
+    may_fail: bool = False,
     on_step: Callable[[int], None] | None = None,
 ) -> list[Trajectory]:
     """Runs episodes and returns their trajectories in the same order.
@@ -47,21 +49,28 @@ def rollout(
         episodes: what to run.
         noise: executed noise, the standard deviation of Gaussian numbers, keyed by the episode's seed, that are added
             to the executed action (then clipped to [-1, 1]). The recorded action is the clean one.
-        width: episodes side by side. Part of what must be equal for two results to be equal.
+        width: rows for which the controller is asked. Part of what must be equal for two results to be equal. As many
+            episodes run side by side, or fewer where `TaskSuite.parallel_episodes` says so.
+        may_fail: whether an episode may break off, as a learner's may: at an action, observation or reward that is not
+            finite, or when the environment raises. It ends there and says why in `Trajectory.failure`; an environment
+            in which that happened is not used again. Else, as for an expert's demonstration, it is an error.
         on_step: called with the number of environment steps just taken.
 
     Raises:
-        InputError: an action or observation is not finite or has the wrong shape (the message names task and step), the
-            suite has no simulator, or nothing acts.
+        InputError: an action or observation has the wrong shape, or is not finite and may not be (the message names
+            task and step), the suite has no simulator, or nothing acts.
+        UserCodeError: the environment raises and may not, cannot be reset at all, or gives what it may not give.
     """
     if width < 1 or noise < 0:
         raise InputError(f"rollout needs width >= 1 and noise >= 0, got width {width} and noise {noise}.")
     controller = controller_of(acting)
     trajectories: list[Trajectory] = []
     with _one_thread():  # sums are split between threads, so another number of them gives other bits
-        for start in range(0, len(episodes), width):
-            chunk = episodes[start : start + width]
-            trajectories += _run_side_by_side(_Padded(controller, suite, chunk, width), suite, chunk, noise, on_step)
+        side_by_side = min(width, suite.parallel_episodes or width)
+        for start in range(0, len(episodes), side_by_side):
+            chunk = episodes[start : start + side_by_side]
+            padded = _Padded(controller, suite, chunk, width)
+            trajectories += _run_side_by_side(padded, suite, chunk, noise, may_fail, on_step)
     return trajectories
 
 
@@ -70,50 +79,36 @@ def _run_side_by_side(
     suite: TaskSuite,
     episodes: Sequence[Episode],
     noise: float,
+    may_fail: bool,
     on_step: Callable[[int], None] | None,
 ) -> list[Trajectory]:
-    simulation = simulate(suite, episodes)
+    simulation = simulate(suite, episodes, may_fail)
+    failures: Mapping[int, Failure] = getattr(simulation, "failures", {})
+    recording = Recording(suite, episodes, may_fail)
     longest = max(episode.task.horizon for episode in episodes)
-    observations = {
-        name: np.empty((longest + 1, len(episodes), *spec.shape), dtype=spec.dtype)
-        for name, spec in suite.observation.items()
-    }
-    actions = np.empty((longest, len(episodes), suite.action_dim), dtype=np.float32)
-    lengths = np.zeros(len(episodes), dtype=int)
     noises = _noises(episodes, longest, suite.action_dim, noise) if noise > 0 else None
-    running, step = np.arange(len(episodes)), 0
-    current = simulation.reset()
-    for name, entry in current.items():
-        observations[name][0] = _finite(_named(name), entry, running, episodes, 0)
+    step, current = 0, simulation.reset()
+    running = recording.begin(current, failures)
+    current = {name: entry[running] for name, entry in current.items()}
     while len(running):
-        chosen_actions = _finite("action", padded.act(running, current), running, episodes, step)
+        chosen_actions = padded.act(running, current)
+        if not (sound := recording.choose(step, running, chosen_actions)).all():
+            running, chosen_actions = running[sound], chosen_actions[sound]
+            if not len(running):
+                break
         executed = _one_hot(chosen_actions) if suite.discrete else np.clip(chosen_actions, -1.0, 1.0)
-        actions[step, running] = executed
+        recording.act(step, running, executed)
         if noises is not None:
             executed = np.clip(executed + noises[step, running], -1.0, 1.0)
         current, ended = simulation.step(running, executed)
         step += 1
-        for name, entry in current.items():
-            observations[name][step, running] = _finite(_named(name), entry, running, episodes, step)
         if on_step is not None:
             on_step(len(running))
-        if ended.any():
-            lengths[running[ended]] = step
-            running, current = running[~ended], {name: entry[~ended] for name, entry in current.items()}
-    trajectories = []
-    for number, (episode, length) in enumerate(zip(episodes, lengths.tolist(), strict=True)):
-        outcome = simulation.outcome(number)
-        trajectories.append(
-            Trajectory(
-                observations={name: entry[: length + 1, number].copy() for name, entry in observations.items()},
-                actions=actions[:length, number].copy(),
-                rewards=outcome.rewards,
-                task=episode.task.name,
-                seed=episode.seed,
-                success=outcome.success,
-                metrics=outcome.metrics,
-            )
-        )
+        if not (going := recording.take(step, running, current, ended, failures)).all():
+            running, current = running[going], {name: entry[going] for name, entry in current.items()}
+    trajectories = recording.trajectories(simulation)
+    if isinstance(simulation, GymnasiumSimulation):
+        simulation.discard(recording.failures)
     return trajectories
 
 
@@ -172,21 +167,6 @@ def _noises(episodes: Sequence[Episode], longest: int, action_dim: int, scale: f
         deviations = torch.randn(episode.task.horizon, action_dim, generator=generator)
         noises[: episode.task.horizon, number] = (scale * deviations).numpy()
     return noises
-
-
-def _named(entry: str) -> str:
-    """How messages name an entry of the observation."""
-    return "observation" if entry == STATE else f"observation '{entry}'"
-
-
-def _finite(
-    what: str, values: NDArray[Any], running: NDArray[np.intp], episodes: Sequence[Episode], step: int
-) -> NDArray[Any]:
-    """`values` [r, ...] if they are finite; else InputError about the first episode of which they are not."""
-    if values.dtype.kind == "f" and not (finite := np.isfinite(values)).all():
-        number = running[int(np.argmin(finite.reshape(len(finite), -1).all(axis=1)))]
-        raise InputError(f"{episodes[number].where(step)}: the {what} is not finite (NaN or infinite).")
-    return values
 
 
 @contextmanager

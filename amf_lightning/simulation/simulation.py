@@ -1,7 +1,7 @@
-"""How episodes that run side by side are stepped: through gymnasium, or by a simulator that knows a faster way."""
+"""What runs the episodes of a suite, and its environments, which are made once and kept for the next episodes."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
@@ -10,8 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amf_lightning.errors import InputError
-from amf_lightning.import_path import told
-from amf_lightning.tasks.spec import STATE
 from amf_lightning.tasks.task import Episode, Task, TaskSuite
 
 if TYPE_CHECKING:
@@ -63,7 +61,12 @@ class Outcome:
 
 
 class Simulation(Protocol):
-    """The simulation of some episodes, numbered 0 to n − 1. All that run have taken the same number of steps."""
+    """The simulation of some episodes, numbered 0 to n − 1. All that run have taken the same number of steps.
+
+    An episode whose action, observation or reward is not finite is not stepped any more and asked for its outcome all
+    the same. One in which something else can break has a mapping `failures` of numbers to `Failure`s, which it fills as
+    it goes; such an episode counts as ended. What it raises is an error, whoever acts.
+    """
 
     def reset(self) -> Observations:
         """Starts all episodes; their first observations, [n, *shape] each."""
@@ -78,7 +81,7 @@ class Simulation(Protocol):
         ...
 
     def outcome(self, number: int) -> Outcome:
-        """The outcome of an episode that has ended."""
+        """The outcome of an episode that has ended, or that is not stepped any more, so far."""
         ...
 
 
@@ -89,17 +92,6 @@ class SimulatesItself(Protocol):
     def simulation(self, episodes: Sequence[Episode]) -> Simulation | None:
         """A simulation of the episodes; None if gymnasium should step them after all."""
         ...
-
-
-def simulate(suite: TaskSuite, episodes: Sequence[Episode]) -> Simulation:
-    """The simulator's own simulation if it has one, else gymnasium's.
-
-    Raises:
-        InputError: the suite has no simulator.
-    """
-    simulator = simulator_of(suite)
-    simulation = simulator.simulation(episodes) if isinstance(simulator, SimulatesItself) else None
-    return simulation or GymnasiumSimulation(suite, episodes, environments(simulator, episodes))
 
 
 def simulator_of(suite: TaskSuite) -> Simulator:
@@ -116,102 +108,6 @@ def simulator_of(suite: TaskSuite) -> Simulator:
             "by rollouts, no simulated evaluation; or a suite that makes environments, e.g. GymnasiumSuite."
         )
     return simulator
-
-
-class GymnasiumSimulation:
-    """Steps one environment after the other.
-
-    Raises:
-        InputError: an observation has the wrong shape or type, `info` no 'success', or the environment fails.
-    """
-
-    def __init__(self, suite: TaskSuite, episodes: Sequence[Episode], envs: Sequence[Env]) -> None:
-        self._simulator, self._episodes, self._envs = simulator_of(suite), episodes, envs
-        self._entries = [(name, spec.shape, np.dtype(spec.dtype)) for name, spec in suite.observation.items()]
-        self._rewards: list[list[float]] = [[] for _ in episodes]
-        self._flags: list[list[bool]] = [[] for _ in episodes]
-        self._infos: list[dict[str, Any]] = [{} for _ in episodes]
-
-    def reset(self) -> Observations:
-        observations = self._empty(len(self._episodes))
-        for number, (episode, env) in enumerate(zip(self._episodes, self._envs, strict=True)):
-            with self._named(number):
-                observation, _ = env.reset(seed=episode.seed, options=dict(episode.task.options))
-                self._take(observation, number, observations, number)
-        return observations
-
-    def step(self, running: NDArray[np.intp], actions: NDArray[np.float32]) -> tuple[Observations, NDArray[np.bool_]]:
-        observations = self._empty(len(running))
-        ended = np.empty(len(running), dtype=np.bool_)
-        for row, (number, action) in enumerate(zip(running.tolist(), actions, strict=True)):
-            with self._named(number):
-                observation, reward, terminated, truncated, info = self._envs[number].step(action)
-                if "success" not in info:
-                    raise InputError(
-                        f"{self._where(number)}: the environment's info has no 'success', which every suite must "
-                        "report."
-                    )
-                self._infos[number] = info
-                self._rewards[number].append(float(reward))
-                self._flags[number].append(bool(info["success"]))
-                self._take(observation, number, observations, row)
-                steps = len(self._rewards[number])
-                ended[row] = terminated or truncated or steps >= self._episodes[number].task.horizon
-        return observations, ended
-
-    def outcome(self, number: int) -> Outcome:
-        success = self._simulator.episode_success(self._flags[number])
-        return Outcome(np.array(self._rewards[number]), success, dict(self._infos[number].get("metrics", {})))
-
-    def _empty(self, count: int) -> dict[str, NDArray[Any]]:
-        return {name: np.empty((count, *shape), dtype) for name, shape, dtype in self._entries}
-
-    def _take(self, observation: Any, number: int, observations: Observations, row: int) -> None:
-        """Copies what an environment gave into a row: environments may reuse their buffers."""
-        if isinstance(observation, np.ndarray) or not isinstance(observation, Mapping):
-            if len(self._entries) > 1:
-                raise InputError(
-                    f"{self._where(number)}: the observation is a {type(observation).__name__}, the suite says a "
-                    f"dictionary of {', '.join(name for name, _, _ in self._entries)}."
-                )
-            observation = {self._entries[0][0]: observation}
-        for name, shape, dtype in self._entries:
-            if name not in observation:
-                raise InputError(
-                    f"{self._where(number)}: the observation has no entry '{name}', which the suite says it has."
-                )
-            entry = observation[name]
-            # Floats of any precision will do, as ever; a picture of numbers between 0 and 1 would be black if it were
-            # cast.
-            if not isinstance(entry, np.ndarray) or entry.dtype != dtype:
-                entry = np.asarray(entry, dtype if dtype.kind == "f" else None)
-            if entry.dtype != dtype or entry.shape != shape:
-                raise InputError(f"{self._where(number)}: {_difference(name, entry, shape, dtype)}.")
-            observations[name][row] = entry
-
-    @contextmanager
-    def _named(self, number: int) -> Iterator[None]:
-        """Errors of the environment become messages that name task, seed and step."""
-        try:
-            yield
-        except InputError:
-            raise
-        except Exception as error:
-            raise InputError(
-                f"{self._where(number)}: the environment failed with {told(error)}. reset(seed=..., options=...) must "
-                "give (observation, info), step(action) (observation, reward, terminated, truncated, info), with a "
-                "number as reward and a dictionary as info."
-            ) from error
-
-    def _where(self, number: int) -> str:
-        return self._episodes[number].where(len(self._rewards[number]))
-
-
-def _difference(name: str, entry: NDArray[Any], shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
-    what = "observation" if name == STATE else f"observation '{name}'"
-    if entry.dtype != dtype:
-        return f"the {what} is of {entry.dtype}, the suite says {dtype}"
-    return f"the {what} has shape {entry.shape}, the suite says {shape}"
 
 
 def environments(simulator: Simulator, episodes: Sequence[Episode]) -> list[Env]:
@@ -238,3 +134,20 @@ def environments(simulator: Simulator, episodes: Sequence[Episode]) -> list[Env]
         for env in pools.pop(key):
             env.close()
     return envs
+
+
+def renewed(simulator: Simulator, task: Task, env: Env) -> Env:
+    """Another environment of the task in the place of one that is not to be used again."""
+    discard(simulator, [env])
+    other = simulator.make(task)
+    _ENVIRONMENTS.setdefault(simulator, {}).setdefault(simulator.environment_key(task), []).append(other)
+    return other
+
+
+def discard(simulator: Simulator, envs: Sequence[Env]) -> None:
+    """Forgets environments in which something broke: what it left behind must not reach another episode."""
+    for pool in _ENVIRONMENTS.get(simulator, {}).values():
+        pool[:] = [env for env in pool if not any(env is other for other in envs)]
+    for env in envs:
+        with suppress(Exception):  # it is broken
+            env.close()

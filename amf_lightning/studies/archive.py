@@ -6,7 +6,7 @@ it that run.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,21 @@ from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.configuration import first_difference
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
+from amf_lightning.reading import read_text
 from amf_lightning.studies.plan import Run
-from amf_lightning.studies.rows import SINGLE_TABLE, RunFacts, RunRows, read_rows, read_run, tables, write_rows
+from amf_lightning.studies.rows import (
+    SINGLE_TABLE,
+    RunFacts,
+    RunRows,
+    facts_from,
+    read_rows,
+    read_run,
+    tables,
+    write_rows,
+)
 
-_SHARED = "shared_settings"
+_SHARED, _FAILED = "shared_settings", "failed"
+_ADVICE = "Restore it from its last commit, or remove it: run folders that are still there say the rest."
 _Key = tuple[str, int]
 
 
@@ -50,7 +61,20 @@ class Archive:
         self._curves, self._runs = folder / "curves", folder / "runs.jsonl"
         self._single_table = folder / SINGLE_TABLE
         self._strategies = tuple(strategies)
+        self._dropped: dict[_Key, Entry] = {}
+        self._failed: dict[_Key, str] = {}
         self._entries = self._read()
+
+    def reload(self) -> None:
+        """Takes in what other processes have written meanwhile."""
+        self._failed = {}
+        self._entries = {key: entry for key, entry in self._read().items() if entry != self._dropped.get(key)}
+
+    @property
+    def failed(self) -> dict[str, list[int]]:
+        """Of each strategy of the specification the seeds whose last try failed, if there are any."""
+        seeds = {label: sorted(seed for of, seed in self._failed if of == label) for label in self._strategies}
+        return {label: of_label for label, of_label in seeds.items() if of_label}
 
     @property
     def entries(self) -> list[Entry]:
@@ -92,12 +116,18 @@ class Archive:
 
     def drop(self, run: Run) -> None:
         """Leaves out the rows under the name of the run, in the files with the next `write`."""
-        del self._entries[_key(run)]
+        self._dropped[_key(run)] = self._entries.pop(_key(run))
 
     def add(self, run: Run) -> None:
         """Takes in a run from its finished folder. Raises InputError if that was begun with other settings."""
         run.check_settings()
         self._entries[_key(run)] = _read_folder(run)
+        self._failed.pop(_key(run), None)
+
+    def note_failure(self, run: Run, reason: str) -> None:
+        """Keeps in the files that a run failed, so that no mean over the others is taken for one over all."""
+        if not self.has(run):
+            self._failed[_key(run)] = reason
 
     def write(self) -> None:
         """Writes all files, and replaces the single table of version 0.1 if there is one.
@@ -105,10 +135,11 @@ class Archive:
         The rows are first: if it ends there, the run folder vouches for them the next time (see `conflict`).
         """
         ordered = self._ordered()
-        if not ordered and not (self._runs.exists() or self._curves.exists() or self._single_table.exists()):
+        there = any(path.exists() for path in (self._runs, self._curves, self._single_table))
+        if not (ordered or self._failed or there):
             return
         write_rows(self._curves, [entry.curve for entry in ordered])
-        write_durably(self._runs, "".join(_lines(ordered)))
+        write_durably(self._runs, "".join([*_lines(ordered), *map(_failed_line, self._failed.items())]))
         self._single_table.unlink(missing_ok=True)
 
     def _ordered(self) -> list[Entry]:
@@ -119,7 +150,9 @@ class Archive:
     def _read(self) -> dict[_Key, Entry]:
         single = [self._single_table] if self._single_table.is_file() else []
         entries = {(curve.strategy, curve.seed): Entry(curve) for curve in read_rows([*tables(self._curves), *single])}
-        lines = self._runs.read_text().split("\n")[:-1] if self._runs.is_file() else []
+        lines = read_text(self._runs, _ADVICE).split("\n") if self._runs.is_file() else [""]
+        if lines.pop():
+            raise InputError(f"{self._runs} ends in the middle of a line. {_ADVICE}")
         shared: dict[str, Any] = {}
         described: dict[_Key, dict[str, Any]] = {}
         for number, line in enumerate(lines, start=1):
@@ -129,10 +162,13 @@ class Archive:
                     shared = dict(content[_SHARED])
                     continue
                 key = str(content["strategy"]), int(content["seed"])
-                facts = RunFacts(**{field.name: _tupled(content[field.name]) for field in fields(RunFacts)})
+                if _FAILED in content:
+                    self._failed[key] = str(content[_FAILED])
+                    continue
+                facts = facts_from(content)
                 content["settings"] = settings = {**shared, **content["settings"]}
                 rows = content["rows"]
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise InputError(f"{self._runs}, line {number} is not a run ({error!r}). Remove it.") from error
             if described.setdefault(key, content) != content:
                 raise InputError(f"{self._runs}, line {number} has {key[0]} seed {key[1]} again. Remove one of them.")
@@ -161,6 +197,11 @@ def _lines(entries: Iterable[Entry]) -> list[str]:
     return [_json({_SHARED: shared}), *(_json(_line(entry, shared)) for entry in described)]
 
 
+def _failed_line(failed: tuple[_Key, str]) -> str:
+    (label, seed), reason = failed
+    return _json({"strategy": label, "seed": seed, _FAILED: reason})
+
+
 def _line(entry: Entry, shared: Mapping[str, Any]) -> dict[str, Any]:
     assert entry.facts is not None and entry.settings is not None
     own = {key: value for key, value in entry.settings.items() if key not in shared}
@@ -170,7 +211,3 @@ def _line(entry: Entry, shared: Mapping[str, Any]) -> dict[str, Any]:
 
 def _json(content: Mapping[str, Any]) -> str:
     return json.dumps(content, ensure_ascii=False) + "\n"
-
-
-def _tupled(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value

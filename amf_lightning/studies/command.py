@@ -6,13 +6,17 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from amf_lightning.errors import InputError
+from amf_lightning.durable import remove_leftovers
+from amf_lightning.errors import ExitCode, InputError
 from amf_lightning.studies.archive import Archive
+from amf_lightning.studies.claims import alone_in
 from amf_lightning.studies.plan import PROGRAM, Run, plan_pretraining, plan_runs
+from amf_lightning.studies.pretraining import check_pretraining, differs_by_seed
 from amf_lightning.studies.processes import Forked, Spawn, cold
 from amf_lightning.studies.report import write_from_rows, write_summary
-from amf_lightning.studies.runner import execute, with_needs
+from amf_lightning.studies.runner import Failure, execute, with_needs
 from amf_lightning.studies.specification import Specification, parse_seeds, read_specification
+from amf_lightning.writable import check_folder
 
 
 def add_compare_arguments(parser: ArgumentParser) -> None:
@@ -50,7 +54,7 @@ def add_compare_arguments(parser: ArgumentParser) -> None:
 
 
 def run_compare(args: Namespace, program: Sequence[str] = PROGRAM) -> int:
-    """Runs what is not finished, then writes the summary. Returns the exit code, 1 if a run failed.
+    """Runs what is not finished, then writes the summary. Returns the exit code.
 
     A run is finished if its rows are in the output folder, or its run folder is complete. The summary is of all rows
     in the output folder, also of seeds that are not asked for now, but not of strategies that the file does not name.
@@ -73,7 +77,11 @@ def run_compare(args: Namespace, program: Sequence[str] = PROGRAM) -> int:
     if args.jobs < 1:
         raise InputError(f"--jobs must be at least 1, got {args.jobs}.")
     folder = Path(args.runs or args.output)
-    every = plan_runs(specification, sorted({*seeds, *archive.seeds}), folder, program)
+
+    def planned() -> list[Run]:
+        return plan_runs(specification, sorted({*seeds, *archive.seeds}), folder, program)
+
+    every = planned()
     requested = [run for run in every if run.seed in seeds]
     alone = args.array_index is not None
     runs = [_picked(specification, requested, args, program)] if alone else requested
@@ -83,16 +91,28 @@ def run_compare(args: Namespace, program: Sequence[str] = PROGRAM) -> int:
         for run in with_needs(unfinished):
             print(f"OMP_NUM_THREADS=1 {run.shell_command}")
         return 0
+    for place in (output, folder):
+        check_folder(place)
+    for place in {output, *(run.made_in.parent for run in every)}:
+        remove_leftovers(place, place / "curves")
+    check_pretraining(archive, every)
     if not alone:
-        _take_in(archive, every)
+        _take_in(archive, output, every)
     if len(unfinished) < len(runs):
         print(f"{len(runs) - len(unfinished)} of {len(runs)} runs are finished already")
     spawn: Spawn = Forked if args.share_imports else cold
-    failures = execute(unfinished, args.jobs, spawn=spawn, done=None if alone else lambda run: _take_in(archive, [run]))
-    _summarise(output, specification, archive, every, requested, alone)
+    failures = []
+    if not alone and differs_by_seed(specification, unfinished):
+        failures = execute([run.needs for run in unfinished if run.needs], args.jobs, spawn=spawn)
+        check_pretraining(archive, every)
+    done = None if alone else lambda run: _take_in(archive, output, [run])
+    failures += execute([run for run in unfinished if _can_begin(run, failures)], args.jobs, spawn=spawn, done=done)
+    if not alone:
+        _take_in(archive, output, planned(), failures)
+    _summarise(output, specification, archive, planned(), requested, alone)
     if failures:
         print(f"{len(failures)} failed: {', '.join(failure.run.name for failure in failures)}. See the logs.")
-    return 1 if failures else 0
+    return ExitCode.RUNS_FAILED if failures else ExitCode.FINISHED
 
 
 def _picked(specification: Specification, runs: Sequence[Run], args: Namespace, program: Sequence[str]) -> Run:
@@ -122,12 +142,24 @@ def _check(archive: Archive, every: Sequence[Run], runs: Sequence[Run], drop: bo
             run.needs.check_settings()
 
 
-def _take_in(archive: Archive, runs: Sequence[Run]) -> None:
-    """Writes the rows of finished run folders that are not in the output folder yet."""
-    for run in runs:
-        if not archive.has(run) and run.finished():
+def _can_begin(run: Run, failures: Sequence[Failure]) -> bool:
+    return all(run.needs != failure.run for failure in failures)
+
+
+def _take_in(archive: Archive, output: Path, runs: Sequence[Run], failures: Sequence[Failure] = ()) -> None:
+    """Writes the rows of finished run folders that are not in the output folder yet, and which runs failed."""
+    new = [run for run in runs if not archive.has(run) and run.finished()]
+    if not (new or failures or output.is_dir()):
+        return
+    with alone_in(output):  # others may write rows of theirs
+        archive.reload()
+        for run in new:
             archive.add(run)
-    archive.write()
+        for failure in failures:
+            for run in runs:
+                if failure.run in (run, run.needs):
+                    archive.note_failure(run, failure.reason)
+        archive.write()
 
 
 def _summarise(
@@ -140,7 +172,7 @@ def _summarise(
 ) -> None:
     finished = [run for run in requested if archive.has(run) or run.finished()]
     if alone and len(finished) == len(requested):  # the runs of an array write at once, so only the last ones may
-        _take_in(archive, every)
+        _take_in(archive, output, every)
     entries = archive.entries_of(every)
     if len(finished) < len(requested) and (
         alone or all(entry.curve.strategy != specification.baseline for entry in entries)
@@ -148,7 +180,7 @@ def _summarise(
         print(f"{len(finished)} of {len(requested)} runs are finished; the summary is written when all are.")
         return
     missing = [run.name for run in every if not archive.has(run)]
-    print(f"Summary: {write_summary(output, entries, specification, every[0].budget, missing)}")
+    print(f"Summary: {write_summary(output, entries, specification, every[0].budget, missing, archive.failed)}")
 
 
 def _summarise_again(output: Path, specification: Specification, archive: Archive, seeds: Sequence[int] | None) -> int:
@@ -157,5 +189,5 @@ def _summarise_again(output: Path, specification: Specification, archive: Archiv
     there = {(entry.curve.strategy, entry.curve.seed) for entry in archive.entries}
     pairs = [(label, seed) for seed in sorted({*(seeds or ()), *archive.seeds}) for label in specification.strategies]
     missing = [f"{label} seed {seed}" for label, seed in pairs if (label, seed) not in there]
-    print(f"Summary: {write_from_rows(output, archive.entries, specification, missing)}")
+    print(f"Summary: {write_from_rows(output, archive.entries, specification, missing, archive.failed)}")
     return 0

@@ -13,6 +13,7 @@ from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.configuration import first_difference, identity, leaves, read_configuration
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
+from amf_lightning.reading import read_json_mapping
 from amf_lightning.studies.specification import Specification, as_arguments
 
 PROGRAM = (sys.executable, "-m", "amf_lightning")
@@ -88,8 +89,21 @@ class Run:
         write_durably(self.process_file, json.dumps({"seconds": seconds, "version": version}) + "\n")
 
     def process_facts(self) -> dict[str, Any]:
-        """The facts that `note_process` wrote; empty if it did not."""
-        return dict(json.loads(self.process_file.read_text())) if self.process_file.is_file() else {}
+        """The facts that `note_process` wrote; empty if it did not.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        advice = "Remove it: then the seconds and the version of this run are unknown."
+        facts = read_json_mapping(self.process_file, advice) if self.process_file.is_file() else {}
+        seconds, version = facts.get("seconds"), facts.get("version")
+        if (
+            not facts.keys() <= {"seconds", "version"}
+            or not isinstance(seconds, int | float | None)
+            or not isinstance(version, str | None)
+        ):
+            raise InputError(f"{self.process_file} says something else than seconds and version. {advice}")
+        return facts
 
     def publish(self) -> bool:
         """Gives the folder of a finished run its final name. Returns whether a finished run has that name now.
@@ -108,11 +122,12 @@ class Run:
         """Raises InputError if its folder was begun with other settings than this run has."""
         if not (self.settings_file.is_file() and self.made_in.exists() | self.folder.exists()):
             return
-        if difference := first_difference(json.loads(self.settings_file.read_text()), self.settings):
+        advice = f"Restore it, or delete it with the folder {self.folder}, whose settings it says."
+        if difference := first_difference(read_json_mapping(self.settings_file, advice), self.settings):
             key, before, now = difference
             raise InputError(
-                f"{self.folder} belongs to a run with {key} = {before!r}, now it is {now!r}. "
-                "Choose another --output or --runs, or delete that folder."
+                f"{self.folder} belongs to a run with {key} = {before!r}, now it is {now!r} (see "
+                f"{self.settings_file.name}). Choose another --output or --runs, or delete that folder."
             )
 
 

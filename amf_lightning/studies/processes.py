@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from amf_lightning import lifeline
 from amf_lightning.catalogue import KINDS, classes
 from amf_lightning.studies.plan import Run
 
@@ -45,10 +46,16 @@ class Spawn(Protocol):
 
 
 def cold(run: Run) -> Process:
-    """A process of its own, which imports everything anew."""
+    """A process of its own, which imports everything anew. If it is one of `amf`, it ends with this process."""
+    pipe = lifeline.hold()
     with run.log.open("ab") as log:
         return subprocess.Popen(
-            run.command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=one_thread(os.environ)
+            run.command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=one_thread(os.environ) | {lifeline.VARIABLE: str(pipe)},
+            pass_fds=(pipe,),
         )
 
 
@@ -100,6 +107,8 @@ def one_thread(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _run_module(command: Sequence[str], log: Path) -> None:
+    if (parent := multiprocessing.parent_process()) is not None:
+        lifeline.follow(parent.sentinel)
     with log.open("ab") as file:
         for descriptor in (1, 2):
             os.dup2(file.fileno(), descriptor)

@@ -6,14 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from amf_lightning.durable import write_durably
+from amf_lightning.errors import InputError
 from amf_lightning.evaluation.statistics import Interval
+from amf_lightning.reading import read_json_mapping
 from amf_lightning.reports.figures import Band, bands_figure, counts_figure, png, sweep_figure
 from amf_lightning.reports.tables import PRIVILEGED, interval, markdown_table, number, plural, uses_phrase
 from amf_lightning.studies.archive import Entry
 from amf_lightning.studies.rows import RunFacts
 from amf_lightning.studies.specification import Specification, setting_of
 from amf_lightning.studies.statistics import MOST_PAIRED, gather_facts, score_band, summarise
-from amf_lightning.studies.summary import Intervals, StudyFacts, Summary
+from amf_lightning.studies.summary import Intervals, MetricSummary, StudyFacts, Summary
 
 _FEW_SEEDS = 5
 _FEW_NAMES = 8
@@ -24,7 +26,12 @@ _SECONDS = (
 
 
 def write_summary(
-    output: Path, entries: Sequence[Entry], specification: Specification, budget: int, missing: Sequence[str]
+    output: Path,
+    entries: Sequence[Entry],
+    specification: Specification,
+    budget: int,
+    missing: Sequence[str],
+    failed: Mapping[str, list[int]] | None = None,
 ) -> Path:
     """Writes `summary.md` and what it shows. Returns its path.
 
@@ -34,17 +41,22 @@ def write_summary(
         specification: says which label the others are paired with, and what the settings of a sweep are.
         budget: N.
         missing: names of the runs that are not among `entries` yet.
+        failed: seeds of those of them that failed, by label.
     """
     facts: dict[str, list[RunFacts]] = {}
     for entry in entries:
         if entry.facts:
             facts.setdefault(entry.curve.strategy, []).append(entry.facts)
     tasks = entries[0].curve.tasks if entries else []
-    return _write(output, entries, specification, budget, gather_facts(facts, tasks), missing)
+    return _write(output, entries, specification, budget, gather_facts(facts, tasks), missing, failed)
 
 
 def write_from_rows(
-    output: Path, entries: Sequence[Entry], specification: Specification, missing: Sequence[str]
+    output: Path,
+    entries: Sequence[Entry],
+    specification: Specification,
+    missing: Sequence[str],
+    failed: Mapping[str, list[int]] | None = None,
 ) -> Path:
     """Like `write_summary` with the budget that the rows show.
 
@@ -53,9 +65,14 @@ def write_from_rows(
     path = output / "summary.json"
     if all(entry.facts for entry in entries) or not path.is_file():
         budget = max((row.demonstrations for entry in entries for row in entry.curve.rows), default=0)
-        return write_summary(output, entries, specification, budget, missing)
-    meta = json.loads(path.read_text())["meta"]
-    return _write(output, entries, specification, int(meta["budget"]), StudyFacts.from_json(meta), missing)
+        return write_summary(output, entries, specification, budget, missing, failed)
+    advice = "Remove it, to summarise without what it alone says."
+    try:
+        meta = read_json_mapping(path, advice)["meta"]
+        budget, facts = int(meta["budget"]), StudyFacts.from_json(meta)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path} is not a summary of a comparison ({error!r}). {advice}") from error
+    return _write(output, entries, specification, budget, facts, missing, failed)
 
 
 def summary_text(summary: Summary) -> str:
@@ -70,7 +87,7 @@ def summary_text(summary: Summary) -> str:
         f"Brackets hold {100 * summary.level:.0f} % bootstrap intervals over seeds ({summary.resamples:,} resamples).",
     ]
     if summary.missing:
-        lines.append(f"**{plural(len(summary.missing), 'run')} missing:** {_named(summary.missing)}.")
+        lines += _missing(summary)
     if min(map(len, summary.seeds.values())) < _FEW_SEEDS:
         lines.append(f"With fewer than {_FEW_SEEDS} seeds the intervals say little.")
     lines += [
@@ -87,7 +104,7 @@ def summary_text(summary: Summary) -> str:
         "Strategy minus baseline. An interval that leaves out 0 is marked: ▲ better, ▼ worse.",
         *_pairs_section(summary),
         "## What each selector uses",
-        _uses_table(facts, list(summary.strategies)),
+        _uses_table(summary),
         "Beyond the demonstrations themselves. Environment steps are what the selector took in the simulator, mean "
         "over runs. Privileged: information that one would not have, or not for free."
         + (_SECONDS if facts.seconds else ""),
@@ -106,13 +123,14 @@ def _write(
     budget: int,
     facts: StudyFacts,
     missing: Sequence[str],
+    failed: Mapping[str, list[int]] | None,
 ) -> Path:
     rows = [entry.curve for entry in entries]
-    summary = summarise(rows, specification.baseline, budget, facts, missing, specification.sweep)
+    summary = summarise(rows, specification.baseline, budget, facts, missing, specification.sweep, failed)
     bands = {
         label: score_band([run for run in rows if run.strategy == label], summary.budget) for label in summary.seeds
     }
-    write_durably(output / "curves.png", png(bands_figure(_drawn(bands, summary.baseline)), small=True))
+    write_durably(output / "curves.png", png(bands_figure(_drawn(bands, summary)), small=True))
     if points := _sweep(summary):
         levels = {label: _means(summary, label) for label in summary.strategies if not setting_of(label)}
         write_durably(output / "sweep.png", png(sweep_figure(points, levels, summary.sweep or "setting"), small=True))
@@ -123,6 +141,21 @@ def _write(
     return output / "summary.md"
 
 
+def _missing(summary: Summary) -> list[str]:
+    """Which runs are not in the means, and what follows from that."""
+    failures = [f"{label} seed {seed}" for label, seeds in summary.failed.items() for seed in seeds]
+    lines = []
+    if failures:
+        lines.append(
+            f"**{plural(len(failures), 'run')} failed:** {', '.join(failures)}. What fails may differ from what does "
+            "not, so a mean over the rest would mislead: of such a strategy (‡) the tables tell in parentheses what "
+            "the finished runs have in the mean, without an interval, and no difference to it."
+        )
+    if others := [name for name in summary.missing if name not in failures]:
+        lines.append(f"**{plural(len(others), 'run')} missing:** {_named(others)}.")
+    return lines
+
+
 def _named(missing: Sequence[str]) -> str:
     """Names of runs; if there are many, the number of each strategy's."""
     if len(missing) <= _FEW_NAMES:
@@ -131,10 +164,14 @@ def _named(missing: Sequence[str]) -> str:
     return ", ".join(f"{count} of {label}" for label, count in counts.items())
 
 
-def _drawn(bands: Mapping[str, Band], baseline: str) -> dict[str, Band]:
-    """The bands that one picture can show: all, or the baseline and the best."""
+def _drawn(bands: Mapping[str, Band], summary: Summary) -> dict[str, Band]:
+    """The bands that one picture can show: all, or the baseline and the best. A label tells how many runs failed."""
     best = sorted(bands, key=lambda label: -sum(bands[label].mean))[:MOST_PAIRED]
-    return {label: band for label, band in bands.items() if label in {*best, baseline}}
+    shown = {label: band for label, band in bands.items() if label in {*best, summary.baseline}}
+    return {
+        f"{label} ({summary.seeds_of(label)} seeds)" if label in summary.failed else label: band
+        for label, band in shown.items()
+    }
 
 
 def _sweep(summary: Summary) -> dict[str, dict[float, Intervals]]:
@@ -157,11 +194,11 @@ def _strategy_table(summary: Summary) -> str:
     for label, metrics in summary.strategies.items():
         rows.append(
             [
-                _marked(label, summary.facts),
-                str(len(summary.seeds[label])),
-                *(_interval(metrics[metric].mean, 3) for metric in ("auc", "final")),
-                *(_interval(metrics[metric].median, 1) for metric in ("demos_to_80", "demos_to_90")),
-                *(_interval(metrics[metric].mean, 3) for metric in ("forgetting", "worst_forgetting")),
+                _marked(label, summary),
+                summary.seeds_of(label),
+                *(_told(metrics[metric], metrics[metric].mean, 3) for metric in ("auc", "final")),
+                *(_told(metrics[metric], metrics[metric].median, 1) for metric in ("demos_to_80", "demos_to_90")),
+                *(_told(metrics[metric], metrics[metric].mean, 3) for metric in ("forgetting", "worst_forgetting")),
                 number(summary.largest_fall[label], 3),
             ]
         )
@@ -181,7 +218,7 @@ def _paired_table(summary: Summary) -> str:
             if difference and len(pairs) > 1 and (difference.lo > 0 or difference.hi < 0):
                 text += " ▲" if (difference.lo > 0) == upwards else " ▼"
             cells.append(text)
-        rows.append([_marked(label, summary.facts), *cells])
+        rows.append([_marked(label, summary), *cells])
     return markdown_table(["strategy", "AUC", "final score", "to 0.8", "to 0.9", "forgetting"], rows)
 
 
@@ -190,7 +227,7 @@ def _pairs_section(summary: Summary) -> list[str]:
         return []
     rows = [
         [
-            _marked(label, summary.facts),
+            _marked(label, summary),
             *(_interval(differences[other], 3, signed=True) if other != label else "" for other in summary.pairs),
         ]
         for label, differences in summary.pairs.items()
@@ -199,23 +236,32 @@ def _pairs_section(summary: Summary) -> list[str]:
     return ["## Area under the curve, each against each", table, "Row minus column, paired by seed."]
 
 
-def _uses_table(facts: StudyFacts, labels: Sequence[str]) -> str:
+def _uses_table(summary: Summary) -> str:
+    facts = summary.facts
     header = ["strategy", "uses", "environment steps", *(["seconds a run"] if facts.seconds else [])]
     rows = [
         [
-            label,
+            f"{label} ‡" if label in summary.failed else label,
             uses_phrase(facts.uses[label]) if label in facts.uses else "–",
             number(facts.environment_steps.get(label), digits=0),
             *([number(facts.seconds.get(label), digits=0)] if facts.seconds else []),
         ]
-        for label in labels
+        for label in summary.strategies
     ]
     return markdown_table(header, rows, left=2)
 
 
-def _marked(label: str, facts: StudyFacts) -> str:
-    """The label, with a dagger if its selector uses privileged information."""
-    return f"{label} †" if PRIVILEGED.intersection(facts.uses.get(label, ())) else label
+def _marked(label: str, summary: Summary) -> str:
+    """The label, with a dagger if its selector uses privileged information, a double one if runs of it failed."""
+    privileged = PRIVILEGED.intersection(summary.facts.uses.get(label, ()))
+    return label + " †" * bool(privileged) + " ‡" * (label in summary.failed)
+
+
+def _told(metric: MetricSummary, middle: Interval | None, digits: int) -> str:
+    """A metric by its mean or median; in parentheses and without an interval if runs failed."""
+    if metric.over_finished is not None:
+        return f"({number(metric.over_finished, digits)})"
+    return _interval(middle, digits)
 
 
 def _interval(of: Interval | None, digits: int, signed: bool = False) -> str:

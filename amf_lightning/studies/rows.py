@@ -8,10 +8,12 @@ import csv
 import gzip
 import io
 import zlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
+from amf_lightning.campaign.facts import ADVICE
 from amf_lightning.campaign.run_folder import CURVE_COLUMNS, MEAN, CurveRow, RunFolder
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
@@ -19,6 +21,7 @@ from amf_lightning.errors import InputError
 COLUMNS = ("strategy", "seed", *CURVE_COLUMNS)
 DIGITS = 6
 """Significant digits of the numbers in a table. Scores are compared by their third one."""
+_ADVICE = "Restore it, or remove it to make its runs anew."
 SINGLE_TABLE = "curves.csv"
 """The uncompressed table of all seeds that version 0.1 wrote; it is still read."""
 
@@ -63,6 +66,29 @@ class RunFacts:
     """What `source_version` said where the run was made; None if unknown."""
 
 
+def facts_from(content: Mapping[str, Any]) -> RunFacts:
+    """The facts in a line of JSON.
+
+    Raises:
+        KeyError: one is missing.
+        ValueError: one has a type that no run gives it.
+    """
+    values = {field.name: content[field.name] for field in fields(RunFacts)}
+    for name in ("uses", "asked", "pretraining_tasks"):
+        names = values[name]
+        if names is None and name == "pretraining_tasks":
+            continue
+        if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
+            raise ValueError(f"{name} is no list of names")
+        values[name] = tuple(names)
+    for name in ("environment_steps", "seconds"):
+        if isinstance(values[name], bool) or not isinstance(values[name], int | float | None):
+            raise ValueError(f"{name} is no number")
+    if not isinstance(values["version"], str | None):
+        raise ValueError("version is no text")
+    return RunFacts(**values)
+
+
 def read_run(
     strategy: str, seed: int, folder: RunFolder, seconds: float | None = None, version: str | None = None
 ) -> tuple[RunRows, RunFacts]:
@@ -79,6 +105,8 @@ def read_run(
         InputError: a file of the folder is damaged.
     """
     facts = folder.read_facts()
+    if facts.get("stopped") and "budget" not in facts:
+        raise InputError(f"{folder.evaluation} says that the run stopped, but not its 'budget'. {ADVICE}")
     pretraining = facts.get("pretraining_tasks")
     rows = folder.read_curve()
     if facts.get("stopped") and rows and (last := rows[-1].demonstrations) < facts["budget"]:
@@ -147,16 +175,20 @@ def _text(runs: Sequence[RunRows]) -> str:
 
 def _read_table(path: Path) -> list[RunRows]:
     runs: dict[tuple[str, int], list[CurveRow]] = {}
-    lines = csv.reader(io.StringIO(_unpacked(path), newline=""))
-    if tuple(next(lines, ())) != COLUMNS:
-        raise InputError(f"{path} does not begin with the columns {', '.join(COLUMNS)}.")
-    for line in lines:
+    reader = csv.reader(io.StringIO(_unpacked(path), newline=""))
+    try:
+        lines = [(line, reader.line_num) for line in reader]
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num} is not a row of a table ({error}). {_ADVICE}") from error
+    if not lines or tuple(lines[0][0]) != COLUMNS:
+        raise InputError(f"{path} does not begin with the columns {', '.join(COLUMNS)}. {_ADVICE}")
+    for line, number in lines[1:]:
         try:
             strategy, seed, demonstrations, task, episode_return, success, score = line
             row = CurveRow(int(demonstrations), task, float(episode_return), float(success), float(score))
             runs.setdefault((strategy, int(seed)), []).append(_rounded(row))
         except ValueError as error:
-            raise InputError(f"{path}, line {lines.line_num} is not a row of a curve ({error}).") from error
+            raise InputError(f"{path}, line {number} is not a row of a curve ({error}). {_ADVICE}") from error
     return [RunRows(strategy, seed, tuple(rows)) for (strategy, seed), rows in runs.items()]
 
 
@@ -165,7 +197,7 @@ def _unpacked(path: Path) -> str:
         content = path.read_bytes()
         return (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}). Restore it, or remove it to make its runs anew.") from error
+        raise InputError(f"{path} cannot be read ({error}). {_ADVICE}") from error
 
 
 def _rounded(row: CurveRow) -> CurveRow:

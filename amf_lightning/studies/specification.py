@@ -10,10 +10,12 @@ from typing import Any
 
 import yaml
 
-from amf_lightning.configuration import compose, find_configuration
+from amf_lightning.bounded_yaml import RefusedYAML, check_yaml
+from amf_lightning.configuration import SEEDS, check_sections, compose, find_configuration, read_yaml_text, user_path
 from amf_lightning.errors import InputError
 
 _KEYS = ("base", "baseline", "strategies", "pretrain", "seeds", "sweep")
+_MOST_SEEDS, _DIGITS = 10_000, 20
 _RESERVED = ("seed_everything", "trainer.default_root_dir", "config")
 
 
@@ -89,19 +91,28 @@ def parse_seeds(text: object, where: str = "--seeds") -> range:
     range(0, 10)
     """
     first, _, end = str(text).partition(":")
-    if not (first.isdecimal() and end.isdecimal() and int(first) < int(end)):
+    digits = first.isdecimal() and end.isdecimal() and max(len(first), len(end)) <= _DIGITS
+    if not (digits and int(first) < int(end)):
         raise InputError(
-            f"{where} must be A:B with 0 ≤ A < B, which stands for the seeds A to B - 1; got {text!r}. "
-            "In a YAML file put it in quotes."
+            f"{where} must be A:B with 0 ≤ A < B ≤ {SEEDS}, which stands for the seeds A to B - 1; got "
+            f"{str(text)[:40]!r}. In a YAML file put it in quotes."
         )
-    return range(int(first), int(end))
+    seeds = range(int(first), int(end))
+    if seeds[-1] >= SEEDS or len(seeds) > _MOST_SEEDS:
+        raise InputError(
+            f"{where} is {text}: {len(seeds)} seeds. A comparison has {_MOST_SEEDS} at most, and each is below {SEEDS}."
+        )
+    return seeds
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
     """The mapping that a YAML file holds."""
     try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        check_yaml(text := read_yaml_text(path))
+        content = yaml.safe_load(text)
+    except RefusedYAML as error:
+        raise InputError(f"{path} cannot be used: {error}") from error
+    except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
@@ -120,7 +131,7 @@ def as_arguments(settings: Mapping[str, Any]) -> list[str]:
 
 
 def _beside(path: Path, value: object, key: str) -> Path:
-    file = Path(os.path.normpath(path.parent / str(value)))  # commands are read by people
+    file = Path(os.path.normpath(path.parent / user_path(str(value), f"{path}: {key}")))  # commands are read by people
     if not file.is_file():
         raise InputError(f"{path}: {key} names {value}, but there is no file {file}.")
     return file
@@ -147,6 +158,7 @@ def _strategies(value: object, path: Path) -> dict[str, dict[str, Any]]:
         for key in settings:
             if key in _RESERVED:
                 raise InputError(f"{path}: strategy '{label}' sets '{key}', which the comparison sets itself.")
+        check_sections(settings, f"{path}: strategy '{label}'")
         strategies[label] = {str(key): compose(setting, path.parent) for key, setting in settings.items()}
     return strategies
 

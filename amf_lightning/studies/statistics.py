@@ -52,6 +52,7 @@ def summarise(
     facts: StudyFacts | None = None,
     missing: Sequence[str] = (),
     sweep: str | None = None,
+    failed: Mapping[str, list[int]] | None = None,
 ) -> Summary:
     """The numbers of a study over seeds, with bootstrap intervals.
 
@@ -62,6 +63,8 @@ def summarise(
         facts: of the runs; forgetting is unknown for strategies whose pre-training tasks it does not name.
         missing: names of the runs that are not finished.
         sweep: what the number in the labels of a sweep is.
+        failed: seeds whose runs failed, by label. Who fails may differ from who does not, so nothing is told in the
+            mean over the seeds of such a strategy, and of no difference to it.
 
     Raises:
         InputError: no run of the baseline, or a curve that does not reach from 0 to the budget.
@@ -76,15 +79,20 @@ def summarise(
         label: {run.seed: run_metrics(run, budget, pretraining.get(label)) for run in _of(label, runs)}
         for label in labels
     }
+    failed = failed or {}
+    whole = {label: {} if label in failed else by_seed for label, by_seed in values.items()}
     return Summary(
-        strategies={label: _metrics(by_seed) for label, by_seed in values.items()},
+        strategies={label: _metrics(by_seed, label in failed) for label, by_seed in values.items()},
         paired={
-            label: {metric: _difference(metric, by_seed, values[baseline]) for metric in METRICS}
-            for label, by_seed in values.items()
+            label: {metric: _difference(metric, whole[label], whole[baseline]) for metric in METRICS}
+            for label in values
             if label != baseline
         },
-        pairs=_pairs(values) if len(labels) <= MOST_PAIRED else None,
-        largest_fall={label: largest_fall(_of(label, runs), budget, pretraining.get(label)) for label in labels},
+        pairs=_pairs(whole) if len(labels) <= MOST_PAIRED else None,
+        largest_fall={
+            label: None if label in failed else largest_fall(_of(label, runs), budget, pretraining.get(label))
+            for label in labels
+        },
         seeds={label: list(by_seed) for label, by_seed in values.items()},
         baseline=baseline,
         budget=budget,
@@ -93,6 +101,7 @@ def summarise(
         resamples=RESAMPLES,
         facts=facts,
         missing=list(missing),
+        failed=dict(failed),
         sweep=sweep,
     )
 
@@ -150,14 +159,19 @@ def _pairs(values: Mapping[str, Mapping[int, Mapping[str, float | None]]]) -> di
     }
 
 
-def _metrics(by_seed: Mapping[int, Mapping[str, float | None]]) -> dict[str, MetricSummary]:
-    return {metric: _over_seeds(metric, [numbers[metric] for numbers in by_seed.values()]) for metric in METRICS}
+def _metrics(by_seed: Mapping[int, Mapping[str, float | None]], failed: bool) -> dict[str, MetricSummary]:
+    return {
+        metric: _over_seeds(metric, [numbers[metric] for numbers in by_seed.values()], failed) for metric in METRICS
+    }
 
 
-def _over_seeds(metric: str, values: Sequence[float | None]) -> MetricSummary:
+def _over_seeds(metric: str, values: Sequence[float | None], failed: bool) -> MetricSummary:
     numbers = [value for value in values if value is not None]
     if not numbers:
         return MetricSummary(None, ())
+    if failed:
+        middle = np.median(numbers) if metric in COUNTS else np.mean(numbers)
+        return MetricSummary(None, tuple(numbers), over_finished=float(middle))
     median = median_interval(numbers, LEVEL, RESAMPLES) if metric in COUNTS else None
     return MetricSummary(bootstrap_interval(numbers, LEVEL, RESAMPLES), tuple(numbers), median)
 

@@ -19,17 +19,21 @@ class MetricSummary:
     """One metric of one strategy over its seeds."""
 
     mean: Interval | None
-    """None if no run has this metric."""
+    """None if no run has this metric, or if runs failed: a mean over the others is no mean over all."""
     per_seed: tuple[float, ...]
     """Values of the runs that have it, in the order of `Summary.seeds`."""
     median: Interval | None = None
-    """Only for metrics in `COUNTS`."""
+    """Only for metrics in `COUNTS`; None as above."""
+    over_finished: float | None = None
+    """Where runs failed: the mean over those that finished, of metrics in `COUNTS` their median."""
 
     def to_json(self) -> dict[str, Any]:
         """`mean, lo, hi, per_seed`, and `median, median_lo, median_hi` if there is a median."""
         entries: dict[str, Any] = {**_mean_json(self.mean), "per_seed": list(self.per_seed)}
         if self.median:
             entries |= {"median": self.median.value, "median_lo": self.median.lo, "median_hi": self.median.hi}
+        if self.over_finished is not None:
+            entries["over_finished"] = self.over_finished
         return entries
 
 
@@ -63,7 +67,8 @@ class Summary:
     strategies: Mapping[str, Mapping[str, MetricSummary]]
     """Each of `METRICS`."""
     paired: Mapping[str, Intervals]
-    """Each of `METRICS`: the strategy minus the baseline, which is left out, over the seeds that both have."""
+    """Each of `METRICS`: the strategy minus the baseline, which is left out, over the seeds that both have. None where
+    runs of one of them failed."""
     pairs: Mapping[str, Intervals] | None
     """Area under the curve: the strategy minus each other one. None if there are too many strategies to show."""
     largest_fall: Mapping[str, float | None]
@@ -81,8 +86,16 @@ class Summary:
     facts: StudyFacts
     missing: list[str] = field(default_factory=list)
     """Names of the runs that are not finished."""
+    failed: Mapping[str, list[int]] = field(default_factory=dict)
+    """Seeds whose runs failed, of the strategies that have such; they are among `missing`, too."""
     sweep: str | None = None
     """What the number in the labels of a sweep is, with its unit."""
+
+    def seeds_of(self, label: str) -> str:
+        """How many seeds of a strategy are finished, and of how many, if not of all."""
+        finished = len(self.seeds[label])
+        missing = sum(name.rpartition(" seed ")[0] == label for name in self.missing)
+        return f"{finished} of {finished + missing}" if missing else str(finished)
 
     def to_json(self) -> dict[str, Any]:
         """`{strategies, paired, meta}`; `mean, lo, hi` are null where an interval is None."""
@@ -95,6 +108,7 @@ class Summary:
             "meta": {
                 "budget": self.budget,
                 "missing": self.missing,
+                **({"failed": dict(self.failed)} if self.failed else {}),
                 **asdict(self.facts),
                 "sweep": self.sweep,
                 "baseline": self.baseline,

@@ -11,7 +11,7 @@ from amf_lightning.simulation.spaces import ObservationEntries, Rescaled, action
 from amf_lightning.suites.contexts import contexts_of
 from amf_lightning.tasks.reference import given_reference, load_reference
 from amf_lightning.tasks.spec import described
-from amf_lightning.tasks.task import Task, TaskSuite
+from amf_lightning.tasks.task import Task, TaskSuite, checked_parallel
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class GymnasiumSuite(TaskSuite):
     from [-1, 1] to its bounds; of `Discrete` they are one-hot.
 
     Args:
-        environment: id of a registered environment, `module:id`, or the import path of a class or function that makes
-            one, e.g. `my_module.MyEnv`.
+        environment: id of a registered environment, `module:id`, or the import path of a class, e.g.
+            `my_module.MyEnv`, or of a function that makes one and says so by its return type.
         tasks: what should be learned.
         horizon: steps of an episode.
         arguments: of the environment's constructor, for all tasks.
@@ -53,6 +53,8 @@ class GymnasiumSuite(TaskSuite):
         reference: file of reference returns that `amf measure` wrote; or for each task
             `{random: ..., expert: ..., spread: ...}`; None if nothing is to be scored.
         name: what policies, demonstrations and reference returns are tied to; `environment` if None.
+        parallel_episodes: how many episodes may run at once, each in an environment of its own: 1 for a robot of which
+            there is one; as many as are asked for if None. Results do not depend on it.
 
     Raises:
         InputError: whatever cannot work: an unknown id, unlike contexts, spaces that are not supported.
@@ -70,7 +72,9 @@ class GymnasiumSuite(TaskSuite):
         observation_keys: Sequence[str] | None = None,
         reference: str | dict[str, dict[str, float]] | None = None,
         name: str | None = None,
+        parallel_episodes: int | None = None,
     ) -> None:
+        self.parallel_episodes = checked_parallel(parallel_episodes, "GymnasiumSuite")
         if success is not None and return_threshold is not None:
             raise InputError("GymnasiumSuite: give `success` or `return_threshold`, not both.")
         self.name = name or environment

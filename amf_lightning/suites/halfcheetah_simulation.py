@@ -44,35 +44,39 @@ class HalfCheetahSimulation:
         """Positions along x in m, before the first step and after each."""
         self._actions = np.empty((horizon, count, self._model.nu), dtype=np.float32)
         self._taken = 0
+        self._lengths = np.zeros(count, dtype=int)
 
     def reset(self) -> Observations:
         for episode, state in zip(self._episodes, self._states, strict=True):
             self._env.reset(seed=episode.seed, options=dict(episode.task.options))
             mujoco.mj_getState(self._model, self._data, state, _STATE)
-        return self._observe()
+        return self._observe(np.arange(len(self._episodes)))
 
     def step(self, running: NDArray[np.intp], actions: NDArray[np.float32]) -> tuple[Observations, NDArray[np.bool_]]:
-        self._controls[:] = self._actions[self._taken] = actions
+        self._controls[running] = self._actions[self._taken, running] = actions
         model, data, frames = self._model, self._data, self._frames
-        for state in self._states:
+        for number in running:
+            state = self._states[number]
             mujoco.mj_setState(model, data, state, _STATE)
             mujoco.mj_step(model, data, frames)
             mujoco.mj_getState(model, data, state, _STATE)
         self._taken += 1
-        return self._observe(), np.full(len(running), self._taken == len(self._actions))
+        self._lengths[running] = self._taken
+        return self._observe(running), np.full(len(running), self._taken == len(self._actions))
 
-    def _observe(self) -> Observations:
-        """Positions and velocities but for the position along x, [n, 17]; that is noted."""
+    def _observe(self, running: NDArray[np.intp]) -> Observations:
+        """Positions and velocities but for the position along x, [r, 17]; that is noted."""
         self._x[self._taken] = self._moving[:, 0]
-        return {STATE: self._moving[:, 1:].astype(np.float32)}
+        return {STATE: self._moving[running, 1:].astype(np.float32)}
 
     def outcome(self, number: int) -> Outcome:
-        velocities = np.diff(self._x[:, number]) / self._dt
+        length = self._lengths[number]  # of an episode that broke off: less than the horizon
+        velocities = np.diff(self._x[: length + 1, number]) / self._dt
         errors = np.abs(velocities - self._episodes[number].task.options["velocity"])
-        rewards = -errors - 0.05 * np.square(self._actions[:, number]).sum(axis=1).astype(np.float64)
-        settled = errors[settling_steps(len(errors)) :]  # never empty: less than all steps are for settling
-        mean = float(np.mean(settled))
-        return Outcome(rewards, mean < self._tolerance, {"velocity_error": mean})
+        rewards = -errors - 0.05 * np.square(self._actions[:length, number]).sum(axis=1).astype(np.float64)
+        settled = errors[settling_steps(len(self._actions)) :]  # empty only where it broke off before
+        mean = float(np.mean(settled if len(settled) else errors))
+        return Outcome(rewards, bool(len(settled)) and mean < self._tolerance, {"velocity_error": mean})
 
 
 _BITS = {"qpos": mujoco.mjtState.mjSTATE_QPOS, "ctrl": mujoco.mjtState.mjSTATE_CTRL}

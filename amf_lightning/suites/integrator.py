@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amf_lightning.errors import InputError
-from amf_lightning.tasks.spec import state_specs
-from amf_lightning.tasks.task import ReferenceReturns, Task, TaskSuite
+from amf_lightning.simulation.simulation import Observations, Outcome
+from amf_lightning.tasks.spec import STATE, state_specs
+from amf_lightning.tasks.task import Episode, ReferenceReturns, Task, TaskSuite
 
 SPEED = 0.1
 """Distance that the point goes in one step along an axis for an action of 1."""
@@ -94,6 +95,12 @@ class Integrator(TaskSuite):
         """A point in the plane; the goal is given to `reset`."""
         return _Point(self.horizon, self.radius, self.tolerance, render_mode)
 
+    def simulation(self, episodes: Sequence[Episode]) -> "IntegratorSimulation | None":
+        """Rows of one array. A subclass that makes other environments, and other tasks, are stepped by gymnasium."""
+        if type(self).make is not Integrator.make or any(episode.task not in self.tasks for episode in episodes):
+            return None
+        return IntegratorSimulation(self, episodes)
+
 
 class _Point(gymnasium.Env[NDArray[Any], NDArray[Any]]):
     """The point and, if asked for pictures, a drawing of it (black) and of its goal (green)."""
@@ -121,6 +128,11 @@ class _Point(gymnasium.Env[NDArray[Any], NDArray[Any]]):
         self._steps = 0
         return self._position.astype(np.float32), {}
 
+    def start(self, episode: Episode) -> Array:
+        """Where an episode starts, [2]."""
+        self.reset(seed=episode.seed, options=dict(episode.task.options))
+        return self._position
+
     def step(self, action: NDArray[Any]) -> tuple[NDArray[Any], float, bool, bool, dict[str, Any]]:
         self._position = move(self._position, np.asarray(action, dtype=np.float64))
         self._steps += 1
@@ -140,6 +152,42 @@ class _Point(gymnasium.Env[NDArray[Any], NDArray[Any]]):
         for centre, colour in ((self._goal, (60, 160, 60)), (self._position, (20, 20, 20))):
             picture[np.linalg.norm(pixels - centre, axis=-1) < 0.06 * self._radius] = colour
         return picture
+
+
+class IntegratorSimulation:
+    """Episodes side by side as rows of one array: the bits of the suite's environments, without a call for each.
+
+    Args:
+        suite: whose environments are left out.
+        episodes: of its tasks.
+    """
+
+    def __init__(self, suite: Integrator, episodes: Sequence[Episode]) -> None:
+        self._suite, self._episodes = suite, episodes
+        self._positions = np.empty((suite.horizon + 1, len(episodes), 2))
+        """Before the first step and after each, [T + 1, n, 2]."""
+        self._taken = 0
+
+    def reset(self) -> Observations:
+        point = _Point(self._suite.horizon, self._suite.radius, self._suite.tolerance, None)
+        self._positions[0] = [point.start(episode) for episode in self._episodes]
+        return {STATE: self._positions[0].astype(np.float32)}
+
+    def step(self, running: NDArray[np.intp], actions: NDArray[np.float32]) -> tuple[Observations, NDArray[np.bool_]]:
+        positions = move(self._positions[self._taken], actions.astype(np.float64))
+        self._taken += 1
+        self._positions[self._taken] = positions
+        ended = self._taken == self._suite.horizon
+        return {STATE: positions.astype(np.float32)}, np.full(len(running), ended)
+
+    def outcome(self, number: int) -> Outcome:
+        options = self._episodes[number].task.options
+        goal, precision = options["goal"], options.get("precision")
+        # math.dist, as in the environment: numpy rounds otherwise.
+        distances = [math.dist(position, goal) for position in self._positions[1:, number].tolist()]
+        tolerance = self._suite.tolerance if precision is None else precision
+        success = self._suite.episode_success([distance < tolerance for distance in distances])
+        return Outcome(reward_of(np.array(distances), precision), success, {"distance": distances[-1]})
 
 
 def simulated_reference(

@@ -1,10 +1,10 @@
 """Reference returns of a suite as a file: between which returns scores are normalised, and how they were measured."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 
 from amf_lightning.errors import InputError
+from amf_lightning.reading import read_json_mapping
 from amf_lightning.shipped import checkpoint_path
 from amf_lightning.tasks.task import ReferenceReturns, Task
 
@@ -16,8 +16,8 @@ def load_reference(name: str, suite: str, tasks: Sequence[Task]) -> ReferenceRet
         InputError: the file belongs to another suite or horizon, or a task was not measured.
     """
     path = checkpoint_path(name, suffix=".json")
+    content = read_json_mapping(path, "Measure the returns again with `amf measure`.")
     try:
-        content = json.loads(path.read_text())
         rows, horizon, measured_suite = dict(content["tasks"]), content["horizon"], content["suite"]
         command = str(content["command"])
     except (ValueError, KeyError, TypeError) as error:

@@ -79,6 +79,9 @@ class TaskSuite(ABC):
     reference: ReferenceReturns | None = None
     weights: tuple[float, ...] | None = None
     """Evaluation distribution over tasks; uniform if None. Read it through `distribution`."""
+    parallel_episodes: int | None = None
+    """How many episodes may run at once: 1 for a robot, of which there is one; None: as many as are asked for. A suite
+    that says so is taken for one whose episodes are dear: each evaluated one is on the disk before the next begins."""
     metrics_text: str = ""
     """What the suite's metrics are, with their units: a clause of the caption of a table that shows them."""
 
@@ -162,6 +165,22 @@ class TaskSuite(ABC):
             "context_dim": self.context_dim,
             **({"discrete": True} if self.discrete else {}),
         }
+
+
+def checked_parallel(episodes: int | None, suite: str, processes: int = 1) -> int | None:
+    """`TaskSuite.parallel_episodes`, if it makes sense and as many processes can keep to it.
+
+    Raises:
+        InputError: it is no positive number, or several processes would each run so many.
+    """
+    if episodes is not None and episodes < 1:
+        raise InputError(f"{suite}: parallel_episodes is {episodes}; it must be at least 1, or None.")
+    if episodes is not None and processes > 1:
+        raise InputError(
+            f"{suite} can run {episodes} episodes at once (parallel_episodes), but {processes} processes would run "
+            "some each. Set trainer.devices: 1."
+        )
+    return episodes
 
 
 def _observation_signature(observation: Specs) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amf_lightning.errors import InputError
+from amf_lightning.tasks.failure import Failure
 from amf_lightning.tasks.spec import STATE, Spec
 
 Array = NDArray[Any]
@@ -43,6 +44,10 @@ class Trajectory:
     """Noise of the demonstration: variance of its actions around what the expert means to do, in units of that of
     other demonstrations of the task: 4 for a hand that is twice as shaky. Beliefs about the expert trust it
     that much less."""
+    failure: Failure | None = None
+    """Why the episode of a learner broke off, if it did; see `rollout`. Then its last step is the one at which it did:
+    the state before it is known and none after it, its action is zero where none was finite, and its reward the lowest
+    one before it, or 0 if that is lower. It is no success. Demonstrations have none, and no file keeps it."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.observations, Mapping):

@@ -174,9 +174,9 @@ def test_a_database_of_another_program_is_refused_and_left_alone(path: Path, pra
 def test_a_ledger_of_another_version_is_refused(ledger: Ledger, path: Path) -> None:
     ledger.set_fact("a", "b")
     with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 3")
+        connection.execute("PRAGMA user_version = 4")
     connection.close()
-    with pytest.raises(InputError, match="is a ledger of version 3"):
+    with pytest.raises(InputError, match="is a ledger of version 4"):
         Ledger(path)
 
 

@@ -4,7 +4,7 @@ import math
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -187,16 +187,66 @@ def test_a_process_killed_while_writing_leaves_the_old_file(
     assert path.read_text() == "old"
 
 
-def test_a_run_is_finished_when_its_last_evaluation_and_its_policy_are_there(folder: RunFolder) -> None:
+def test_a_run_is_finished_when_all_that_it_writes_at_its_end_is_there(folder: RunFolder) -> None:
     folder.write_curve(EVALUATIONS, NAMES)
-    assert not folder.finished(5)
+    folder.write_selections(JOBS)
+    folder.write_evaluation(EVALUATIONS[-1], NAMES, trained_on=5, budget=5)
     folder.policy.write_bytes(b"weights")
     assert not folder.finished(5)
     folder.report.write_text("done")
-    assert folder.finished(5)
+    assert folder.finished(5), "version 0.2 wrote no more than that"
     assert not folder.finished(6)
-    folder.curve.unlink()
-    assert not folder.finished(5)
+    folder.seal(5)
+    assert folder.finished(5) and not folder.finished(6)
+    for path in (folder.policy, folder.report, folder.evaluation, folder.selections, folder.curve):
+        content = path.read_bytes()
+        path.unlink()
+        assert not folder.finished(5), path
+        path.write_bytes(content)
+    assert folder.finished(5)
+
+
+def test_results_stay_and_do_not_count_while_they_are_being_replaced(folder: RunFolder) -> None:
+    folder.write_curve(EVALUATIONS, NAMES)
+    folder.write_selections(JOBS)
+    folder.policy.write_bytes(b"weights")
+    folder.report.write_text("done")
+    folder.write_evaluation(EVALUATIONS[-1], NAMES, trained_on=5, budget=5)
+    folder.seal(5)
+    folder.reopen()
+    assert folder.policy.read_bytes() == b"weights" and folder.report.read_text() == "done"
+    assert not folder.finished(5) and not folder.finished(6)
+    folder.write_curve([*EVALUATIONS, replace(EVALUATIONS[-1], demonstrations=6)], NAMES)
+    assert not folder.finished(6), "the policy and the report are of the smaller budget"
+    folder.write_evaluation(EVALUATIONS[-1], NAMES, trained_on=6, budget=6)
+    folder.seal(6)
+    assert folder.finished(6)
+
+
+def test_a_run_that_stopped_counts_for_the_budget_that_it_had(folder: RunFolder) -> None:
+    folder.write_curve(EVALUATIONS, NAMES)
+    folder.write_selections(JOBS)
+    folder.policy.write_bytes(b"weights")
+    folder.report.write_text("done")
+    folder.write_evaluation(EVALUATIONS[-1], NAMES, trained_on=5, budget=9, stopped="enough")
+    folder.seal(5)
+    assert folder.finished(9) and folder.finished(7) and not folder.finished(20)
+
+
+@pytest.mark.parametrize("name", ["curve.csv", "selections.jsonl"])
+def test_a_table_that_was_changed_after_the_end_is_refused(folder: RunFolder, name: str) -> None:
+    folder.write_curve(EVALUATIONS, NAMES)
+    folder.write_selections(JOBS)
+    folder.write_evaluation(EVALUATIONS[-1], NAMES)
+    folder.seal(5)
+    read = {"curve.csv": folder.read_curve, "selections.jsonl": folder.read_selections}[name]
+    before = read()
+    path = folder.path / name
+    path.write_text(path.read_text().replace("5", "6", 1))
+    with pytest.raises(InputError, match=rf"{name} was changed after the run ended"):
+        read()
+    folder.reopen()
+    assert read() != before, "while a run is under way its tables are written anew"
 
 
 def test_jobs_and_selections_have_the_same_fields(folder: RunFolder) -> None:

@@ -3,26 +3,20 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
-from amf_lightning.evaluation.metric import EpisodeMetric
-from amf_lightning.tasks.trajectory import Trajectory
+from amf_lightning.evaluation.metric import EpisodeMetric, Measured
+from amf_lightning.simulation.outcomes import EpisodeResult
+from amf_lightning.tasks.failure import FailureReason
 
 TASKS, EPISODES = 4, 5
 Slot = tuple[int, int]
 
 
-def episode(task: int, number: int) -> Trajectory:
+def episode(task: int, number: int) -> EpisodeResult:
     rng = np.random.default_rng([task, number])
-    steps = int(rng.integers(1, 30))
-    return Trajectory(
-        observations={"state": np.zeros((steps + 1, 1), np.float32)},
-        actions=np.zeros((steps, 1), np.float32),
-        rewards=rng.normal(size=steps) * 10.0 ** rng.integers(-8, 8),
-        task=str(task),
-        seed=number,
-        success=bool(rng.integers(2)),
-    )
+    total = float(rng.normal(size=int(rng.integers(1, 30))).sum() * 10.0 ** rng.integers(-8, 8))
+    reason = (None, FailureReason.EARLY, FailureReason.ACTION)[int(rng.integers(3))]
+    return EpisodeResult(total, bool(rng.integers(2)), reason, begun=number > 0)
 
 
 def metric_of(slots: Sequence[Slot], batch: int = 3) -> EpisodeMetric:
@@ -38,27 +32,30 @@ def merged(parts: Sequence[EpisodeMetric]) -> EpisodeMetric:
     """What synchronising processes does to states whose `dist_reduce_fx` is "sum"."""
     whole = EpisodeMetric(TASKS, EPISODES)
     whole.update([], [], [])
-    for name in ("returns", "successes", "counted"):
+    for name in ("returns", "successes", "reasons", "begun", "counted"):
         reduction = whole._reductions[name]
         assert callable(reduction)
         setattr(whole, name, reduction(torch.stack([getattr(part, name) for part in parts])))
     return whole
 
 
-def bits(results: tuple[Tensor, Tensor]) -> list[bytes]:
-    return [result.numpy().tobytes() for result in results]
+def bits(measured: Measured) -> list[object]:
+    return [measured.returns.numpy().tobytes(), measured.successes.numpy().tobytes(), *measured[2:]]
 
 
 ALL = [(task, number) for task in range(TASKS) for number in range(EPISODES)]
 
 
 def test_means_are_those_of_numpy() -> None:
-    returns, successes = metric_of(ALL).compute()
+    returns, successes, failures, begun = metric_of(ALL).compute()
+    assert begun
     assert returns.dtype == successes.dtype == torch.float64
     for task in range(TASKS):
         episodes = [episode(task, number) for number in range(EPISODES)]
-        assert returns[task].item() == pytest.approx(np.mean([e.episode_return for e in episodes]), rel=1e-12)
+        assert returns[task].item() == pytest.approx(np.mean([e.counted_return for e in episodes]), rel=1e-12)
         assert successes[task].item() == np.mean([e.success for e in episodes])
+        reasons = [str(e.reason) for e in episodes if e.reason is not None]
+        assert failures[task] == {reason: reasons.count(reason) for reason in ("action", "early") if reason in reasons}
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 20, 25])

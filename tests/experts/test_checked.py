@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from amf_lightning.errors import InputError
-from amf_lightning.experts.checked import check_number, check_shown, in_types_of, objection
+from amf_lightning.errors import UserCodeError
+from amf_lightning.experts.checked import check_shown, entries_of, in_types_of, objection
 from amf_lightning.tasks.task import Episode
 from amf_lightning.tasks.trajectory import Trajectory
 from tiny import TinyExpert, TinySuite
@@ -27,7 +27,7 @@ def shown() -> Trajectory:
         (lambda t: replace(t, actions=np.repeat(t.actions, 2, axis=1)), "actions are 2 long, those of suite 'tiny' 1"),
         (
             lambda t: replace(t, observations={"state": t.state[:, :1]}),
-            r"observations 'state' are \[1\] float32, those of suite 'tiny' \[2\] float32\.",
+            r"observations 'state' are \[1\] float32, those of suite 'tiny' \[2\] float32 \(",
         ),
         (
             lambda t: replace(t, observations={"state": t.state.astype(np.int64)}),
@@ -45,7 +45,7 @@ def shown() -> Trajectory:
 def test_what_does_not_fit_is_refused_by_expert_and_task(
     shown: Trajectory, change: Callable[[Trajectory], Any], reason: str
 ) -> None:
-    with pytest.raises(InputError, match=rf"TinyExpert: the demonstration of task 'goal=-0.5'.*{reason}"):
+    with pytest.raises(UserCodeError, match=rf"TinyExpert: the demonstration of task 'goal=-0.5'.*{reason}"):
         check_shown(TinyExpert(), SUITE, EPISODE, change(shown))
 
 
@@ -66,13 +66,13 @@ def test_choices_are_one_hot(shown: Trajectory, choice: list[float], fits: bool)
 
     actions = np.tile(np.array(choice, dtype=np.float32), (shown.length, 1))
     chosen = replace(shown, actions=actions)
-    with nullcontext() if fits else pytest.raises(InputError, match="must be one-hot"):
+    with nullcontext() if fits else pytest.raises(UserCodeError, match="must be one-hot"):
         check_shown(TinyExpert(), Choosing(), EPISODE, chosen)
 
 
 def test_too_few_are_named() -> None:
-    with pytest.raises(InputError, match="TinyExpert gave 1 demonstrations when asked for 2"):
-        check_number(TinyExpert(), 1, 2)
+    with pytest.raises(UserCodeError, match="TinyExpert gave 1 demonstrations when asked for 2"):
+        entries_of(TinyExpert(), [None], 2)
 
 
 def test_observations_of_another_precision_are_taken_in_that_of_the_suite(shown: Trajectory) -> None:

@@ -116,11 +116,11 @@ def test_a_module_that_fails_is_named_with_the_line(tmp_path: Path, monkeypatch:
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "unfinished.py").write_text("x = 1\ndef f(:\n")
     (tmp_path / "undefined.py").write_text("\nnothing_here\n")
-    (tmp_path / "moody.py").write_text("class Moody:\n    def __init__(self):\n        {}['a']\n")
+    (tmp_path / "moody.py").write_text("class Moody:\n    act = print\n    def __init__(self):\n        {}['a']\n")
     for actor, reason in {
         "unfinished.Actor": r"SyntaxError: .*unfinished\.py, line 2",
         "undefined.Actor": r"NameError: .*undefined\.py, line 2",
-        "moody.Moody": r"cannot be made with {}: KeyError: 'a' \(.*moody\.py, line 3",
+        "moody.Moody": r"cannot be made with {}: KeyError: 'a' \(.*moody\.py, line 4",
         "Moody": "give an import path, module.Class",
         ".Moody": "give an import path, module.Class",
     }.items():

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amf_lightning.errors import InputError
-from amf_lightning.fine_tuning.checkpoint_io import DurableCheckpointIO, read_checkpoint
+from amf_lightning.evaluation.scores import evaluations_from
+from amf_lightning.fine_tuning.checkpoint_io import DurableCheckpointIO, check_checkpoint, read_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +61,44 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a checkpoint"):
         read_checkpoint(tmp_path / "trap.ckpt")
     assert not (tmp_path / "sprung").exists()
+
+
+@settings(deadline=None)  # machines may be busy
+@given(st.data())
+def test_a_checkpoint_with_one_bit_flipped_anywhere_is_refused(whole: Path, data: st.DataObject) -> None:
+    content = bytearray(whole.read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    flipped = whole.with_name("flipped.ckpt")
+    flipped.write_bytes(content)
+    with pytest.raises(InputError, match=r"flipped\.ckpt (was changed after it was written|is truncated or not)"):
+        DurableCheckpointIO().load_checkpoint(flipped)
+    flipped.unlink()
+
+
+def test_a_checkpoint_of_version_0_2_has_no_hash_and_is_read(tmp_path: Path) -> None:
+    torch.save({"suite": {}, "state_dict": {"weight": torch.ones(2)}}, tmp_path / "old.ckpt")
+    assert torch.equal(read_checkpoint(tmp_path / "old.ckpt")["state_dict"]["weight"], torch.ones(2))
+
+
+def test_others_read_a_checkpoint_as_before(whole: Path) -> None:
+    assert torch.load(whole, weights_only=True)["epoch"] == 3
+    assert torch.load(whole, weights_only=True, mmap=True)["epoch"] == 3
+
+
+@pytest.mark.parametrize("missing", ["demonstrations", "loops", "callbacks", "optimizer_states", "epoch"])
+def test_a_checkpoint_without_a_part_is_refused_by_name(tmp_path: Path, missing: str) -> None:
+    parts = {"demonstrations": 3, "loops": {}, "callbacks": {}, "optimizer_states": [], "lr_schedulers": []}
+    content = {"suite": {}, "state_dict": {}, "epoch": 1, "global_step": 1, **parts}
+    path = tmp_path / "part.ckpt"
+    DurableCheckpointIO().save_checkpoint(content, path)
+    check_checkpoint(path, {}, {})
+    for value in ({}, {missing: "x"}):
+        DurableCheckpointIO().save_checkpoint({k: v for k, v in content.items() if k != missing} | value, path)
+        with pytest.raises(InputError, match=rf"part\.ckpt has no usable '{missing}'"):
+            check_checkpoint(path, {}, {})
+
+
+@pytest.mark.parametrize("evaluations", [None, 3, [3], [{}], [{"demonstrations": 1, "returns": None}]])
+def test_evaluations_that_are_none_are_refused(evaluations: object) -> None:
+    with pytest.raises(InputError, match="evaluations in the checkpoint cannot be read"):
+        evaluations_from(evaluations)

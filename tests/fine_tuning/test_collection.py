@@ -13,7 +13,7 @@ from amf_lightning.campaign.campaign import Campaign
 from amf_lightning.campaign.collection import Collection, Share
 from amf_lightning.campaign.request import Request
 from amf_lightning.demonstrations.store import DemonstrationStore
-from amf_lightning.errors import InputError
+from amf_lightning.errors import InputError, UserCodeError
 from amf_lightning.experts.expert import Expert
 from amf_lightning.experts.limited import LimitedExpert
 from amf_lightning.tasks.task import Episode, TaskSuite
@@ -92,7 +92,7 @@ def test_what_cannot_be_used_is_not_written_and_what_came_before_is_kept(tmp_pat
             return [replace(each, task="goal=-1") for each in shown]
 
     round = Round(tmp_path)
-    with pytest.raises(InputError, match=r"Twisted: the demonstration of task 'goal=0.5'.*one of task 'goal=-1'"):
+    with pytest.raises(UserCodeError, match=r"Twisted: the demonstration of task 'goal=0.5'.*one of task 'goal=-1'"):
         round.collect(Twisted())
     assert list(round.ledger.recorded()) == [0]
     assert [path.name for path in round.store.folder.iterdir()] == ["000000.safetensors"]

@@ -110,7 +110,8 @@ def test_a_failed_run_is_told_the_rest_is_summarised_and_the_exit_code_is_one(
     assert "no expert anywhere" in capsys.readouterr().out
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert list(summary["strategies"]) == ["Uniform"] and summary["meta"]["missing"] == ["Fails seed 0"]
-    assert "**1 run missing:** Fails seed 0" in (tmp_path / "out" / "summary.md").read_text()
+    assert summary["meta"]["failed"] == {"Fails": [0]}
+    assert "**1 run failed:** Fails seed 0." in (tmp_path / "out" / "summary.md").read_text()
 
 
 def test_when_the_baseline_fails_no_summary_is_made_up(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from amf_lightning.errors import InputError
+from amf_lightning.errors import AmfError, InputError
 from amf_lightning.experts.uniform import UniformActor
 from amf_lightning.simulation.rollout import rollout
 from amf_lightning.suites.gymnasium_suite import GymnasiumSuite, GymnasiumTask
@@ -238,11 +238,12 @@ def test_spaces_of_the_same_size_must_be_of_one_kind(arguments: dict[str, Any], 
     [
         ([{"success": "False"}], TASKS, "'success' in info is 'False'; it must be true or false"),
         ([{"success": float("nan")}], TASKS, "'success' in info is nan"),
+        ([{"success": None}], TASKS, "'success' in info is None; it must be true or false"),
         ([UP], [GymnasiumTask("one", [1.0], completes=["kettle"])], "completes kettle, but 'success' in info is True"),
         ([None], TASKS, "Task 'one', seed 0, step 0: the environment failed with TypeError"),
     ],
 )
 def test_what_says_nothing_of_success_is_refused(infos: list[Any], tasks: list[GymnasiumTask], reason: str) -> None:
     suite = scripted(infos, tasks)
-    with pytest.raises(InputError, match=reason):
+    with pytest.raises(AmfError, match=reason):
         succeeded(suite)

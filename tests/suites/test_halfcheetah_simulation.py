@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from amf_lightning.experts.uniform import UniformActor
 from amf_lightning.seeding import Purpose, keyed_generator
+from amf_lightning.simulation.gymnasium_simulation import GymnasiumSimulation, simulate
 from amf_lightning.simulation.rollout import rollout
-from amf_lightning.simulation.simulation import GymnasiumSimulation, simulate
 from amf_lightning.suites.halfcheetah import HalfCheetahVelocity
 from amf_lightning.suites.halfcheetah_simulation import HalfCheetahSimulation
 from amf_lightning.tasks.controller import Actor

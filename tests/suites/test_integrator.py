@@ -10,10 +10,12 @@ from amf_lightning.errors import InputError
 from amf_lightning.evaluation.scores import check_scorable, normalised_scores
 from amf_lightning.experts.scripted import IntegratorExpert
 from amf_lightning.experts.uniform import UniformActor
+from amf_lightning.simulation.gymnasium_simulation import GymnasiumSimulation, simulate
 from amf_lightning.simulation.render import render_frames
 from amf_lightning.simulation.rollout import rollout
-from amf_lightning.suites.integrator import Integrator
-from amf_lightning.tasks.task import Episode
+from amf_lightning.suites.designed import PreciseGoals
+from amf_lightning.suites.integrator import Integrator, IntegratorSimulation
+from amf_lightning.tasks.task import Episode, Task
 from tiny import TinySuite
 
 
@@ -72,6 +74,49 @@ def test_reference_returns_are_those_of_rollouts() -> None:
     assert float(shown.std()) == pytest.approx(suite.reference.spread[1], rel=0.25)
     bounds = torch.tensor([suite.reference.random[0], suite.reference.expert[1]])
     assert normalised_scores(bounds, suite.reference).tolist() == pytest.approx([0, 1])
+
+
+class Stepped(Integrator):
+    """Makes its environments by itself, so gymnasium steps them."""
+
+    def make(self, task: Task, render_mode: str | None = None) -> Any:
+        return super().make(task, render_mode)
+
+
+class SteppedPreciseGoals(PreciseGoals):
+    def make(self, task: Task, render_mode: str | None = None) -> Any:
+        return super().make(task, render_mode)
+
+
+class Straight:
+    """To the goal."""
+
+    def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
+        return 10 * (contexts - observations)
+
+
+class Wavering:
+    """Actions that depend on all that is seen, some of them out of bounds."""
+
+    def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
+        return 1.5 * torch.sin(7 * observations + contexts) + 0.1 * contexts
+
+
+@pytest.mark.parametrize(("suite", "stepped"), [(Integrator(), Stepped()), (PreciseGoals(), SteppedPreciseGoals())])
+def test_episodes_side_by_side_are_those_of_the_environments_bit_for_bit(
+    suite: Integrator, stepped: Integrator
+) -> None:
+    assert isinstance(simulate(suite, [Episode(suite.tasks[0], 0)]), IntegratorSimulation)
+    assert isinstance(simulate(stepped, [Episode(stepped.tasks[0], 0)]), GymnasiumSimulation)
+    episodes = [Episode(task, 100 + seed) for seed in range(3) for task in suite.tasks]
+    for actor in (Wavering(), Straight()):
+        ours, theirs = (rollout(actor, each, episodes, noise=0.1) for each in (suite, stepped))
+        assert any(trajectory.success for trajectory in ours) == isinstance(actor, Straight)
+        for mine, other in zip(ours, theirs, strict=True):
+            assert mine.success == other.success and mine.metrics == other.metrics
+            assert mine.rewards is not None and other.rewards is not None
+            assert mine.rewards.tobytes() == other.rewards.tobytes()
+            assert mine.state.tobytes() == other.state.tobytes() and mine.actions.tobytes() == other.actions.tobytes()
 
 
 def test_an_episode_can_be_drawn() -> None:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError, moved
+from amf_lightning.reading import read_text
 
 _ERROR, _LENGTH = "error ", "length "
 
@@ -50,11 +51,19 @@ def draw(progress: Path, picture: Path) -> None:
     """
     if not progress.is_file():
         raise InputError(f"{progress} does not exist. It is the progress.csv of a training's folder.")
-    rows = list(csv.DictReader(progress.read_text().splitlines()))
+    text = read_text(progress, "Give the progress.csv of a training's folder.")
+    try:
+        rows = list(csv.DictReader(text.splitlines()))
+    except csv.Error as error:
+        raise InputError(f"{progress} is not a table ({error}). Give the progress.csv of a training.") from error
     if not rows or "env_steps" not in rows[0]:
         raise InputError(f"{progress} has no evaluation yet, or is no progress.csv of a training.")
     buffer = BytesIO()
-    FigureCanvasAgg(training_figure(rows)).print_figure(buffer, format="png", dpi=110, metadata={"Software": None})
+    try:
+        figure = training_figure(rows)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{progress} has a row that no training wrote ({error!r}). Restore it.") from error
+    FigureCanvasAgg(figure).print_figure(buffer, format="png", dpi=110, metadata={"Software": None})
     write_durably(picture, buffer.getvalue())
 
 

@@ -1,0 +1,75 @@
+"""One evaluation by simulated episodes: from the policy that acts to its scores."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from amf_lightning.evaluation.journal import EvaluationJournal
+from amf_lightning.evaluation.metric import EpisodeMetric
+from amf_lightning.evaluation.scores import Evaluation, evaluate_returns
+from amf_lightning.simulation.outcomes import refuse, result_of, warn_of_failures
+from amf_lightning.simulation.rollout import rollout
+from amf_lightning.tasks.controller import Acting
+from amf_lightning.tasks.failure import Failure, FailureReason
+from amf_lightning.tasks.task import EvaluationJob, TaskSuite
+from amf_lightning.tasks.trajectory import Trajectory
+
+_EPISODES = "evaluation episodes"
+
+
+class SimulatedEvaluation:
+    """Runs this process's episodes of one evaluation, and puts together what those of all processes came to.
+
+    Args:
+        suite: whose tasks they are of.
+        acting: who is evaluated.
+        episodes: of each task.
+        journal: keeps each episode that is over, and knows those that were; None keeps nothing.
+        on_step: called with the number of environment steps just taken.
+        device: of the processes' common sums, where they are on GPUs.
+    """
+
+    def __init__(
+        self,
+        suite: TaskSuite,
+        acting: Acting,
+        episodes: int,
+        journal: EvaluationJournal | None = None,
+        on_step: Callable[[int], None] | None = None,
+        device: torch.device | None = None,
+    ) -> None:
+        self._suite, self._acting, self._journal, self._on_step = suite, acting, journal, on_step
+        self._metric = EpisodeMetric(len(suite.tasks), episodes, device)
+        self._broken: list[Trajectory] = []
+        self._count = 0
+
+    def run(self, jobs: Sequence[EvaluationJob]) -> None:
+        """Runs some episodes side by side; those that the journal has are not run again."""
+        known = {} if self._journal is None else {job: self._journal.result(*job) for job in jobs}
+        due = [job for job in jobs if known.get(job) is None]
+        trajectories = rollout(
+            self._acting, self._suite, [episode for _, episode in due], may_fail=True, on_step=self._on_step
+        )
+        fresh = {
+            job: result_of(trajectory, job[1].task, self._suite)
+            for job, trajectory in zip(due, trajectories, strict=True)
+        }
+        if self._journal is not None:
+            self._journal.keep(fresh)
+        self._count += len(jobs)
+        self._broken += [trajectory for trajectory in trajectories if trajectory.failure is not None]
+        results = [known.get(job) or fresh[job] for job in jobs]
+        self._metric.update(results, [episode.task.index for _, episode in jobs], [number for number, _ in jobs])
+
+    def finish(self, demonstrations: int) -> Evaluation:
+        """What is known of the policy after so many demonstrations, once all its episodes were run.
+
+        Raises:
+            InputError, UserCodeError: every episode broke off at its first step; see `refuse`.
+        """
+        measured = self._metric.compute()
+        first = next((each.failure for each in self._broken if each.failure is not None), None)
+        if not measured.begun:  # on every process, as what they measured was gathered
+            refuse(first or Failure(FailureReason.EXCEPTION, "An episode broke off"), _EPISODES)
+        warn_of_failures(self._broken, _EPISODES, self._count)
+        return evaluate_returns(demonstrations, measured.returns, measured.successes, self._suite, measured.failures)
