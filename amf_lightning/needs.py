@@ -18,6 +18,10 @@ class Need(Enum):
     DENSITY = "a density of the policy's actions"
     FEATURES = "features of the policy"
     LINEAR_HEAD = "a linear layer at the policy's end"
+    GRADIENT_STEPS = "a policy that learns by gradient steps"
+    REPEATABLE_LOSS = "a loss that is the same each time in evaluation mode"
+    OWN_POSTERIOR = "a policy that is a posterior itself (GaussianProcessPolicy)"
+    STORED_IMPORTANCE = "the importance of weights in the pre-trained policy's file"
 
     @property
     def privileged(self) -> bool:
@@ -27,7 +31,14 @@ class Need(Enum):
     @property
     def is_information(self) -> bool:
         """Whether it is information beyond the demonstrations, as tables list it, and not a property of a part."""
-        return self not in (Need.EXPERT_ACTIONS, Need.DENSITY, Need.FEATURES, Need.LINEAR_HEAD)
+        return self in (
+            Need.SIMULATOR,
+            Need.PRETRAINING_STATISTICS,
+            Need.PRETRAINING_COUNTS,
+            Need.EVALUATIONS,
+            Need.TRIAL_TRAINING,
+            Need.STORED_IMPORTANCE,
+        )
 
 
 class Part:

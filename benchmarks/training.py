@@ -95,7 +95,8 @@ def times_of_step(module: BehaviouralCloning, rows: Rows, batch_size: int) -> li
         blocks = RoundBatches(lambda: {"new": rows}, lambda: window, batch_size, WINDOW, Shards(1, (0,)), seed=0)  # noqa: B023
         start = time.process_time()
         for block in blocks:
-            take_steps(block, lambda part: module.losses(policy, part), block.factors, optimizer)
+            losses = lambda part: module.losses(policy, part)  # noqa: E731
+            take_steps(block, losses, block.factors, optimizer, seeds=block.seeds)
         times.append((time.process_time() - start) / WINDOW * 1e6)
     return times[1:]
 

@@ -38,8 +38,8 @@ def gain(**init_args: Any) -> dict[str, Any]:
 
 
 def without_logs(folder: Path) -> dict[str, bytes | None]:
-    """Everything but what TensorBoard and Python write whenever they are started."""
-    return {name: content for name, content in tree(folder).items() if not re.search("tfevents|__pycache__", name)}
+    """Everything but what Python writes whenever it is started."""
+    return {name: content for name, content in tree(folder).items() if "__pycache__" not in name}
 
 
 # -- what is wrong in a configuration --------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ from typing import Any, cast
 from amf_lightning.campaign.learner import Learner
 from amf_lightning.campaign.request import Request
 from amf_lightning.errors import InputError
-from amf_lightning.seeding import Purpose, keyed_seed
+from amf_lightning.needs import check_needs
+from amf_lightning.seeding import Purpose, keyed_global_generators, keyed_seed
 from amf_lightning.selection.context import Selection, SelectionContext, Selector
 from amf_lightning.simulation.outcomes import check_learner
 from amf_lightning.simulation.rollout import rollout
@@ -68,8 +69,11 @@ def choose(
     count = n if remaining is None else int(min(n, _left(remaining, history.pending)))
     if count <= 0:
         return [], {}
+    if learner is not None:
+        check_needs({"selector": selector}, learner.missing(suite))
     simulated = _Simulated(suite, learner)
-    selection = _selected(selector, _context(suite, history, learner, remaining, seed, simulated), count)
+    with keyed_global_generators(seed, Purpose.CHOOSE, history.round, history.chosen):
+        selection = _selected(selector, _context(suite, history, learner, remaining, seed, simulated), count)
     # Numbered on from π0's own demonstrations: none of its initial states is demonstrated a second time.
     of_pretraining = sum((learner.pretraining_counts if learner is not None else None) or ())
     first = len(history.requests)

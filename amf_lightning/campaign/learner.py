@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from amf_lightning.needs import Need
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -47,6 +49,19 @@ class Learner:
     """Runs episodes; None is the simulator of the suite."""
     device: str = "cpu"
     """Where a selector computes its belief and its criterion in float64, e.g. `cuda`; policies may be elsewhere."""
+
+    def missing(self, suite: "TaskSuite") -> "dict[Need, str]":
+        """What the learner does not have, each with the reason as a clause, for `check_needs`."""
+        from amf_lightning.policies.provided import lacks
+
+        missing = lacks(self.policy)
+        if self.statistics is None:
+            missing[Need.PRETRAINING_STATISTICS] = "the learner has no feature statistics of its pre-training"
+        if self.pretraining_counts is None:
+            missing[Need.PRETRAINING_COUNTS] = "the learner does not say what it was trained on"
+        if suite.simulator is None and self.rollout is None:
+            missing[Need.SIMULATOR] = f"suite '{suite.name}' has no simulator"
+        return missing
 
     @classmethod
     def from_file(cls, path: str, suite: "TaskSuite") -> "Learner":

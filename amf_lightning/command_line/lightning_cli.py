@@ -1,7 +1,5 @@
 """`amf fit` and `amf validate`: LightningCLI with this package's parts as keys of its own."""
 
-import logging
-import warnings
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -11,9 +9,8 @@ import yaml
 from lightning import Trainer
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from amf_lightning.campaign.clean_start import clean_start
 from amf_lightning.campaign.run_folder import RunFolder
@@ -22,6 +19,7 @@ from amf_lightning.catalogue import base_class
 from amf_lightning.command_line.endings import PROGRAM
 from amf_lightning.command_line.parser_errors import ArgumentParser
 from amf_lightning.command_line.parsing import PARSER, with_configurations
+from amf_lightning.command_line.quiet import be_quiet, somebody_watches
 from amf_lightning.command_line.signals_callback import OwnSignals
 from amf_lightning.command_line.values import check_values
 from amf_lightning.configuration import SEEDS, user_path
@@ -31,6 +29,7 @@ from amf_lightning.evaluation.evaluators import SimulatedEpisodes
 from amf_lightning.fine_tuning.active_sampling_callback import ActiveSampling
 from amf_lightning.fine_tuning.checkpoint_io import DurableCheckpointIO
 from amf_lightning.fine_tuning.module import BehaviouralCloning
+from amf_lightning.reports.board import RunLogger
 from amf_lightning.reports.report_callback import RunReports
 from amf_lightning.reports.tables import evaluation_table
 from amf_lightning.writable import check_file, check_folder
@@ -131,10 +130,13 @@ class CommandLine(LightningCLI):
                     path.parent, path.stem, save_top_k=1, save_on_train_epoch_end=True, enable_version_counter=False
                 )
             )
-        if options.enable_progress_bar is not False:
+        own_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
+        wanted = options.enable_progress_bar
+        kwargs["enable_progress_bar"] = own_bar or (somebody_watches() if wanted is None else wanted)
+        if kwargs["enable_progress_bar"] and not own_bar:
             callbacks.append(TQDMProgressBar())
         if options.logger in (None, True):  # a validation has nothing to log that evaluation.json does not say
-            kwargs["logger"] = self.subcommand == "fit" and TensorBoardLogger(folder, name="", version="")
+            kwargs["logger"] = self.subcommand == "fit" and RunLogger(folder)
         kwargs["plugins"] = [*(options.plugins or []), DurableCheckpointIO()]
         if SLURMEnvironment.detect():
             # Lightning would requeue in mid-round and then not start the round anew; the same command does.
@@ -265,15 +267,7 @@ def main(arguments: list[str]) -> None:
     Raises:
         InputError: what Lightning, too, calls a mistake of the user.
     """
-    warnings.filterwarnings("ignore", "LightningCLI's args parameter")  # they are those of sys.argv
-    warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*")  # lightning 2.6 with torch 2.13
-    warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")  # a run that is continued
-    warnings.filterwarnings("ignore", "The dirpath has changed")  # a run folder that was moved
-    # A run is resumed at the start of a round; Lightning compares optimiser steps with blocks of them.
-    warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the epoch ended")
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)  # devices, advertisements
-    logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
-    logging.getLogger("lightning.pytorch.trainer.connectors.signal_connector").setLevel(logging.WARNING)  # we say it
+    be_quiet()
     command = {"fit": Fit, "validate": Validate}[arguments[0]]
     try:
         command(with_configurations(arguments))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from amf_lightning.demonstrations.recorded_steps import RecordedSteps
 from amf_lightning.errors import InputError
-from amf_lightning.seeding import Purpose, keyed_generator
+from amf_lightning.seeding import Purpose, keyed_generator, keyed_seeds
 from amf_lightning.tasks.steps import Steps, Window
 from amf_lightning.tasks.task import TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
@@ -119,10 +119,17 @@ class Block:
         sources: rows by name.
         drawn: indices of the rows of each source, [steps, rows of a global minibatch] int64.
         shards: how a global minibatch is cut.
+        seeds: of what a loss draws by itself, for each micro-batch of each step, [steps][shards.mine].
     """
 
-    def __init__(self, sources: Mapping[str, Rows], drawn: Mapping[str, Tensor], shards: Shards) -> None:
-        self.sources, self.drawn, self.shards = sources, drawn, shards
+    def __init__(
+        self,
+        sources: Mapping[str, Rows],
+        drawn: Mapping[str, Tensor],
+        shards: Shards,
+        seeds: Sequence[Sequence[int]],
+    ) -> None:
+        self.sources, self.drawn, self.shards, self.seeds = sources, drawn, shards, seeds
         self.factors = {name: rows.loss_weight for name, rows in sources.items()}
         """Of the mean losses of the sources in the objective."""
 
@@ -175,10 +182,14 @@ class RoundBatches:
         return -(-self.steps // BLOCK)
 
     def __iter__(self) -> Iterator[Block]:
-        sources = self.sources()
+        sources, number = self.sources(), self.current_round()
         drawn = {}
         for position, (name, rows) in enumerate(sources.items()):
-            generator = keyed_generator(self.seed, Purpose.TRAIN, self.current_round(), position)
+            generator = keyed_generator(self.seed, Purpose.TRAIN, number, position)
             drawn[name] = rows.draw((self.steps, self.batch_size), generator)
+        # By piece and not by process, so that two processes draw what one draws that accumulates two gradients.
+        of_pieces = [keyed_seeds(self.steps, self.seed, Purpose.LOSS, number, piece) for piece in self.shards.mine]
+        seeds = list(zip(*of_pieces, strict=True))
         for start in range(0, self.steps, BLOCK):
-            yield Block(sources, {name: index[start : start + BLOCK] for name, index in drawn.items()}, self.shards)
+            part = slice(start, start + BLOCK)
+            yield Block(sources, {name: index[part] for name, index in drawn.items()}, self.shards, seeds[part])

@@ -220,6 +220,7 @@ class ActiveSampling(Callback):
         if self.stop is not None and self.stop.reached(earlier):
             return self.stop.reason, []
         if campaign.open_round > number:  # the process died when the round had been handed to training
+            self.diagnostics = campaign.ledger.diagnostics(number)
             return None, []
         skipped = campaign.ledger.skipped()
         if all(not each.asked or each.demonstration in skipped for each in campaign.ledger.round(number) or ()):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
+from functools import partial
 
 import torch
 
@@ -83,7 +84,8 @@ class Lookahead:
         """What the round does to the policy, with the optimiser's state of the last round."""
         module, data = self.module, self.data
         rows = round_rows(demonstrations, module.suite, module.retention, data.balance_tasks, policy.window)
-        meet_demonstrations(policy, module.pretrained, rows["demonstrations"], module.device)
+        shown = rows["demonstrations"]
+        meet_demonstrations(policy, module.pretrained, shown, module.device, self.seed, self.round)
         if isinstance(policy, RefittedPolicy):
             return
         optimizer = module.optimizer_for(policy)
@@ -95,7 +97,8 @@ class Lookahead:
         )
         with torch.enable_grad():
             for block in blocks:
-                take_steps(block, lambda part: module.losses(policy, part), block.factors, optimizer)
+                losses = partial(module.losses, policy)
+                take_steps(block, losses, block.factors, optimizer, seeds=block.seeds)
 
     def _evaluate(self, policy: Policy, demonstrations: int) -> float:
         acting, per_task = frozen_copy(policy).cpu(), self.data.evaluation_episodes

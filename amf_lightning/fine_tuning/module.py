@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,6 +33,7 @@ from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.policies.preflight import rehearse_export
 from amf_lightning.policies.protocol import Policy, RefittedPolicy, frozen_copy
 from amf_lightning.policies.statistics import FeatureStatistics, feature_statistics
+from amf_lightning.policies.unfamiliar import Familiarity
 from amf_lightning.policies.weights import PolicyFactory, build_policy, load_policy, save_policy
 from amf_lightning.retention.frozen import hold_statistics, mask_gradients, placed, restore_frozen
 from amf_lightning.retention.importance import stored_importance
@@ -102,7 +104,7 @@ class BehaviouralCloning(LightningModule):
             check_refitted(self.policy, self.retention)
         self.policy = self._controlled(self.retention.wrap(self.policy, suite))
         self.origin.start = frozen_copy(self.policy)
-        self._featured = rehearse_export(self.policy, suite)
+        self._featured, self._familiarity = rehearse_export(self.policy, suite), Familiarity(suite)
         self.masks: dict[str, Tensor] = {}
         self.trained_on = 0
         """Demonstrations that the policy was fine-tuned on."""
@@ -228,9 +230,8 @@ class BehaviouralCloning(LightningModule):
         watch = LossWatch(self._log)
         # Lightning has autocast on around all of this, but only a forward pass is meant to be in it.
         with torch.autocast(self.device.type, enabled=False):
-            take_steps(
-                block, lambda part: self.losses(self.policy, part), block.factors, optimizer, self._backward, watch
-            )
+            losses, factors, seeds = partial(self.losses, self.policy), block.factors, block.seeds
+            take_steps(block, losses, factors, optimizer, self._backward, watch, seeds)
         watch.check(self, block, batch_idx)
 
     def _backward(self, objective: Tensor, last: bool) -> None:
@@ -252,9 +253,11 @@ class BehaviouralCloning(LightningModule):
             logger.save()
 
     def on_train_epoch_start(self) -> None:
-        data, window = self.data, self.policy.window
-        data.rows = round_rows(data.demonstrations, self.suite, self.retention, data.balance_tasks, window)
-        meet_demonstrations(self.policy, self.pretrained, data.rows["demonstrations"], self.device)
+        data, shown, window = self.data, self.data.demonstrations, self.policy.window
+        data.rows = round_rows(shown, self.suite, self.retention, data.balance_tasks, window)
+        rows = data.rows["demonstrations"]
+        meet_demonstrations(self.policy, self.pretrained, rows, self.device, self.seed, self.current_epoch)
+        self._familiarity.look(self.policy, shown if self.trainer.is_global_zero else [], self.current_epoch)
         if self.reset_optimizer:
             for optimizer in self.trainer.optimizers:
                 optimizer.state.clear()

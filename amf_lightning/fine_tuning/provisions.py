@@ -9,15 +9,13 @@ from amf_lightning.errors import InputError
 from amf_lightning.evaluation.evaluators import Evaluator, NoEvaluation, SimulatedEpisodes
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.needs import Need
-from amf_lightning.policies.capabilities import Density, Embeds, LinearHead
+from amf_lightning.policies.provided import lacks
 from amf_lightning.policies.statistics import weights_hash
 from amf_lightning.retention.retention import NoRetention, Retention
 from amf_lightning.selection.context import Selector
 from amf_lightning.simulation.repetition import repeats
 from amf_lightning.suites.gymnasium_suite import GymnasiumSuite
 from amf_lightning.tasks.task import TaskSuite
-
-_CAPABILITIES = {Need.DENSITY: Density, Need.FEATURES: Embeds, Need.LINEAR_HEAD: LinearHead}
 
 REPEATS = "repeats"
 """Key of the ledger's fact "no" where a suite was found not to do the same again."""
@@ -47,19 +45,25 @@ def what_is_missing(module: BehaviouralCloning, suite: TaskSuite, evaluation: Ev
         missing[Need.SIMULATOR] = f"suite '{suite.name}' has no simulator"
     if module.statistics is None:
         missing[Need.PRETRAINING_STATISTICS] = "the file of the pre-trained policy holds no feature statistics"
+    elif (reason := module.statistics.other_backbone(module.pretrained)) is not None:
+        missing[Need.PRETRAINING_STATISTICS] = reason
+    if not module.origin.importance:
+        missing[Need.STORED_IMPORTANCE] = "the file of the pre-trained policy keeps none"
     if module.pretraining_counts is None:
         missing[Need.PRETRAINING_COUNTS] = "there is no file of a pre-trained policy that says what it was trained on"
     if module.origin.file is None:
-        for need in (Need.PRETRAINING_STATISTICS, Need.PRETRAINING_COUNTS):
+        for need in (Need.PRETRAINING_STATISTICS, Need.PRETRAINING_COUNTS, Need.STORED_IMPORTANCE):
             missing[need] = "there is no pre-trained policy (model.pretrained is not set)"
     if isinstance(evaluation, NoEvaluation):
         missing[Need.EVALUATIONS] = "nobody evaluates the policy (evaluation: NoEvaluation)"
     if not isinstance(evaluation, SimulatedEpisodes):
         missing[Need.TRIAL_TRAINING] = "trials are judged by simulated episodes (evaluation: SimulatedEpisodes)"
-    for need, capability in _CAPABILITIES.items():
-        if not module.policy.can(capability):
-            missing[need] = f"{type(module.policy).__name__} has none"
-    return missing
+    if module.trainer.world_size > 1 or str(module.trainer.precision) == "16-mixed":
+        missing[Need.TRIAL_TRAINING] = (
+            "trials repeat the training of a round, which they can on one process and in any precision but 16-mixed "
+            "(trainer.devices, trainer.precision)"
+        )
+    return missing | lacks(module.policy, suite)
 
 
 def check_origin(begun: str | None, module: BehaviouralCloning, folder: str) -> None:

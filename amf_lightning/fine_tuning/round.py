@@ -1,6 +1,8 @@
 """The training of one round: one function for the run itself and for `Lookahead`, which tries a round on copies."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import repeat
 from typing import Any, Protocol
 
 import torch
@@ -9,6 +11,7 @@ from torch import Tensor
 from amf_lightning.demonstrations.batches import MicroBatch, Rows, demonstration_rows
 from amf_lightning.policies.protocol import Policy, RefittedPolicy
 from amf_lightning.retention.retention import Retention
+from amf_lightning.seeding import Purpose, keyed_global_generators, lent_global_generators
 from amf_lightning.tasks.steps import Window, cat
 from amf_lightning.tasks.task import TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
@@ -46,7 +49,9 @@ def round_rows(
     return rows
 
 
-def meet_demonstrations(policy: Policy, pretrained: Policy, rows: Rows, device: torch.device) -> None:
+def meet_demonstrations(
+    policy: Policy, pretrained: Policy, rows: Rows, device: torch.device, seed: int, round: int
+) -> None:
     """What happens to a policy before the steps of a round: a fresh one is normalised, a `RefittedPolicy` is refitted.
 
     Args:
@@ -54,14 +59,17 @@ def meet_demonstrations(policy: Policy, pretrained: Policy, rows: Rows, device: 
         pretrained: π0, which a refit starts from.
         rows: of all demonstrations so far.
         device: where the policy is.
+        seed: of the run.
+        round: its number; what the policy draws by itself is a function of both.
     """
     if policy.is_normalised and not isinstance(policy, RefittedPolicy):
         return
     steps = rows.everything().to(device)
-    if not policy.is_normalised:
-        policy.fit_normaliser(steps)
-    if isinstance(policy, RefittedPolicy):
-        policy.refit(pretrained, steps)
+    with keyed_global_generators(seed, Purpose.MEET, round):
+        if not policy.is_normalised:
+            policy.fit_normaliser(steps)
+        if isinstance(policy, RefittedPolicy):
+            policy.refit(pretrained, steps)
 
 
 def losses_of(policy: Policy, retention: Retention, microbatch: MicroBatch) -> dict[str, Tensor]:
@@ -95,6 +103,7 @@ def take_steps(
     optimizer: Stepper,
     backward: Callable[[Tensor, bool], None] = propagate,
     after_step: Callable[[Mapping[str, Tensor]], None] = lambda _: None,
+    seeds: Iterable[Sequence[int]] | None = None,
 ) -> None:
     """Takes optimiser steps, each along the mean gradient of its micro-batches.
 
@@ -107,14 +116,15 @@ def take_steps(
         optimizer: of the trained weights.
         backward: adds an objective's gradient; its second argument says whether the gradient is complete with it.
         after_step: gets the losses of the last micro-batch of each step.
+        seeds: for each micro-batch of each step, of what its loss draws by itself for dropout or noise; None: it draws
+            on from where the global generators stand.
     """
-    # The momentum of a unit that died shrinks to subnormal numbers and stays there; with them Adam is half as fast.
-    # They are taken as zero while the steps last: times a learning rate they move no weight either way.
-    torch.set_flush_denormal(True)
-    try:
-        for microbatches in steps:
+    with _subnormal_numbers_as_zero(), lent_global_generators() as set_to:
+        for microbatches, of_microbatches in zip(steps, repeat(()) if seeds is None else seeds, strict=False):
             optimizer.zero_grad()
             for number, microbatch in enumerate(microbatches, start=1):
+                if of_microbatches:
+                    set_to(of_microbatches[number - 1])
                 named_losses = losses(microbatch)
                 objective = weighted_sum(named_losses, factors)
                 if len(microbatches) > 1:
@@ -123,5 +133,16 @@ def take_steps(
                     backward(objective, number == len(microbatches))
             optimizer.step()
             after_step(named_losses)
+
+
+@contextmanager
+def _subnormal_numbers_as_zero() -> Iterator[None]:
+    """The momentum of a unit that died shrinks to subnormal numbers and stays there; with them Adam is half as fast.
+
+    They are taken as zero while the steps last: times a learning rate they move no weight either way.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
     finally:
         torch.set_flush_denormal(False)

@@ -45,6 +45,9 @@ class ComposedPolicy(Density, LinearHead, Policy):
     def can(self, capability: type) -> bool:
         return super().can(capability) and all(part.can(capability) for part in self.parts)
 
+    def deviations(self, steps: Steps) -> Tensor | None:
+        return self.parts[0].deviations(steps)
+
     def task_of(self, contexts: Tensor) -> Tensor:
         """Index of the task whose context is nearest to each row [N, C], [N] int64."""
         return (contexts[:, None] - self.contexts).square().sum(-1).argmin(dim=1)

@@ -14,6 +14,9 @@ from amf_lightning.seeding import RowGenerators
 from amf_lightning.tasks.spec import Specs, state_size
 from amf_lightning.tasks.steps import Steps
 
+_SMALLEST_STD = 1e-2
+_STILL = 1e-3
+
 
 class Perceptron(LinearHead, Policy):
     """A ReLU network h of the normalised observation and the context with a linear layer on top: z = W h(s, c) + b.
@@ -23,9 +26,11 @@ class Perceptron(LinearHead, Policy):
         context_dim: C.
         outputs: length of z.
         hidden: widths of the hidden layers; the last one is the number of features F.
-        smallest_std: of an entry of the observation; one that moved less in the data is not blown up beyond this.
+        smallest_std: of an entry of the observation; one that moved less in the data is not blown up beyond this. None:
+            0.01, and for one that never moved `scale_of_still`.
     """
 
+    before_training = ("smallest_std",)
     mean: Tensor
     std: Tensor
     normalised: Tensor
@@ -36,10 +41,10 @@ class Perceptron(LinearHead, Policy):
         context_dim: int,
         outputs: int,
         hidden: Sequence[int],
-        smallest_std: float = 1e-2,
+        smallest_std: float | None = None,
     ) -> None:
         super().__init__()
-        if smallest_std <= 0:
+        if smallest_std is not None and not smallest_std > 0:
             raise InputError(f"smallest_std is {smallest_std}; it must be positive.")
         self.smallest_std = smallest_std
         observation_dim = state_size(observation, type(self).__name__)
@@ -65,9 +70,20 @@ class Perceptron(LinearHead, Policy):
     def fit_normaliser(self, steps: Steps) -> None:
         """Mean and standard deviation of each observation entry; contexts are the suite's to scale."""
         self.mean.copy_(steps.state.mean(dim=0))
+        std = spread(steps.state)
         # An entry that never moved in the data must not explode when it first does.
-        self.std.copy_(steps.state.std(dim=0).clamp(min=self.smallest_std))
+        if self.smallest_std is None:
+            std = torch.where(still(std, self.mean), scale_of_still(self.mean), std.clamp(min=_SMALLEST_STD))
+        else:
+            std = std.clamp(min=self.smallest_std)
+        self.std.copy_(std)
         self.normalised.fill_(True)
+
+    def deviations(self, steps: Steps) -> Tensor:
+        return self._normalise(steps.state)
+
+    def _normalise(self, state: Tensor) -> Tensor:
+        return (state.to(self.mean.dtype) - self.mean) / self.std
 
     @abstractmethod
     def act(self, steps: Steps) -> Tensor:
@@ -75,8 +91,7 @@ class Perceptron(LinearHead, Policy):
 
     def outputs(self, steps: Steps) -> Tensor:
         """z, [N, outputs]."""
-        normalised = (steps.state - self.mean) / self.std
-        outputs: Tensor = self.head(self.backbone(torch.cat([normalised, steps.contexts], dim=1)))
+        outputs: Tensor = self.head(self.backbone(torch.cat([self._normalise(steps.state), steps.contexts], dim=1)))
         return outputs
 
 
@@ -90,7 +105,8 @@ class MLPPolicy(GaussianDensity, Perceptron):
         hidden: widths of the hidden layers; the last one is the number of features F.
         action_std: standard deviation declared for `log_prob`; it does not enter the loss.
         smallest_std: smallest deviation that an entry of the observation is divided by, in its own unit. Where tasks
-            to come move entries that the first ones leave alone, what is usual for such entries.
+            to come move entries that the first ones hardly move, what is usual for such entries. None: 0.01, and for an
+            entry that did not move at all, of which nobody knows what is usual, its magnitude, at least 1.
     """
 
     def __init__(
@@ -100,7 +116,7 @@ class MLPPolicy(GaussianDensity, Perceptron):
         action_dim: int,
         hidden: Sequence[int] = (256, 256),
         action_std: float = 0.1,
-        smallest_std: float = 1e-2,
+        smallest_std: float | None = None,
     ) -> None:
         super().__init__(observation, context_dim, action_dim, hidden, smallest_std)
         self.action_std = action_std
@@ -114,3 +130,30 @@ class MLPPolicy(GaussianDensity, Perceptron):
         if generator is not None:
             mean = (mean + self.action_std * generator.normal(mean.shape[1]).to(mean)).clamp(-1, 1)
         return mean[:, None]
+
+
+def spread(state: Tensor) -> Tensor:
+    """Standard deviation of each entry of [N, O], [O]; 0 of a single row."""
+    if len(state) == 1:
+        return torch.zeros_like(state[0])
+    std = state.std(dim=0)
+    # Squares of numbers beyond 1e19 are infinite in float32.
+    return std if std.isfinite().all() else state.double().std(dim=0).to(std)
+
+
+def still(std: Tensor, mean: Tensor) -> Tensor:
+    """Which entries of mean and standard deviation [O] did not move, but for noise and rounding; bool.
+
+    >>> still(torch.tensor([0.0, 2e-4, 0.1]), torch.tensor([0.0, 300.0, 0.0]))
+    tensor([ True,  True, False])
+    """
+    return std < torch.clamp(1e-6 * mean.abs(), min=_STILL)
+
+
+def scale_of_still(mean: Tensor) -> Tensor:
+    """What entries are divided by that never moved, as a guess of what they will move by: their magnitude, at least 1.
+
+    >>> scale_of_still(torch.tensor([0.0, -300.0]))
+    tensor([  1., 300.])
+    """
+    return mean.abs().clamp(min=1.0)

@@ -9,6 +9,7 @@ from torch import nn
 from amf_lightning.errors import InputError
 from amf_lightning.policies.capabilities import GaussianDensity, LinearHead, embedded
 from amf_lightning.policies.protocol import Policy, RefittedPolicy, frozen_copy
+from amf_lightning.policies.rehearsal import rehearse
 from amf_lightning.policies.statistics import backbone_hash
 from amf_lightning.policies.weights import encode_policy
 from amf_lightning.tasks.steps import Steps
@@ -22,7 +23,9 @@ def rehearse_export(policy: Policy, suite: TaskSuite) -> bool:
 
     Raises:
         InputError: it cannot be written into a file, or what it takes for its last layer is another one.
+        UserCodeError: it cannot act or learn as a policy must; see `rehearse`.
     """
+    rehearse(policy, suite)
     copy = frozen_copy(policy).cpu()
     try:
         encode_policy(copy, suite.signature(), None, {})

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from amf_lightning.errors import InputError
+from amf_lightning.errors import InputError, UserCodeError
 from amf_lightning.seeding import RowGenerators
 from amf_lightning.tasks.controller import Controller
 from amf_lightning.tasks.steps import Steps, Window
@@ -38,6 +38,8 @@ class Policy(nn.Module, ABC):
     """What it sees and predicts at each step; see `Steps`."""
     make_controller: "Callable[[Policy], Controller] | None" = None
     """Makes the controller that acts for it; None: `EveryStep`, or `Chunked` if it predicts chunks."""
+    before_training: ClassVar[tuple[str, ...]] = ()
+    """Options that say nothing any more once it is trained, as for normalisation: left out, what a file says holds."""
     options: dict[str, object]
     """Keyword arguments of the constructor beyond the first three, defaults included; kept by themselves."""
 
@@ -49,6 +51,7 @@ class Policy(nn.Module, ABC):
         if missing:
             names = ", ".join(f"`{name}`" for name in missing)
             raise InputError(f"The policy {cls.__name__} has no method {names}: see docs/your-own-policy.md.")
+        _check_calls(cls)
         policy = super().__new__(cls)
         if args or kwargs:
             signature = inspect.signature(cls)
@@ -78,8 +81,8 @@ class Policy(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where its tensors are."""
-        return next(chain(self.parameters(), self.buffers())).device
+        """Where its tensors are; the CPU if it has none."""
+        return next(chain(self.parameters(), self.buffers()), torch.empty(0)).device
 
     def act(self, steps: Steps) -> Tensor:
         """The deterministic action for each row, [N, A] in [-1, 1]: the mean, and of a chunk the first."""
@@ -122,6 +125,13 @@ class Policy(nn.Module, ABC):
     def fit_normaliser(self, steps: Steps) -> None:
         """Sets the input normalisation from data. Called once, before the first training of a new policy."""
 
+    def deviations(self, steps: Steps) -> Tensor | None:
+        """How far entries of one vector are from what it was normalised to, in standard deviations, [N, O].
+
+        None if nothing is normalised. Demonstrations that are far off are warned of.
+        """
+        return None
+
     @property
     def is_normalised(self) -> bool:
         """Whether `fit_normaliser` was called, now or before it was saved; True if there is nothing to normalise."""
@@ -139,6 +149,19 @@ class RefittedPolicy(Policy):
             start: π0, of the same class and shapes.
             steps: of all demonstrations so far, [N], with the expert's actions.
         """
+
+
+def _check_calls(cls: type[Policy]) -> None:
+    """Raises UserCodeError unless the methods of a policy can be called as they will be."""
+    for name, arguments in {"act": "steps", "predict": "steps, generator", "loss": "steps"}.items():
+        signature = inspect.signature(getattr(cls, name))
+        try:
+            signature.bind("self", *arguments.split(", "))
+        except TypeError:
+            raise UserCodeError(
+                f"{cls.__name__} ({inspect.getfile(cls)}): {name}{signature} is called as {name}({arguments}), and "
+                "cannot be. What a policy gives is in docs/your-own-policy.md, what 0.2 changed in CHANGELOG.md."
+            ) from None
 
 
 def frozen_copy(policy: Policy) -> Policy:

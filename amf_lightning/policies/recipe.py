@@ -59,7 +59,8 @@ def first_difference(recipe: Recipe, policy: Policy) -> str | None:
     """The first difference between a recipe and that of `policy`, in words; None if both make the same.
 
     A class is known by its name, for its module may have been moved, and a subclass passes for it. An option that the
-    recipe does not know, e.g. one that is newer than its file, has the default.
+    recipe does not know, e.g. one that is newer than its file, has the default. One that matters before training only
+    may be left at its default.
     """
     kind = type(policy)
     if str(recipe["class"]).rpartition(".")[2] not in [base.__name__ for base in kind.__mro__]:
@@ -71,6 +72,8 @@ def first_difference(recipe: Recipe, policy: Policy) -> str | None:
         if name not in in_file and name in parameters and parameters[name].default is inspect.Parameter.empty:
             continue
         default = parameters[name].default if name in parameters else None
+        if name in kind.before_training and in_policy.get(name) == default:
+            continue
         value_in_file, value_in_policy = (_plain(options.get(name, default)) for options in (in_file, in_policy))
         if value_in_file != value_in_policy:
             return f"{name} is {value_in_file!r} in the file and {value_in_policy!r} in model.policy"

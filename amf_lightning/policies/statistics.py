@@ -39,13 +39,19 @@ class FeatureStatistics:
         """M0 in the features of one part of the policy, [F + 1, F + 1]."""
         return self.second_moment if self.second_moment.ndim == 2 else self.second_moment[part]
 
+    def other_backbone(self, policy: Policy) -> str | None:
+        """Why these statistics are not about the features of `policy`, as a clause; None if they are."""
+        if (backbone := backbone_hash(policy)) == self.backbone:
+            return None
+        return (
+            f"the stored feature statistics belong to a policy with backbone {self.backbone}, not {backbone}: its "
+            "features are not the ones they were summed in"
+        )
+
     def check_backbone(self, policy: Policy) -> None:
         """Raises InputError if `policy` does not have the features that these statistics are about."""
-        if (backbone := backbone_hash(policy)) != self.backbone:
-            raise InputError(
-                f"The stored feature statistics belong to a policy with backbone {self.backbone}, not {backbone}: "
-                "its features are not the ones they were summed in. Export the policy again, or do without statistics."
-            )
+        if (reason := self.other_backbone(policy)) is not None:
+            raise InputError(f"{reason[0].upper()}{reason[1:]}. Export the policy again, or do without statistics.")
 
 
 def backbone_hash(policy: Policy) -> str:

@@ -13,12 +13,13 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from amf_lightning.durable import write_durably
-from amf_lightning.errors import InputError
+from amf_lightning.errors import InputError, UserCodeError
 from amf_lightning.policies.mixture import ComposedPolicy
 from amf_lightning.policies.policy_file_check import SHA256, check_contents, content_hash
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.policies.recipe import first_difference, from_recipe, recipe_of
 from amf_lightning.policies.statistics import FeatureStatistics
+from amf_lightning.seeding import lent_global_generators
 from amf_lightning.shipped import checkpoint_path
 from amf_lightning.tasks.spec import Dimensions, Specs
 from amf_lightning.tasks.task import dimensions_of
@@ -95,7 +96,7 @@ class PolicyFile:
             return policy
         policy_of_file = self.make()
         configured, in_file = recipe_of(policy), recipe_of(policy_of_file.parts[0])
-        if in_file != configured:
+        if first_difference(in_file, policy):
             raise InputError(
                 f"{self.path} holds a {type(policy_of_file).__name__} of {in_file['class']} with {in_file['options']}, "
                 f"but model.policy is {configured['class']} with {configured['options']}. Give model.policy the same."
@@ -199,15 +200,23 @@ def build_policy(factory: PolicyFactory, dimensions: Dimensions, generator: torc
 
     Raises:
         InputError: its constructor leaves out `super().__init__()` or sizes, or its options fit into no file.
+        UserCodeError: its constructor takes a number for the observation.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
+    with lent_global_generators() as set_to:
+        set_to(int(torch.randint(2**62, (1,), generator=generator)))
         try:
             policy = factory(dimensions.observation, dimensions.context, dimensions.action)
         except AttributeError as error:
             if "Module.__init__()" not in str(error):
                 raise
             raise InputError(f"model.policy: call super().__init__() first in the constructor ({error}).") from error
+        except TypeError as error:
+            if "dict" not in str(error):
+                raise
+            raise UserCodeError(
+                f"model.policy: its constructor cannot be called ({error}). `observation` holds the entries of an "
+                'observation by name; the length of a vector is state_size(observation, "MyPolicy").'
+            ) from error
     if any(is_lazy(tensor) for tensor in (*policy.parameters(), *policy.buffers())):
         raise InputError(
             f"{type(policy).__name__} has layers whose sizes are not known until they are used, e.g. LazyLinear. Give "

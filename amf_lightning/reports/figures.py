@@ -17,10 +17,16 @@ from amf_lightning.evaluation.statistics import Interval
 
 # Okabe and Ito's palette, the yellow left out: it is too bright for a line on white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
+_NOT_BLACK = tuple(colour for colour in _COLOURS if colour != "#000000")
 _STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 _SCORE = "normalised score (0 random, 1 expert)"
 _DEMONSTRATIONS = "demonstrations asked of the expert"
 _NAMED_LINES = 12
+_LOWEST = 5
+_SPREADS = {0.9: "0.92", 0.5: "0.8"}
+"""The middle shares of the tasks that are shaded, and their greys."""
+_LARGE_ROWS = 30
+_DRAWN_ROUNDS = 40
 _THRESHOLDS = (0.8, 0.9)
 _SOLID_BANDS = 6
 _SWEPT = {"auc": "area under the curve", "final": "final score", "worst_forgetting": "worst forgetting"}
@@ -42,8 +48,7 @@ def png(figure: Figure, dpi: int = 144, small: bool = False) -> bytes:
     Args:
         figure: what to draw.
         dpi: pixels an inch.
-        small: reduces the picture to 256 colours, about a third of the bytes, for files that are committed. It takes
-            longer than the drawing, so the pictures of a run, which are drawn again after each round, do without.
+        small: reduces the picture to 256 colours, about a third of the bytes. It takes as long as the drawing.
     """
     buffer = BytesIO()
     FigureCanvasAgg(figure).print_figure(buffer, format="png", dpi=dpi, metadata={"Software": None})
@@ -58,6 +63,8 @@ def png(figure: Figure, dpi: int = 144, small: bool = False) -> bytes:
 def curve_figure(demonstrations: Sequence[int], mean: Sequence[float], tasks: Mapping[str, Sequence[float]]) -> Figure:
     """Mean score of one run against its demonstrations, a thin line for each task.
 
+    Of more tasks than can be told apart by their lines, it shows how they spread and names those that end lowest.
+
     Args:
         demonstrations: numbers of demonstrations at which the policy was evaluated, [P].
         mean: mean score over tasks, [P].
@@ -65,9 +72,20 @@ def curve_figure(demonstrations: Sequence[int], mean: Sequence[float], tasks: Ma
     """
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.92, max(len(tasks), 2)))
-    for (name, scores), shade in zip(tasks.items(), shades, strict=False):
-        axes.plot(demonstrations, scores, color=shade, linewidth=1, alpha=0.85, label=name)
+    many = len(tasks) > _NAMED_LINES
+    if many:
+        table = np.array(list(tasks.values()))
+        for share, grey in _SPREADS.items():
+            bounds = np.quantile(table, ((1 - share) / 2, (1 + share) / 2), axis=0)
+            label = f"middle {100 * share:.0f} % of {len(tasks)} tasks"
+            axes.fill_between(demonstrations, *bounds, color=grey, linewidth=0, label=label)
+        lowest = sorted(tasks, key=lambda name: tasks[name][-1])[:_LOWEST]
+        for name, colour, style in zip(lowest, _NOT_BLACK, cycle(_STYLES), strict=False):
+            axes.plot(demonstrations, tasks[name], color=colour, linestyle=style, linewidth=1.3, label=name)
+    else:
+        shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.92, max(len(tasks), 2)))
+        for (name, scores), shade in zip(tasks.items(), shades, strict=False):
+            axes.plot(demonstrations, scores, color=shade, linewidth=1, alpha=0.85, label=name)
     axes.plot(
         demonstrations,
         mean,
@@ -80,10 +98,10 @@ def curve_figure(demonstrations: Sequence[int], mean: Sequence[float], tasks: Ma
     )
     _score_axes(axes, max(demonstrations))
     handles, labels = axes.get_legend_handles_labels()
-    order = slice(None, None, -1) if len(tasks) <= _NAMED_LINES else slice(-1, -3, -1)
-    if len(tasks) > _NAMED_LINES:
-        labels[-2] = f"each of {len(tasks)} tasks"
-    figure.legend(handles[order], labels[order], loc="outside right upper", frameon=False, fontsize=9)
+    order = [-1, *range(len(handles) - 1)] if many else range(-1, -len(handles) - 1, -1)
+    legend = [handles[i] for i in order], [labels[i] for i in order]
+    title = f"named: the {_LOWEST} that end lowest" if many else None
+    figure.legend(*legend, loc="outside right upper", frameon=False, fontsize=9, title=title, title_fontsize=9)
     axes.set_title("What the demonstrations gained", loc="left", fontsize=11)
     return figure
 
@@ -95,35 +113,38 @@ def allocation_figure(
 
     Args:
         picks: task index of each demonstration in order, [N].
-        rounds: the round of each demonstration, [N]; every other round is shaded where a round has several.
+        rounds: the round of each demonstration, [N]; lines separate the rounds, if they have several and are few.
         task_names: [K].
         pretrained: names of the tasks that the pre-trained policy was trained on.
     """
     count = len(task_names)
-    figure = Figure(figsize=(8, min(14, 1.7 + 0.27 * count)), layout="constrained")
+    many = count > _LARGE_ROWS
+    figure = Figure(figsize=(8, min(14, 1.7 + (0.19 if many else 0.27) * count)), layout="constrained")
     strip, bars = figure.subplots(1, 2, sharey=True, width_ratios=[4, 1])
     for row, name in enumerate(task_names):
         if name in pretrained:
             for axes in (strip, bars):
                 axes.axhspan(row - 0.5, row + 0.5, color="#E8E8E8", linewidth=0, zorder=0)
-    if len(set(rounds)) < len(rounds):
-        for boundary in np.flatnonzero(np.diff(rounds)):
-            strip.axvline(boundary + 1.5, color="0.7", linewidth=0.8, zorder=1)
+    boundaries = np.flatnonzero(np.diff(rounds))
+    draws_rounds = len(set(rounds)) < len(rounds) and len(boundaries) <= _DRAWN_ROUNDS
+    for boundary in boundaries if draws_rounds else ():
+        strip.axvline(boundary + 1.5, color="0.7", linewidth=0.8, zorder=1)
     numbers = np.arange(1, len(picks) + 1)
     size = float(np.clip(2400 / max(len(picks), 1), 12, 90))
     strip.scatter(numbers, picks, marker="s", s=size, color=_COLOURS[0], zorder=3)
     strip.set_xlim(0.4, max(len(picks), 1) + 0.6)
     strip.set_ylim(-0.6, count - 0.4)
-    strip.set_yticks(range(count), task_names, fontsize=9 if count <= 30 else 6)
+    strip.set_yticks(range(count), task_names, fontsize=7.5 if many else 9)
     strip.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     strip.grid(axis="y", color="0.92", zorder=0)
     strip.set_axisbelow(True)
-    strip.set_xlabel("number of the demonstration" + (" (lines: rounds)" if len(set(rounds)) < len(rounds) else ""))
+    strip.set_xlabel("number of the demonstration" + (" (lines: rounds)" if draws_rounds else ""))
     strip.set_ylabel("task")
     totals = np.bincount(np.asarray(picks, dtype=int), minlength=count)
     bars.barh(range(count), totals, color=_COLOURS[0], height=0.7, zorder=3)
+    size = 7.5 if many else 9
     for row, total in enumerate(totals):
-        bars.annotate(str(total), (total, row), (3, 0), textcoords="offset points", va="center", fontsize=9)
+        bars.annotate(str(total), (total, row), (3, 0), textcoords="offset points", va="center", fontsize=size)
     bars.set_xlim(0, max(1, totals.max()) * 1.3)
     bars.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
     bars.tick_params(left=False)

@@ -1,7 +1,6 @@
 """Writes what a person reads of a run: files in its folder, and TensorBoard."""
 
-import math
-from collections.abc import Sequence
+import time
 from pathlib import Path
 from typing import cast
 
@@ -11,29 +10,32 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from amf_lightning.campaign.facts import FINISHED
 from amf_lightning.campaign.run_folder import RunFolder
-from amf_lightning.evaluation.forgetting import (
-    FrozenShare,
-    forgetting_metrics,
-    forgetting_table,
-    frozen_shares,
-    measures_of,
-    total,
-)
+from amf_lightning.evaluation.forgetting import forgetting_table, measures_of, total
 from amf_lightning.evaluation.scores import Evaluation
 from amf_lightning.fine_tuning.active_sampling_callback import ActiveSampling
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.needs import uses_of
 from amf_lightning.reports.animation import write_animation
-from amf_lightning.reports.failures import failure_metrics
+from amf_lightning.reports.board import Board
+from amf_lightning.reports.event_files import RESULTS_TAG, Position, drop_events, has_event
+from amf_lightning.reports.logged import (
+    frozen_of,
+    log_choices,
+    log_end,
+    log_evaluation,
+    log_start,
+    pretrained_on,
+)
+from amf_lightning.reports.round_lines import round_line, say, start_line
 from amf_lightning.reports.run_report import write_report
-from amf_lightning.reports.tables import uses_phrase
 from amf_lightning.tasks.task import TaskSuite
 
 
 class RunReports(Callback):
     """Keeps the run folder's tables and TensorBoard up to date, and writes the report at the end.
 
-    Everything is written anew from the ledger and the checkpointed evaluations, nothing is appended.
+    Tables are written anew from the ledger and the checkpointed evaluations, nothing is appended. Where Lightning shows
+    no progress bar, a line is printed about each round.
 
     Args:
         suite: given by the top-level key `suite`.
@@ -45,27 +47,48 @@ class RunReports(Callback):
         self.suite = suite
         self.active = active
         self.animation = animation
+        self._board: Board | None = None
+        """Of a run under way in this process; on the first process only."""
+        self._logged = -1
+        """Demonstrations at the last evaluation that was logged."""
+        self._since = 0.0
+        """When the round began."""
 
     # -- Lightning's hooks; the active-sampling callback's run before them -------------------------------------------
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero and trainer.current_epoch == 0:
-            self._write_tables(trainer, pl_module)
-            if self.active.evaluations:
-                log_evaluation(trainer, self.active.evaluations, self.suite, 0, cast(BehaviouralCloning, pl_module))
-            log_uses(trainer, self.active)
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero:
-            log_choices(trainer, self.active, self.suite)
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero:
             return
+        module, evaluations = cast(BehaviouralCloning, pl_module), self.active.evaluations
+        self._open(trainer, module)
+        if trainer.current_epoch == 0:
+            self._write_tables(trainer, pl_module)
+            self._log_evaluation(module, 0)
+        if trainer.progress_bar_callback is None:
+            latest = evaluations[-1] if evaluations else None
+            say(start_line(latest, self._names, self.active.budget, len(self.active.jobs)))
+        self._since = time.monotonic()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._board is not None:
+            log_choices(self._board, self.active.jobs, trainer.current_epoch, self.active.diagnostics, self.suite)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._board is None:
+            return
         self._write_tables(trainer, pl_module)
-        if self.active.evaluations and self.active.evaluations[-1].demonstrations == len(self.active.jobs):
-            rounds = trainer.current_epoch + 1
-            log_evaluation(trainer, self.active.evaluations, self.suite, rounds, cast(BehaviouralCloning, pl_module))
+        evaluations, jobs = self.active.evaluations, self.active.jobs
+        is_new = bool(evaluations) and evaluations[-1].demonstrations == len(jobs)
+        if is_new:
+            self._log_evaluation(cast(BehaviouralCloning, pl_module), trainer.current_epoch + 1)
+        self._board.layout(trainer.current_epoch)
+        self._board.flush()  # before the checkpoint says that this round is over
+        if trainer.progress_bar_callback is None:
+            asked = [job for job in jobs if job.round == trainer.current_epoch]
+            before, after = [None, None, *evaluations][-2:] if is_new else (None, None)
+            seconds = time.monotonic() - self._since
+            say(round_line(trainer.current_epoch, asked, len(jobs), self.active.budget, before, after, seconds))
+        self._since = time.monotonic()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero or self.active.waiting:
@@ -75,7 +98,6 @@ class RunReports(Callback):
         folder.reopen()
         self._write_tables(trainer, pl_module)
         pretrained, shares = pretrained_on(module), frozen_of(module)
-        names = [task.name for task in self.suite.tasks]
         latest = self.active.evaluations[-1] if self.active.evaluations else None
         facts = {
             "selector": type(self.active.selector).__name__,
@@ -84,7 +106,7 @@ class RunReports(Callback):
             "pretraining_tasks": [task.name for task, of_it in zip(self.suite.tasks, pretrained, strict=True) if of_it],
             "retention": type(module.retention).__name__,
             "frozen": {name: [each.frozen, each.entries] for name, each in shares.items()},
-            "measures": {} if latest is None else measures_of(latest, names),
+            "measures": {} if latest is None else measures_of(latest, self._names),
             "scored_by": self.active.evaluation.method,
             "unscored": self.active.evaluation.unscored,
             "budget": self.active.budget,
@@ -98,7 +120,7 @@ class RunReports(Callback):
             print(
                 f"\nStopped after {len(self.active.jobs)} of {self.active.budget} demonstrations: {self.active.stopped}"
             )
-        folder.write_evaluation(latest, names, self.suite.weights, trained_on=module.trained_on, **facts)
+        folder.write_evaluation(latest, self._names, self.suite.weights, trained_on=module.trained_on, **facts)
         wanted = self.animation and (outdated or not folder.animation.is_file())
         if wanted and latest is not None and self.suite.simulator:
             tasks = shown_tasks(self.active.evaluations, self.suite)
@@ -107,25 +129,49 @@ class RunReports(Callback):
             )
         write_report(folder, self.suite)
         folder.seal(module.trained_on)
+        self._log_end(trainer, module, folder)
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def _names(self) -> list[str]:
+        return [task.name for task in self.suite.tasks]
+
+    def _open(self, trainer: Trainer, module: BehaviouralCloning) -> None:
+        """Begins to log, from the last checkpoint on."""
+        done = Position(trainer.current_epoch, len(self.active.jobs), trainer.global_step)
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                drop_events(Path(logger.log_dir), done.has)
+        self._board = Board(trainer.loggers)
+        self._logged = done.demonstrations if done.rounds else -1
+        log_start(self._board, self.active, module, done.demonstrations)
+
+    def _log_evaluation(self, module: BehaviouralCloning, rounds: int) -> None:
+        """Logs the last evaluation, if it is one that was not logged yet."""
+        evaluations = self.active.evaluations
+        if self._board is not None and evaluations and evaluations[-1].demonstrations > self._logged:
+            log_evaluation(self._board, evaluations, module, rounds)
+            self._logged = evaluations[-1].demonstrations
+
+    def _log_end(self, trainer: Trainer, module: BehaviouralCloning, folder: RunFolder) -> None:
+        if self._board is None:  # the run was over before it began
+            folders = [Path(logger.log_dir) for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+            if all(has_event(path, RESULTS_TAG, len(self.active.jobs)) for path in folders):
+                return
+            self._open(trainer, module)
+        assert self._board is not None
+        self._log_evaluation(module, trainer.current_epoch)
+        self._board.layout(trainer.current_epoch)
+        log_end(self._board, folder, self.active, module)
+        self._board.flush()
 
     def _write_tables(self, trainer: Trainer, pl_module: LightningModule) -> None:
         folder, module = RunFolder(Path(trainer.default_root_dir)), cast(BehaviouralCloning, pl_module)
         folder.write_selections(self.active.jobs)
-        names = [task.name for task in self.suite.tasks]
-        folder.write_curve(self.active.evaluations, names, self.suite.weights)
-        frozen = total(frozen_of(module)).share
-        folder.write_forgetting(forgetting_table(self.active.evaluations, names, pretrained_on(module), frozen))
-
-
-def pretrained_on(module: BehaviouralCloning) -> list[bool]:
-    """Whether π0 was trained on each task, [K], as its file says."""
-    return [count > 0 for count in module.pretraining_counts or [0] * len(module.suite.tasks)]
-
-
-def frozen_of(module: BehaviouralCloning) -> dict[str, FrozenShare]:
-    """How much of each parameter of the policy is frozen."""
-    sizes = {name: parameter.numel() for name, parameter in module.policy.named_parameters()}
-    return frozen_shares(sizes, module.trainable())
+        folder.write_curve(self.active.evaluations, self._names, self.suite.weights)
+        frozen, pretrained = total(frozen_of(module)).share, pretrained_on(module)
+        folder.write_forgetting(forgetting_table(self.active.evaluations, self._names, pretrained, frozen))
 
 
 def shown_tasks(evaluations: list[Evaluation], suite: TaskSuite) -> list[int]:
@@ -133,48 +179,3 @@ def shown_tasks(evaluations: list[Evaluation], suite: TaskSuite) -> list[int]:
     first, last = evaluations[0].scores, evaluations[-1].scores
     order = sorted(range(len(suite.tasks)), key=lambda index: last[index] - first[index], reverse=True)
     return sorted({order[0], order[len(order) // 2], order[-1]})
-
-
-def log_evaluation(
-    trainer: Trainer, evaluations: Sequence[Evaluation], suite: TaskSuite, rounds: int, module: BehaviouralCloning
-) -> None:
-    """Scores, returns, successes and forgetting, each against the number of demonstrations and against rounds."""
-    evaluation, names = evaluations[-1], [task.name for task in suite.tasks]
-    metrics = {"score/mean": evaluation.mean_score, "retention/frozen": total(frozen_of(module)).share}
-    metrics |= forgetting_metrics(evaluations[0], evaluation, names, pretrained_on(module))
-    for task, score, value, success in zip(
-        suite.tasks, evaluation.scores, evaluation.returns, evaluation.successes, strict=True
-    ):
-        metrics |= {
-            f"score/{task.name}": score,
-            f"return/{task.name}": value,
-            f"success/{task.name}": success,
-        }
-    metrics |= failure_metrics(evaluations, names)
-    for logger in trainer.loggers:
-        logger.log_metrics({f"by_demonstrations/{name}": v for name, v in metrics.items()}, evaluation.demonstrations)
-        logger.log_metrics({f"by_round/{name}": value for name, value in metrics.items()}, rounds)
-
-
-def log_uses(trainer: Trainer, active: ActiveSampling) -> None:
-    """What the selector needs beyond the demonstrations, as text."""
-    name, uses = type(active.selector).__name__, uses_phrase(uses_of(active.selector))
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_text("selection/uses", f"{name} uses beyond the demonstrations: {uses}.", 0)
-
-
-def log_choices(trainer: Trainer, active: ActiveSampling, suite: TaskSuite) -> None:
-    """Selection scores, counts and the selector's diagnostics of this round, and a sentence for each choice."""
-    jobs = [job for job in active.jobs if job.round == trainer.current_epoch]
-    names = [task.name for task in suite.tasks]
-    metrics = {f"selection/{name}": value for name, value in active.diagnostics.items()}
-    for task in suite.tasks:
-        metrics[f"selection/count/{task.name}"] = float(sum(job.task_index == task.index for job in active.jobs))
-        if jobs and not math.isnan(jobs[0].scores[task.index]):
-            metrics[f"selection/score/{task.name}"] = jobs[0].scores[task.index]
-    for logger in trainer.loggers:
-        logger.log_metrics(metrics, trainer.current_epoch)
-        if isinstance(logger, TensorBoardLogger):
-            for job in jobs:
-                logger.experiment.add_text("selection/choice", job.why(names), job.demonstration)

@@ -69,9 +69,10 @@ def _write_pictures(
     if counts := sorted(curve):
         scores = {name: [curve[count][name].score for count in counts] for name in names}
         means = [curve[count][MEAN].score for count in counts]
-        write_durably(folder.curve_picture, png(curve_figure(counts, means, scores)))
+        write_durably(folder.curve_picture, png(curve_figure(counts, means, scores), small=True))
     picks, rounds = [job.task_index for job in jobs], [job.round for job in jobs]
-    write_durably(folder.allocation_picture, png(allocation_figure(picks, rounds, names, frozenset(pretrained))))
+    allocation = allocation_figure(picks, rounds, names, frozenset(pretrained))
+    write_durably(folder.allocation_picture, png(allocation, small=True))
 
 
 def _gained(

@@ -83,6 +83,11 @@ class StoredImportance(Importance):
     that it was trained on, so that neither those nor a simulator are needed.
     """
 
+    needs = (Need.STORED_IMPORTANCE,)
+    instead = (
+        "Make it with model.store_importance: true, or choose the importance MagnitudeImportance, or FisherImportance."
+    )
+
     def compute(self, context: RetentionContext) -> dict[str, Tensor]:
         """See `Importance.compute`.
 

@@ -10,7 +10,7 @@ from amf_lightning.errors import InputError
 from amf_lightning.needs import Need, Part, union
 from amf_lightning.policies.protocol import Policy, RefittedPolicy
 from amf_lightning.policies.weights import build_policy
-from amf_lightning.seeding import Purpose, keyed_generator
+from amf_lightning.seeding import Purpose, keyed_generator, lent_global_generators
 from amf_lightning.selection.baselines import draw_uniformly, without_scores
 from amf_lightning.selection.context import Selection, SelectionContext, Selector
 from amf_lightning.selection.informed import ReferenceRollouts
@@ -65,7 +65,7 @@ class EnsembleDisagreement(Selector):
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.occupancy = occupancy
-        self.needs = union(occupancy.needs, (Need.PRETRAINING_STATISTICS, Need.SIMULATOR))
+        self.needs = union(occupancy.needs, (Need.PRETRAINING_STATISTICS, Need.SIMULATOR, Need.GRADIENT_STEPS))
         self._reference = ReferenceRollouts()
 
     @property
@@ -121,7 +121,8 @@ class EnsembleDisagreement(Selector):
         rows = cat([pieces[i] for i in numbers])
         order = torch.randint(len(rows), (self.steps, self.batch_size), generator=generator).to(rows.device)
         optimizer = torch.optim.Adam(policy.parameters(), lr=self.learning_rate)
-        with torch.enable_grad():
+        with torch.enable_grad(), lent_global_generators() as set_to:  # for dropout
+            set_to(int(torch.randint(2**62, (1,), generator=generator)))
             for index in order:
                 optimizer.zero_grad()
                 policy.loss(rows[index]).mean().backward()  # type: ignore[no-untyped-call]

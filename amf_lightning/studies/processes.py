@@ -92,13 +92,9 @@ class Forked:
 def application() -> list[str]:
     """The modules that a run may need: the command line with every part of the catalogue, and what writes its files."""
     parts = {module for key in KINDS for module in classes(key).values()}
-    writers = ["torch.utils.tensorboard", "matplotlib.backends.backend_agg", "imageio.v3"]
-    return [
-        "amf_lightning.command_line.lightning_cli",
-        *sorted(parts),
-        *writers,
-        "amf_lightning.studies.forked_imports",
-    ]
+    writers = ["torch.utils.tensorboard", "matplotlib.backends.backend_agg", "PIL.GifImagePlugin"]
+    frozen = "amf_lightning.studies.forked_imports"
+    return ["amf_lightning.command_line.lightning_cli", *sorted(parts), *writers, frozen]
 
 
 def one_thread(environment: Mapping[str, str]) -> dict[str, str]:

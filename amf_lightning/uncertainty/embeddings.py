@@ -202,7 +202,7 @@ class LossGradient(Embedding):
             through the residuals of the fine-tuned policy, and only picks of the same round are conditioned on.
     """
 
-    needs = (Need.LINEAR_HEAD, Need.EXPERT_ACTIONS)
+    needs = (Need.LINEAR_HEAD, Need.EXPERT_ACTIONS, Need.REPEATABLE_LOSS)
     instead = "Choose the embedding Kernel, or LastLayerFeatures where the policy has an `embed` of its own."
 
     def __init__(self, condition_on_history: bool = False) -> None:

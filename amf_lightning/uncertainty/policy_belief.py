@@ -20,8 +20,9 @@ class PolicyBelief(Embedding):
     of 2,000 rows. The rows of π0 are what others have as pre-training statistics.
     """
 
-    needs = (Need.PRETRAINING_STATISTICS,)
+    needs = (Need.PRETRAINING_STATISTICS, Need.OWN_POSTERIOR)
     does_without = (Need.PRETRAINING_STATISTICS,)  # they are the rows of π0 itself
+    instead = "Choose the embedding LastLayerFeatures, or Kernel."
 
     def embed(self, knowledge: Knowledge, candidates: Steps, targets: Steps, ridge: float) -> Embedded:
         """See `Embedding.embed`.

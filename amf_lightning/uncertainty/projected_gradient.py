@@ -39,7 +39,8 @@ class ProjectedGradient(Embedding):
         condition_on_history: see `LossGradient`.
     """
 
-    needs = (Need.EXPERT_ACTIONS,)
+    needs = (Need.EXPERT_ACTIONS, Need.GRADIENT_STEPS, Need.REPEATABLE_LOSS)
+    instead = "Choose the embedding Kernel."
 
     def __init__(
         self, dimension: int = 256, seed: int = 0, orthogonal: bool = False, condition_on_history: bool = False

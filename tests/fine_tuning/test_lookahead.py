@@ -70,4 +70,4 @@ def test_a_batch_is_looked_ahead_in_as_a_whole(tmp_path: Path, start: dict[str, 
 def test_it_is_refused_on_several_processes(tmp_path: Path, start: dict[str, Any]) -> None:
     run = Run(tmp_path / "run", merge(start, {"selector": {"class_path": "Oracle"}}), TWO_PROCESSES)
     assert end_of(start_processes(run), within=240) != 0
-    assert "which it can on one process" in run.log.read_text()
+    assert "which they can on one process" in run.log.read_text()

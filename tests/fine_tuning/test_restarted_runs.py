@@ -16,8 +16,8 @@ from amf_lightning.selection.informed import InformedSelector
 
 
 def files(run: Run) -> dict[str, bytes]:
-    """Every file of a run folder but TensorBoard's."""
-    paths = [path for path in run.path.rglob("*") if path.is_file() and not path.name.startswith("events.out")]
+    """Every file of a run folder."""
+    paths = [path for path in run.path.rglob("*") if path.is_file()]
     return {str(path.relative_to(run.path)): path.read_bytes() for path in paths}
 
 

@@ -85,6 +85,12 @@ def test_two_processes_make_the_same_run_as_one_that_accumulates_two_gradients(
     run = make_run("run", MORTAL, TWO_PROCESSES)
     assert end_of(start(run), within=240) == 0, run.log.read_text()
     assert_same_outcome(run, one_process)
+    assert [line.partition(":")[0] for line in run.log.read_text().splitlines() if line.startswith("round")] == [
+        "round 0",
+        "round 1",
+        "round 2",
+    ], "one process speaks"
+    assert len(list(run.path.glob("*tfevents*"))) == 1, "one process logs"
     frozen = frozen_mask(pretrained, FreezeByImportance(0.3))
     assert 0 < frozen.sum() < frozen.numel()
     before, after = weights(pretrained), weights(run.folder.policy)

@@ -146,7 +146,7 @@ def written(policy: Policy, options: dict[str, Any], folder: Path) -> PolicyFile
     [
         (Bent(3, 2, 4), {"curve": "relu", "widths": [8]}, Bent(3, 2, 4), "curve is 'relu' in the file and 'tanh'"),
         (Bent(3, 2, 4), {"widths": [8]}, Bent(3, 2, 4, "relu"), "curve is 'tanh' in the file and 'relu'"),
-        (MLPPolicy(3, 2, 4, (8,)), {"hidden": [8]}, MLPPolicy(3, 2, 4, (8,), smallest_std=0.5), "smallest_std is 0.01"),
+        (MLPPolicy(3, 2, 4, (8,)), {"hidden": [8]}, MLPPolicy(3, 2, 4, (8,), smallest_std=0.5), "smallest_std is None"),
         (Bulk(3, 2, 4), {"curve": "relu"}, Bulk(3, 2, 4), "curve is 'relu' in the file and None"),
         (Bulk(3, 2, 4), {"options": {"curve": "relu"}}, Bulk(3, 2, 4), "curve is 'relu' in the file and None"),
         (Bent(3, 2, 4), {}, Bulk(3, 2, 4), "class is .*Bent in the file and .*Bulk in model.policy"),

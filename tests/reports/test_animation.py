@@ -1,4 +1,5 @@
 import warnings
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,18 @@ def test_the_same_policy_twice_gives_equal_halves_apart_from_the_labels(
     left, right = np.split(frames_of(path), 2, axis=2)
     assert np.array_equal(left[:, 20:], right[:, 20:])
     assert not np.array_equal(left[:, :16], right[:, :16])
+
+
+def test_a_thinned_animation_is_smaller_and_lasts_as_long() -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (20, 64, 64, 3), dtype=np.uint8)
+    whole = animation._gif(list(noise), 128, 100)
+    thin = animation.thinned(whole)
+    assert len(thin) < 0.6 * len(whole)
+    lasting = [
+        [frame.info["duration"] for frame in ImageSequence.Iterator(Image.open(BytesIO(g)))] for g in (whole, thin)
+    ]
+    assert sum(lasting[0]) == sum(lasting[1]) == 2000
+    assert len(lasting[1]) == 10
 
 
 def test_an_episode_that_ends_early_waits_in_its_last_frame() -> None:

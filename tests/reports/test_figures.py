@@ -1,9 +1,11 @@
 from collections.abc import Callable
 from io import BytesIO
+from itertools import pairwise
 
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
@@ -68,6 +70,30 @@ def test_pictures_hold_any_number_of_tasks_and_one_evaluation(count: int) -> Non
     pixels(allocation_figure([], [], names))
     pixels(allocation_figure([count - 1] * 3, [0, 0, 1], names))
     pixels(counts_figure({"a": [0.0] * count, "b": [0.0] * count}, names))
+
+
+def test_of_many_tasks_those_that_end_lowest_are_named() -> None:
+    tasks = {f"task {i}": [0.5, i / 50] for i in range(50)}
+    figure = curve_figure([0, 1], [0.5, 0.5], tasks)
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels[0] == "mean of all tasks"
+    assert [label for label in labels if label.startswith("task ")] == [f"task {i}" for i in range(5)]
+    assert "middle 50 % of 50 tasks" in labels
+    lines = [line for line in figure.axes[0].lines if str(line.get_label()).startswith("task ")]
+    assert len({line.get_color() for line in lines} | {"black", "#000000"}) == 5 + 2
+
+
+def test_names_of_fifty_tasks_do_not_overlap() -> None:
+    figure = allocation_figure([0], [0], [f"pick-place-wall-v3 {i}" for i in range(50)])
+    FigureCanvasAgg(figure).draw()  # type: ignore[no-untyped-call]
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+    assert all(low.y1 <= high.y0 for low, high in pairwise(boxes))
+
+
+def test_rounds_are_drawn_while_they_are_few() -> None:
+    few, many = (allocation_figure([0] * n, [i // 2 for i in range(n)], NAMES) for n in (20, 200))
+    assert "rounds" in few.axes[0].get_xlabel() and "rounds" not in many.axes[0].get_xlabel()
+    assert len(few.axes[0].lines) == 9 and len(many.axes[0].lines) == 0
 
 
 def test_axes_say_what_they_show_and_every_task_is_named() -> None:
