@@ -1,12 +1,19 @@
 """Parts of a user that fail: each raises, or gives what it may not give, at one place."""
 
+import resource
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
+import torch
 from torch import Tensor
 
+from amf_lightning.campaign import collection
 from amf_lightning.evaluation.evaluators import NoEvaluation
 from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.retention.retention import NoRetention
@@ -28,8 +35,6 @@ class RaisingExpert(TinyExpert):
 
 class InLibraryExpert(TinyExpert):
     def demonstrate(self, suite: TaskSuite, episodes: Sequence[Episode], on_step: Any = None) -> Any:
-        import torch
-
         return torch.zeros(2) @ torch.zeros(3)
 
 
@@ -76,7 +81,7 @@ class RemainingExpert(TinyExpert):
         self.left = left
 
     def remaining(self, suite: TaskSuite, given: Sequence[int]) -> Any:
-        return self.left
+        return [float("nan")] * len(suite.tasks) if self.left == "nan" else self.left
 
 
 class RaisingRemainingExpert(TinyExpert):
@@ -166,29 +171,46 @@ class RaisingPolicy(MLPPolicy):
         raise RuntimeError("shapes differ")
 
 
-class OldPolicy(MLPPolicy):
-    def loss(self, observations: Tensor, contexts: Tensor, actions: Tensor) -> Tensor:  # type: ignore[override]
-        return actions.sum()
-
-
 class ExhaustedPolicy(MLPPolicy):
     def loss(self, steps: Steps) -> Tensor:
         return next(iter([]))
 
 
-class NeverEnding(TinyExpert):
-    """Takes its time, and swallows what should end it."""
+class SlowExpert(TinyExpert):
+    """Says by a file that it has begun, and takes its time."""
 
-    def demonstrate(
-        self, suite: TaskSuite, episodes: Sequence[Episode], on_step: Callable[[int], None] | None = None
-    ) -> Any:
-        import time
+    def demonstrate(self, suite: TaskSuite, episodes: Sequence[Episode], on_step: Any = None) -> Any:
+        Path("begun").touch()
+        time.sleep(60)
 
-        print("begun", flush=True)
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            try:
+
+class DeafExpert(TinyExpert):
+    """The same, and swallows what should end it."""
+
+    def demonstrate(self, suite: TaskSuite, episodes: Sequence[Episode], on_step: Any = None) -> Any:
+        Path("begun").touch()
+        for _ in range(3):
+            with suppress(BaseException):
                 time.sleep(60)
-            except BaseException:
-                pass
-        return super().demonstrate(suite, episodes, on_step)
+
+
+class SmallDiskExpert(TinyExpert):
+    """From the first demonstration on, files cannot be larger than 60 kB."""
+
+    def demonstrate(self, suite: TaskSuite, episodes: Sequence[Episode], on_step: Any = None) -> Any:
+        shown = super().demonstrate(suite, episodes, on_step)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+        return shown
+
+
+class NoMemoryExpert(TinyExpert):
+    def demonstrate(self, suite: TaskSuite, episodes: Sequence[Episode], on_step: Any = None) -> Any:
+        return np.empty(2**45)
+
+
+class BuggyExpert(TinyExpert):
+    """Breaks something of this package, as a mistake of its own would."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        collection.in_types_of = None  # type: ignore[assignment, attr-defined]

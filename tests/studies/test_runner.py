@@ -43,7 +43,7 @@ def test_a_failure_is_told_with_the_end_of_its_log_and_stops_nothing(tmp_path: P
     planned = runs(tmp_path, bad="Fails", early="Stops", good="Uniform")
     failures = execute(planned, jobs=1, say=said.append)
     assert [(failure.run.label, failure.reason) for failure in failures] == [
-        ("bad", "exit code 3"),
+        ("bad", "exit code 3 (user code)"),
         ("early", "it ended before its budget was spent"),
     ]
     assert "no expert anywhere" in str(failures[0])
