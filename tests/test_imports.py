@@ -46,8 +46,12 @@ PLACES = {
     "lightning": (
         "fine_tuning/module.py",
         "fine_tuning/checkpoint_io.py",
+        "fine_tuning/compiled_loss.py",
+        "fine_tuning/precision.py",
+        "fine_tuning/processes.py",
         "demonstrations/datamodule.py",
         "*_callback.py",
+        "reports/board.py",
         "command_line/lightning_cli.py",
     ),
     "gymnasium": ("simulation/*", "suites/*", "experts/training/practice.py"),

@@ -76,22 +76,29 @@ def choose(
         selection = _selected(selector, _context(suite, history, learner, remaining, seed, simulated), count)
     # Numbered on from π0's own demonstrations: none of its initial states is demonstrated a second time.
     of_pretraining = sum((learner.pretraining_counts if learner is not None else None) or ())
+    requests = _requests(selection, type(selector).__name__, suite, history, of_pretraining, seed)
+    lookahead_steps = learner.lookahead.steps if learner is not None and learner.lookahead is not None else 0
+    # A selector that says what it costs knows better: after a resumption it may have simulated again.
+    return requests, {**simulated.diagnostics(lookahead_steps), **selection.diagnostics}
+
+
+def _requests(
+    selection: Selection, selector: str, suite: TaskSuite, history: History, of_pretraining: int, seed: int
+) -> list[Request]:
+    """A request for each pick, numbered on from those of the history."""
     first = len(history.requests)
-    requests = [
+    return [
         Request(
             demonstration=first + position,
             round=history.round,
             task=suite.tasks[task].name,
             task_index=task,
-            selector=type(selector).__name__,
+            selector=selector,
             scores=scores,
             seed=keyed_seed(seed, Purpose.DEMONSTRATE, of_pretraining + first + position),
         )
         for position, (task, scores) in enumerate(zip(selection.picks, selection.scores, strict=True))
     ]
-    lookahead_steps = learner.lookahead.steps if learner is not None and learner.lookahead is not None else 0
-    # A selector that says what it costs knows better: after a resumption it may have simulated again.
-    return requests, {**simulated.diagnostics(lookahead_steps), **selection.diagnostics}
 
 
 @ends_nothing

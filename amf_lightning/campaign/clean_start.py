@@ -10,8 +10,8 @@ from amf_lightning.campaign.run_lock import sole_writer
 from amf_lightning.durable import remove_leftovers, write_durably
 from amf_lightning.errors import MachineError
 
-TYPED = ("outcomes.jsonl",)
-"""Names of files that people write into the folder of a run."""
+TYPED = ("outcomes.jsonl", "evaluated.jsonl")
+"""Names of files in the folder of a run that hold what people wrote or what a robot did."""
 
 
 @contextmanager

@@ -6,7 +6,6 @@ from typing import Any, cast
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 
 from amf_lightning.campaign.campaign import Campaign
@@ -17,7 +16,6 @@ from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.campaign.stopping import StopRule, rounds_of
 from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
 from amf_lightning.demonstrations.store import DemonstrationStore
-from amf_lightning.errors import InputError
 from amf_lightning.evaluation.evaluators import Evaluator, reported_evaluations
 from amf_lightning.evaluation.scores import Evaluation, evaluations_from
 from amf_lightning.experts.checked import remaining_of
@@ -26,6 +24,7 @@ from amf_lightning.fine_tuning import provisions
 from amf_lightning.fine_tuning.judged import have_judged
 from amf_lightning.fine_tuning.lookahead import Lookahead
 from amf_lightning.fine_tuning.module import BehaviouralCloning
+from amf_lightning.fine_tuning.processes import check_strategy
 from amf_lightning.needs import Part, check_needs
 from amf_lightning.policies.statistics import weights_hash
 from amf_lightning.selection.context import Selector
@@ -92,9 +91,7 @@ class ActiveSampling(Callback):
     # -- Lightning's hooks, in the order in which they are called ---------------------------------------------------
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
-            name = type(trainer.strategy).__name__
-            raise InputError(f"trainer.strategy is {name}, which shards the policy between processes. Use auto or ddp.")
+        check_strategy(trainer.strategy)
         module = _module(pl_module)
         checked_parallel(self.suite.parallel_episodes, f"Suite '{self.suite.name}'", trainer.world_size)
         parts: dict[str, Part] = {"evaluation": self.evaluation}

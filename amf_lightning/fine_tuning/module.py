@@ -24,7 +24,7 @@ from amf_lightning.fine_tuning.checkpoint_io import check_checkpoint
 from amf_lightning.fine_tuning.divergence import LossWatch
 from amf_lightning.fine_tuning.judged import journal_of
 from amf_lightning.fine_tuning.origin import Origin
-from amf_lightning.fine_tuning.precision import clip_gradients, scaled_back
+from amf_lightning.fine_tuning.precision import clip_gradients, converted, scaled_back
 from amf_lightning.fine_tuning.processes import check_processes
 from amf_lightning.fine_tuning.refitting import check_refitted, idle_optimizer
 from amf_lightning.fine_tuning.round import losses_of, meet_demonstrations, round_rows, take_steps
@@ -40,7 +40,6 @@ from amf_lightning.retention.frozen import hold_statistics, mask_gradients, plac
 from amf_lightning.retention.importance import stored_importance
 from amf_lightning.retention.retention import NoRetention, Retention, RetentionContext
 from amf_lightning.seeding import Purpose, keyed_generator
-from amf_lightning.tasks.steps import Steps
 from amf_lightning.tasks.task import EvaluationJob, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 from amf_lightning.user_code import ends_nothing
@@ -175,7 +174,8 @@ class BehaviouralCloning(LightningModule):
             if name in self.masks and not self.masks[name].any():
                 parameter.requires_grad_(False)  # frozen whole: no gradient need be computed
         hold_statistics(self.policy)
-        check_processes(self.policy, self.suite, self.trainer)
+        trainer = self.trainer
+        check_processes(self.policy, self.suite, trainer.world_size, trainer.strategy, str(trainer.precision))
         if not isinstance(self.policy, RefittedPolicy) and not any(p.requires_grad for p in self.policy.parameters()):
             raise InputError("The retention freezes every weight of the policy: nothing is left to train.")
 
@@ -214,14 +214,9 @@ class BehaviouralCloning(LightningModule):
 
     def losses(self, policy: Policy, microbatch: MicroBatch) -> dict[str, Tensor]:
         """Mean losses of `policy` (ours or a copy) by name, on the module's device and in the trainer's precision."""
-        precision = self.trainer.precision_plugin
-        # Lightning converts nests of plain types only.
-        plain = {name: precision.convert_input(rows.tensors()) for name, rows in microbatch.items()}
-        converted = {name: Steps.from_tensors(tensors) for name, tensors in plain.items()}
-        if self.device.type != "cpu":  # not to ask each tensor is 2 % of a step
-            converted = {name: rows.to(self.device) for name, rows in converted.items()}
-        with precision.forward_context():
-            return losses_of(policy, self.retention, converted)
+        rows = converted(microbatch, self.trainer.precision_plugin, self.device)
+        with self.trainer.precision_plugin.forward_context():
+            return losses_of(policy, self.retention, rows)
 
     @ends_nothing
     def training_step(self, block: Block, batch_idx: int) -> None:
@@ -230,8 +225,8 @@ class BehaviouralCloning(LightningModule):
         watch = LossWatch(self._log)
         # Lightning has autocast on around all of this, but only a forward pass is meant to be in it.
         with torch.autocast(self.device.type, enabled=False):
-            losses, factors, seeds = partial(self.losses, self.policy), block.factors, block.seeds
-            take_steps(block, losses, factors, optimizer, self._backward, watch, seeds)
+            losses = partial(self.losses, self.policy)
+            take_steps(block, losses, block.factors, optimizer, self._backward, watch, block.seeds)
         watch.check(self, block, batch_idx)
 
     def _backward(self, objective: Tensor, last: bool) -> None:

@@ -1,12 +1,26 @@
-"""Clipping of gradients in every precision; in 16-mixed losses are scaled, and so are the gradients before a step."""
+"""Rows and gradients in every precision; in 16-mixed losses are scaled, and so are the gradients before a step."""
 
+import torch
+from lightning.pytorch.plugins import Precision
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.optim import Optimizer
 
+from amf_lightning.demonstrations.batches import MicroBatch
 from amf_lightning.errors import InputError
+from amf_lightning.tasks.steps import Steps
 
 SCALED = "16-mixed"
 """The precision of `trainer.precision` in which losses are scaled."""
+
+
+def converted(microbatch: MicroBatch, precision: Precision, device: torch.device) -> MicroBatch:
+    """The rows of a micro-batch in the trainer's precision and on a device."""
+    # Lightning converts nests of plain types only.
+    plain = {name: precision.convert_input(rows.tensors()) for name, rows in microbatch.items()}
+    rows_of = {name: Steps.from_tensors(tensors) for name, tensors in plain.items()}
+    if device.type == "cpu":  # to ask each tensor is 2 % of a step
+        return rows_of
+    return {name: rows.to(device) for name, rows in rows_of.items()}
 
 
 def scaled_back(optimizer: Optimizer, precision: str, clip: int | float | None) -> Optimizer:

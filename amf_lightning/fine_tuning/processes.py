@@ -1,6 +1,6 @@
 """What several processes that train one policy together need of it."""
 
-from lightning import Trainer
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 from amf_lightning.errors import InputError
 from amf_lightning.fine_tuning.refitting import check_alone
@@ -9,22 +9,32 @@ from amf_lightning.policies.rehearsal import unreached_weights
 from amf_lightning.tasks.task import TaskSuite
 
 
-def check_processes(policy: Policy, suite: TaskSuite, trainer: Trainer) -> None:
+def check_strategy(strategy: object) -> None:
+    """Raises InputError if a strategy of Lightning's shards the policy between processes."""
+    if not isinstance(strategy, SingleDeviceStrategy | DDPStrategy):
+        name = type(strategy).__name__
+        raise InputError(f"trainer.strategy is {name}, which shards the policy between processes. Use auto or ddp.")
+
+
+def check_processes(
+    policy: Policy, suite: TaskSuite, processes: int, strategy: object, precision: str = "32-true"
+) -> None:
     """Makes sure that the processes have gradients to share, of all weights or as they are told to look for.
 
     Args:
         policy: to be trained.
         suite: that it is made for.
-        trainer: with the processes, their strategy and precision.
+        processes: how many.
+        strategy: of the trainer.
+        precision: of the trainer.
 
     Raises:
         InputError: the policy has none, or of some weights only.
     """
-    processes = trainer.world_size
     if isinstance(policy, RefittedPolicy):
-        check_alone(policy, processes, str(trainer.precision))
+        check_alone(policy, processes, precision)
         return
-    if processes == 1 or getattr(trainer.strategy, "_ddp_kwargs", {}).get("find_unused_parameters"):
+    if processes == 1 or getattr(strategy, "_ddp_kwargs", {}).get("find_unused_parameters"):
         return
     if missed := unreached_weights(policy, suite):
         raise InputError(

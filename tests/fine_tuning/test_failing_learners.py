@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_tensorboard import Events
+from event_reader import Events
 from tiny_runs import Run, assert_same_outcome
 
 from amf_lightning.campaign.campaign import Campaign
@@ -58,7 +58,7 @@ def test_failures_are_counted_by_reason(broken: Run) -> None:
     assert "## What failed" in report
     for name, each in failed.items():
         assert f"| {name} " in report.partition("## What failed")[2] and each["exception"] in (1, 2)
-    events = Events(broken.folder)
+    events = Events(broken.folder.path)
     for name, each in failed.items():
         assert events.scalars(f"by_demonstrations/failures/exception/{name}")[2] == each["exception"]
     assert any(tag.startswith("selection/failed_rollouts/exception/goal=") for tag in events.tags())
