@@ -57,10 +57,15 @@ def _table(is_valid: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, dict) and all(map(is_valid, value.values()))
 
 
+def _of_task(value: Any) -> bool:
+    """A number, a word, or failed episodes by reason."""
+    return _number(value) or _text(value) or _table(_count)(value)
+
+
 _VALID: Mapping[str, Callable[[Any], bool]] = {
     "demonstrations": _count,
-    "tasks": _table(_table(_optional(lambda value: _number(value) or _text(value)))),
-    "mean": _optional(_table(_optional(lambda value: _number(value) or _text(value)))),
+    "tasks": _table(_table(_optional(_of_task))),
+    "mean": _optional(_table(_optional(_of_task))),
     "trained_on": _count,
     "budget": _count,
     "seed": _count,

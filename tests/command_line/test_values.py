@@ -48,7 +48,7 @@ NUMBERS = {
     "selector": ("selector", "UncertaintySampling", {"rho": "float"}),
     "occupancy": ("selector.occupancy", "PolicyRollout", {"episodes": "int", "states": "int"}),
     "retention": ("retention", "SelfDistillation", {"weight": "float", "episodes": "int", "noise": "float"}),
-    "policy": ("model.policy", "MLPPolicy", {"action_std": "float", "smallest_std": "float"}),
+    "policy": ("model.policy", "MLPPolicy", {"action_std": "float"}),
     "optimiser": ("model.optimizer", "AdamW", {"lr": "float", "eps": "float"}),
 }
 OPTIONS = [(place, kind, name, of) for place, kind, names in NUMBERS.values() for name, of in names.items()]
