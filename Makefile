@@ -8,7 +8,7 @@ JOBS ?= 2
 METAWORLD := .venv-metaworld
 METAWORLD_STAMP := $(METAWORLD)/.installed
 
-.PHONY: help install demo test test-fast test-gpu test-metaworld slow check format clean
+.PHONY: help install demo test test-fast test-gpu test-metaworld soak slow check format clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -44,6 +44,9 @@ test-gpu: $(STAMP) ## Runs on a GPU and selection on it; without one, the same c
 
 test-metaworld: $(METAWORLD_STAMP) ## The tests that need Metaworld, in an environment of their own.
 	OMP_NUM_THREADS=1 $(METAWORLD)/bin/python -m pytest -n $(JOBS) -m metaworld tests
+
+soak: $(STAMP) ## Kills, bad input and full disks for two minutes; hours with SOAK="--minutes 120 --seed 3".
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m soak $(SOAK)
 
 slow: $(STAMP) ## The tests that take minutes each.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow

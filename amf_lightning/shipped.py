@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -59,12 +60,13 @@ def checkpoint_path(name: str, suffix: str = ".safetensors") -> Path:
                 "Restore it, or give a path of your own outside the shipped folder."
             )
         return path
-    if (path_of_user := Path(name)).is_file():
-        return path_of_user
+    with suppress(OSError, RuntimeError, ValueError):  # no file can have that name, or no home folder has it
+        if (path_of_user := Path(name).expanduser()).is_file():
+            return path_of_user
     names = [entry.removesuffix(suffix) for entry in entries if entry.endswith(suffix)]
     near = get_close_matches(name, names, n=1)
     hint = f"Did you mean '{near[0]}'?" if near else f"Shipped names: {', '.join(sorted(names))}."
-    raise InputError(f"No file and no shipped weights are called '{name}'. {hint}")
+    raise InputError(f"No file and no shipped weights are called '{name[:200]}'. {hint}")
 
 
 def publish(file: Path, name: str, command: str) -> Path:

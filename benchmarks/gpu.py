@@ -13,6 +13,7 @@ import os
 import platform
 import tempfile
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -109,13 +110,19 @@ def step(width: int, device: str, variant: str, steps: int, threads: int) -> Row
             *("--trainer.callbacks+", f"{gpu.__name__}.Clock"),
             *(("--trainer.callbacks+", COMPILED) if compiled else ()),
         )
-    return {"width": width, "device": device, "variant": variant, "microseconds": 1e6 * median(gpu.Clock.times)}
+    microseconds = 1e6 * median(gpu.Clock.times)
+    return {"width": width, "device": device, "variant": variant, "threads": threads, "microseconds": microseconds}
 
 
 def training_steps(widths: Sequence[int], steps: int, threads: int) -> list[Row]:
-    """Every width on every device in every variant; of what takes long on a CPU a fifth of the steps."""
+    """Every width on every device in every variant.
+
+    On a CPU a small network is trained on one thread, and a large one on all, for a fifth of the steps.
+    """
     return [
-        step(width, device, variant, steps if device == "cuda" or width <= 1024 else -(-steps // 5), threads)
+        step(width, device, variant, steps, 1)
+        if device == "cuda" or width <= 1024
+        else step(width, device, variant, -(-steps // 5), threads)
         for width in widths
         for device in devices()
         for variant in VARIANTS[device]
@@ -196,9 +203,10 @@ def print_tables(facts: Row) -> None:
     device = facts["device"] or "no GPU is at hand: the rows are of the CPU"
     print(f"\n{device}; {facts['cpu']}, {facts['threads']} threads; torch {facts['torch']}")
     if "steps" in facts:
-        print("\n| hidden widths | device | | training step, µs |\n|--:|---|---|--:|")
+        print("\n| hidden widths | device | threads | | training step, µs |\n|--:|---|--:|---|--:|")
         for row in facts["steps"]:
-            print(f"| {row['width']} | {row['device']} | {row['variant']} | {row['microseconds']:.0f} |")
+            what = (row["width"], row["device"], row["threads"], row["variant"])
+            print(f"| {' | '.join(map(str, what))} | {row['microseconds']:.0f} |")
     if "selection" in facts:
         print("\n| tasks | features | device | one scoring, s | one conditioning, s | from the CPU's | same pick |")
         print("|--:|--:|---|--:|--:|--:|---|")
@@ -242,11 +250,17 @@ def main() -> None:
         ("steps", lambda: training_steps(arguments.widths, arguments.steps, arguments.threads)),
     ):
         start = time.perf_counter()
-        if measured := measure():
-            facts |= {name: measured, f"{name}_seconds": time.perf_counter() - start}
+        try:
+            if measured := measure():
+                facts |= {name: measured, f"{name}_seconds": time.perf_counter() - start}
+        except (Exception, SystemExit):  # `amf` exits; the other parts are worth having without this one
+            traceback.print_exc()
+            facts.setdefault("failed", []).append(name)
         if arguments.json:
             arguments.json.write_text(json.dumps(facts, indent=1))
     print_tables(facts)
+    if failed := facts.get("failed"):
+        raise SystemExit(f"\nNot measured: {', '.join(failed)}.")
 
 
 if __name__ == "__main__":

@@ -94,19 +94,3 @@ def while_the_checkpoint_is_written(round: int) -> None:
         return replace(self, target)
 
     Path.replace = dying  # type: ignore[method-assign,assignment]
-
-
-def report_progress(tell: Callable[[], object]) -> None:
-    """Calls `tell` at every step of an environment, every training step, and before every wait for the disk."""
-    from tiny import PointEnv
-
-    for owner, name in ((PointEnv, "step"), (BehaviouralCloning, "losses"), (os, "fsync")):
-        setattr(owner, name, _telling(getattr(owner, name), tell))
-
-
-def _telling(function: Callable[..., Any], tell: Callable[[], object]) -> Callable[..., Any]:
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        tell()
-        return function(*args, **kwargs)
-
-    return wrapped

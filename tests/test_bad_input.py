@@ -283,9 +283,9 @@ def test_a_run_with_a_damaged_checkpoint_is_not_continued(here: Path, damage: Ca
 @pytest.mark.parametrize("damage", [truncated, random_bytes], ids=lambda damage: damage.__name__)
 def test_a_run_with_damaged_data_is_not_continued(here: Path, file: str, damage: Callable[[Path], None]) -> None:
     damage(here / "run" / file)
-    before = without_logs(here)
+    before = tree(here)
     assert_refused(amf("fit", "--config", "tiny.yaml", "--trainer.default_root_dir=run", cwd=here), Path(file).name)
-    assert without_logs(here) == before
+    assert tree(here) == before
 
 
 def test_a_checkpoint_does_not_start_a_run_in_another_folder(here: Path) -> None:
@@ -355,7 +355,8 @@ from tiny import PointEnv, TinyExpert, TinySuite, _Still
 class BlindEnv(PointEnv):
     def step(self, action):
         observation, *rest = super().step(action)
-        return observation * (np.nan if self.steps == 4 else 1.0), *rest
+        shown = self.steps == 4 and abs(self.x - self.goal) < 1e-3  # where nobody comes who was shown nothing
+        return observation * (np.nan if shown else 1.0), *rest
 
 
 class BlindSuite(TinySuite):

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from amf_process import amf
+from amf_process import amf, fresh
 
 from amf_lightning.campaign.run_folder import MEAN, RunFolder
 from amf_lightning.catalogue import resolve
 from amf_lightning.configuration import read_configuration
 from amf_lightning.experts.own import ActorExpert
+from amf_lightning.experts.recorded import RecordedExpert
 from amf_lightning.policies.weights import load_policy
 from amf_lightning.suites.integrator import Integrator
 from amf_lightning.suites.static import StaticSuite
@@ -76,6 +77,55 @@ def test_a_stranger_brings_an_environment(tmp_path: Path) -> None:
     assert unknown <= set(picks(run)), "the run asks for the tasks that the policy does not know"
     scores = [row.score for row in run.read_curve() if row.task == MEAN]
     assert scores[-1] > scores[0]
+
+
+def test_a_stranger_compares_strategies_on_it(tmp_path: Path) -> None:
+    """The page's file over the runs of the other page, small: one seed, few steps."""
+    for page in ("your-own-environment.md", "your-own-comparison.md"):
+        for text in [*blocks(page, "python"), *blocks(page, "yaml")]:
+            named = NAMED.match(text)
+            assert named is not None
+            (tmp_path / named[1]).write_text(text)
+    for name, least in (
+        ("reacher.yaml", {"budget": 2, "batch_size": 1}),
+        ("pretrain.yaml", {"budget": 6, "batch_size": 6}),
+    ):
+        content = yaml.safe_load((tmp_path / name).read_text())
+        content |= {"data": {"steps_per_round": 20, "evaluation_episodes": 1}, "active": least}
+        (tmp_path / name).write_text(yaml.safe_dump(content))
+    measured = [
+        line for text in blocks("your-own-environment.md", "bash") for line in text.splitlines() if "measure" in line
+    ]
+    assert amf(*shlex.split(measured[0])[1:], cwd=tmp_path).code == 0
+    dry, run = (
+        shlex.split(line)[1:] for text in blocks("your-own-comparison.md", "bash") for line in text.splitlines()
+    )
+    labels = list(read_configuration(tmp_path / "ring.yaml")["strategies"])
+    said = amf(*dry, cwd=tmp_path)
+    assert said.code == 0 and said.stdout.count("OMP_NUM_THREADS=1") == 10 * (1 + len(labels)), said.said
+    assert all(f"runs/{label}/seed-9" in said.stdout for label in labels)
+    done = fresh(*run, "--seeds=0:1", "--share-imports", cwd=tmp_path)
+    assert done.code == 0, done.said
+    summary = (tmp_path / "results" / "summary.md").read_text()
+    assert all(label in summary for label in labels), summary
+
+
+def test_recordings_are_written_without_this_package(tmp_path: Path) -> None:
+    """The format on the page is all of it."""
+    (text,) = blocks("recordings.md", "python")
+    python("-c", text, cwd=tmp_path)
+    suite = StaticSuite("lab", {"state": Spec((3,))}, 2, ["reach", "push"])
+    with pytest.warns(UserWarning, match="1 of 3 recordings"):
+        expert = RecordedExpert(str(tmp_path / "recordings"))
+    assert expert.remaining(suite, [0, 0]) == [1, 1]
+    assert RecordedExpert(str(tmp_path / "recordings"), include_failures=True).remaining(suite, [0, 0]) == [2, 1]
+
+
+def test_the_pins_on_the_page_are_those_of_the_files() -> None:
+    page = (DOCS / "versions.md").read_text()
+    pins = (DOCS.parent / "constraints.txt").read_text() + (DOCS.parent / "constraints-metaworld.txt").read_text()
+    for name, version in re.findall(r"(mujoco|gymnasium|torch|lightning|jsonargparse|metaworld) (\d+\.\d+\.\d+)", page):
+        assert f"{name}=={version}" in pins or (name, version) == ("mujoco", "3.17.0"), (name, version)
 
 
 def test_a_stranger_brings_a_policy(tmp_path: Path) -> None:

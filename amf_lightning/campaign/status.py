@@ -1,7 +1,9 @@
 """How far a run is, read from its folder while it runs or later. Nothing is written, and torch is not imported."""
 
 import shutil
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -82,13 +84,27 @@ def read_status(path: Path) -> RunStatus:
 def _read_ledger(folder: RunFolder, running: bool) -> tuple[CampaignStatus, int]:
     """Where the campaign stands, and how many rounds have begun."""
     journal = folder.ledger.with_name(f"{folder.ledger.name}-journal")
-    if running or not journal.exists():
+    if running or not journal.exists() or not _abandoned(folder.ledger):
         return _contents(folder.ledger)
     # Its writer was killed. Whoever opens the file rolls the transaction back, so it is opened in a copy.
     with TemporaryDirectory() as temporary:
-        for path in (folder.ledger, journal):
-            shutil.copy(path, temporary)
+        try:
+            for path in (folder.ledger, journal):
+                shutil.copy(path, temporary)
+        except FileNotFoundError:  # another process has rolled it back meanwhile
+            return _contents(folder.ledger)
         return _contents(Path(temporary, folder.ledger.name))
+
+
+def _abandoned(ledger: Path) -> bool:
+    """Whether the writer of the transaction under way is gone. One that lives need not hold the folder: it may answer
+    a campaign by hand, and its journal comes and goes while we look."""
+    with closing(sqlite3.connect(f"{ledger.resolve().as_uri()}?mode=ro", uri=True, timeout=30)) as connection:
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+        except sqlite3.Error as error:
+            return error.sqlite_errorname == "SQLITE_READONLY_ROLLBACK"
+    return False
 
 
 def _contents(path: Path) -> tuple[CampaignStatus, int]:

@@ -103,6 +103,8 @@ class CommandLine(LightningCLI):
         if config.threads < 1:
             raise InputError(f"threads is {config.threads}; it must be at least 1.")
         torch.set_num_threads(config.threads)
+        if config.ckpt_path is not None:
+            config.ckpt_path = str(user_path(config.ckpt_path, "ckpt_path"))
         if config.trainer.default_root_dir is None:
             folder = _validation_folder(config) if self.subcommand == "validate" else _default_folder(config)
             config.trainer.default_root_dir = str(folder)
@@ -191,13 +193,14 @@ class CommandLine(LightningCLI):
                 f"amf validate runs episodes, and evaluation is {type(evaluation).__name__}. Set evaluation: "
                 "SimulatedEpisodes; what a person reported is in the run's evaluation.json."
             )
+        facts = self.folder.read_facts()  # before the work: what is damaged is said first
         with clean_start(self.folder) if self.trainer.is_global_zero else nullcontext():
             self.trainer.validate(model, ckpt_path=checkpoint, verbose=False, **kwargs)
         measured, suite = model.evaluation, model.suite
         if self.trainer.is_global_zero and measured is not None:
             # Who may not write into the folder, or finds the disk full, has the table all the same.
             print(f"\n{path}\n\n{evaluation_table(measured, suite)}\n", flush=True)
-            names, facts = [task.name for task in suite.tasks], self.folder.read_facts()
+            names = [task.name for task in suite.tasks]
             self.folder.write_evaluation(measured, names, suite.weights, **{**facts, "evaluated": path})
             print(f"Written: {self.folder.evaluation}")
 

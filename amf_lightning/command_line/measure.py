@@ -11,12 +11,13 @@ import json
 import shlex
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from amf_lightning.catalogue import import_named
 from amf_lightning.command_line.parser_errors import ArgumentParser
 from amf_lightning.command_line.parsing import PARSER
 from amf_lightning.command_line.values import check_values
-from amf_lightning.configuration import find_configuration, read_configuration
+from amf_lightning.configuration import find_configuration, read_mapping, user_path
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
 from amf_lightning.experts.expert import ActingExpert, Expert
@@ -42,6 +43,7 @@ def main(arguments: list[str]) -> None:
     _set_defaults(parser, arguments)
     values = parser.parse_args(arguments)
     check_values(vars(values), parser)
+    output = user_path(values.output, "--output") if values.output else None
     objects = parser.instantiate(values)
     expert, values = TrainedExpert(objects.weights) if objects.weights else objects.expert, objects
     if objects.suite is None or expert is None:
@@ -54,8 +56,8 @@ def main(arguments: list[str]) -> None:
     repeatable = [argument for argument in arguments if argument != "--publish"]
     command = f"amf measure {shlex.join(repeatable)}"
     reference = _reference(objects.suite, values.episodes, returns, command)
-    if values.output:
-        write_durably(Path(values.output), reference)
+    if output is not None:
+        write_durably(output, reference)
     if values.publish:
         _publish(objects.suite, expert, values.weights, values.episodes, returns, reference, command)
 
@@ -67,9 +69,9 @@ def _set_defaults(parser: ArgumentParser, arguments: list[str]) -> None:
     name = first.parse_known_args(arguments)[0].config
     if not name:
         return
-    content = read_configuration(find_configuration(name))
+    content = read_mapping(find_configuration(name))
     import_named(content)
-    parts = {key: content[key] for key in ("suite", "expert") if isinstance(content, dict) and key in content}
+    parts: dict[str, Any] = {key: content[key] for key in ("suite", "expert") if key in content}
     if isinstance(suite := parts.get("suite"), dict):
         options = suite.get("init_args") or {}
         parts["suite"] = {**suite, "init_args": {key: options[key] for key in options if key != "reference"}}

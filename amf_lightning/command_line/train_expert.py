@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from amf_lightning.catalogue import import_named
 from amf_lightning.command_line.parser_errors import ArgumentParser
-from amf_lightning.command_line.parsing import PARSER
+from amf_lightning.command_line.parsing import PARSER, with_configurations
 from amf_lightning.command_line.values import check_values
+from amf_lightning.configuration import user_path
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
 from amf_lightning.experts.training.recipe import Recipe
@@ -20,7 +20,7 @@ from amf_lightning.suites.velocity import VelocitySuite
 
 def main(arguments: list[str]) -> None:
     """Parses the command line and trains."""
-    import_named(arguments)
+    _, *arguments = with_configurations(["train-expert", *arguments], sections=("recipe",))
     parser = ArgumentParser(**PARSER, prog="amf train-expert", description=__doc__)
     parser.add_argument("--config", action="config", help="YAML file with the options below.")
     parser.add_subclass_arguments(VelocitySuite, "suite", required=True)
@@ -33,6 +33,7 @@ def main(arguments: list[str]) -> None:
     values = parser.parse_args(arguments)
     check_values(vars(values), parser)
     made = parser.instantiate(values)
+    made.output = user_path(made.output, "--output")
     train = _learner()
     recipe: Recipe = made.recipe
     numbers = {key: value for key, value in asdict(recipe).items() if key != "env_steps"}  # may be raised later

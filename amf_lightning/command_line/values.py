@@ -100,8 +100,8 @@ def _check_class(key: str, value: Mapping[str, Any]) -> None:
     """Looks through a class, as `class_path`, and its arguments."""
     path = value["class_path"]
     kind = attribute(path)
-    if not inspect.isclass(kind) or _foreign(kind):
-        what = "a class of Python itself" if inspect.isclass(kind) else f"a {type(kind).__name__} and no class"
+    if not isinstance(kind, type) or _foreign(kind):
+        what = "a class of Python itself" if isinstance(kind, type) else f"a {type(kind).__name__} and no class"
         raise InputError(
             f"{key} is '{path}', which is {what}. Nothing that a configuration names is called but a class of the "
             "kind that the key asks for; give its import path."
@@ -148,11 +148,10 @@ def _origin(value: Any) -> str:
 
 
 @cache
-def _hints(kind: Any) -> dict[str, Any]:
+def _hints(kind: type) -> dict[str, Any]:
     """Types of the constructor's parameters; empty if they cannot be told."""
     known: dict[str, Any] = {}
-    lineage = kind.__mro__[:-1] if isinstance(kind, type) else ()
-    for cls in reversed(lineage):  # options may be passed on to a base
+    for cls in reversed(kind.__mro__[:-1]):  # options may be passed on to a base
         if "__init__" in vars(cls):
             try:
                 known |= get_type_hints(vars(cls)["__init__"])

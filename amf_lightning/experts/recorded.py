@@ -119,7 +119,7 @@ class RecordedExpert(Expert):
             try:
                 found.append((store.path(number).name, store.read(number)))
             except InputError as error:
-                wrong.append(str(error))
+                wrong.append(str(error).partition(" Restore ")[0])  # what to do is said once, below
         self._refuse(wrong, len(numbers))
         return found
 

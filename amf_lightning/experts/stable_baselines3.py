@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
-import torch
 from torch import Tensor, nn
 
 from amf_lightning.errors import InputError
 from amf_lightning.experts.network import Finish, Network, NetworkExpert, in_own_units, largest, squashed
+from amf_lightning.experts.state_dict import check_unpacked, read_torch
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,9 @@ def read_zip(path: Path) -> Network:
     """The actor of a zip; see `StableBaselines3Expert`."""
     try:
         with ZipFile(path) as file:
+            check_unpacked(path, file)
             data = json.loads(file.read("data"))
-            tensors = torch.load(io.BytesIO(file.read("policy.pth")), map_location="cpu", weights_only=True)
+            tensors = read_torch(path, io.BytesIO(file.read("policy.pth")))
     except FileNotFoundError:
         raise InputError(f"There is no file {path}.") from None
     except Exception as error:  # of unpickling anything may come

@@ -4,14 +4,18 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+from zipfile import ZipFile, is_zipfile
 
 import torch
 from torch import Tensor, nn
 
-from amf_lightning.errors import InputError
+from amf_lightning.errors import AmfError, InputError
 from amf_lightning.experts.network import Network, NetworkExpert, in_own_units, squashed
 from amf_lightning.policies.weights import read_safetensors
+
+_SMALL, _RATIO = 2**26, 100
+"""Bytes that any zip may unpack to, and how many times its own size a larger one may."""
 
 
 class StateDictExpert(NetworkExpert):
@@ -73,9 +77,12 @@ def read_tensors(path: Path, unsafe_pickle: bool = False) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         return read_safetensors(path)[0]
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=not unsafe_pickle)
+        with path.open("rb") as file:
+            content = read_torch(path, file, unsafe_pickle)
     except FileNotFoundError:
         raise InputError(f"There is no file {path}.") from None
+    except AmfError:
+        raise
     except Exception as error:  # of unpickling anything may come
         raise _unreadable(path, error, unsafe_pickle) from error
     if isinstance(content, nn.Module):
@@ -85,6 +92,30 @@ def read_tensors(path: Path, unsafe_pickle: bool = False) -> dict[str, Tensor]:
     if not isinstance(content, Mapping):
         raise InputError(f"{path} holds a {type(content).__name__}, not a state dict.")
     return {name: tensor for name, tensor in content.items() if isinstance(tensor, Tensor)}
+
+
+def read_torch(path: Path, file: IO[bytes], unsafe_pickle: bool = False) -> Any:
+    """What torch has saved in a file, or in a member of the zip at `path`, unless it unpacks to too much.
+
+    Raises:
+        InputError: it does.
+    """
+    if is_zipfile(file):
+        with ZipFile(file) as archive:
+            check_unpacked(path, archive)
+    file.seek(0)
+    return torch.load(file, map_location="cpu", weights_only=not unsafe_pickle)
+
+
+def check_unpacked(path: Path, archive: ZipFile) -> None:
+    """Raises InputError if what is in a zip takes many times its size: it is read into memory as a whole."""
+    members = archive.infolist()
+    unpacked, packed = sum(member.file_size for member in members), sum(member.compress_size for member in members)
+    if unpacked > max(_SMALL, _RATIO * packed):
+        raise InputError(
+            f"{path} unpacks to {unpacked} bytes, {unpacked / max(1, packed):.0f} times its size. No weights are "
+            "packed like that; it is not read."
+        )
 
 
 def _unreadable(path: Path, error: Exception, unsafe_pickle: bool) -> InputError:

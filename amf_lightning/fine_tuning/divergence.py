@@ -47,7 +47,7 @@ class LossWatch:
             bad = {name: steps for name, steps in bad.items() if len(steps) == len(finite[name])}
         first = min(((steps[0], f"loss '{name}' is") for name, steps in bad.items() if steps), default=None)
         weights = [parameter.detach().isfinite().all() for parameter in module.policy.parameters()]
-        if first is None and not torch.stack(weights).all():
+        if first is None and weights and not torch.stack(weights).all():
             first = len(self._losses) - 1, "weights are"
         if first is not None:
             step, what = first

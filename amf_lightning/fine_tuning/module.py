@@ -25,7 +25,8 @@ from amf_lightning.fine_tuning.divergence import LossWatch
 from amf_lightning.fine_tuning.judged import journal_of
 from amf_lightning.fine_tuning.origin import Origin
 from amf_lightning.fine_tuning.precision import clip_gradients, scaled_back
-from amf_lightning.fine_tuning.refitting import check_alone, check_refitted, idle_optimizer
+from amf_lightning.fine_tuning.processes import check_processes
+from amf_lightning.fine_tuning.refitting import check_refitted, idle_optimizer
 from amf_lightning.fine_tuning.round import losses_of, meet_demonstrations, round_rows, take_steps
 from amf_lightning.policies.categorical import check_actions
 from amf_lightning.policies.controllers import PolicyController
@@ -174,9 +175,8 @@ class BehaviouralCloning(LightningModule):
             if name in self.masks and not self.masks[name].any():
                 parameter.requires_grad_(False)  # frozen whole: no gradient need be computed
         hold_statistics(self.policy)
-        if isinstance(self.policy, RefittedPolicy):
-            check_alone(self.policy, self.trainer.world_size, str(self.trainer.precision))
-        elif not any(parameter.requires_grad for parameter in self.policy.parameters()):
+        check_processes(self.policy, self.suite, self.trainer)
+        if not isinstance(self.policy, RefittedPolicy) and not any(p.requires_grad for p in self.policy.parameters()):
             raise InputError("The retention freezes every weight of the policy: nothing is left to train.")
 
     def configure_optimizers(self) -> Optimizer:

@@ -6,7 +6,7 @@ runs to the end, and its curve is another one each time, or flat.
 
 import inspect
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 
@@ -189,12 +189,8 @@ def check_learning(policy: Policy, steps: Steps, set_to: Callable[[int], None]) 
             f"{_named(policy)}: loss gave {gave} for {len(steps)} rows; it must give a loss for each row, "
             f"[{len(steps)}], e.g. by .mean(dim=1)."
         )
-    weights = list(learning.values()) if loss.requires_grad else []
-    gradients: Sequence[Tensor | None] = ()
-    if weights:
-        gradients = torch.autograd.grad(loss.mean(), weights, allow_unused=True)
-    reached = {name for name, gradient in zip(learning, gradients, strict=False) if gradient is not None}
-    if not reached:
+    missed = _unreached(loss, learning)
+    if len(missed) == len(learning):
         raise UserCodeError(
             f"{_named(policy)}: no gradient of its loss reaches a weight, so nothing would be trained. Look for "
             "detach(), torch.no_grad(), .item() or numpy between the weights and the loss."
@@ -207,13 +203,29 @@ def check_learning(policy: Policy, steps: Steps, set_to: Callable[[int], None]) 
             "remembers is lost when a run goes on after it was stopped: keep it in a buffer (register_buffer), or "
             "remember nothing."
         )
-    if missed := [name for name in learning if name not in reached]:
+    if missed:
         more = f" and {len(missed) - _MOST} more" if len(missed) > _MOST else ""
         warnings.warn(
             f"{type(policy).__name__}: no gradient of its loss reaches {', '.join(missed[:_MOST])}{more} of "
             f"{len(learning)} weights: they stay as they are. Let the loss use them, or do without them.",
             stacklevel=2,
         )
+
+
+def unreached_weights(policy: Policy, suite: TaskSuite) -> list[str]:
+    """Names of the weights that are to be trained and that no gradient of the loss reaches."""
+    copy = deepcopy(policy).cpu().train()
+    with lent_global_generators() as set_to, torch.enable_grad():
+        set_to(1)
+        steps, _ = bearable_steps(copy, suite)
+        return _unreached(copy.loss(steps), {n: p for n, p in copy.named_parameters() if p.requires_grad})
+
+
+def _unreached(loss: Tensor, weights: Mapping[str, Tensor]) -> list[str]:
+    gradients: Sequence[Tensor | None] = [None] * len(weights)
+    if loss.requires_grad:
+        gradients = torch.autograd.grad(loss.mean(), list(weights.values()), allow_unused=True)
+    return [name for name, gradient in zip(weights, gradients, strict=True) if gradient is None]
 
 
 def bearable_steps(policy: Policy, suite: TaskSuite) -> tuple[Steps, Steps]:

@@ -18,6 +18,7 @@ from amf_lightning.seeding import Purpose, keyed_generator
 from amf_lightning.simulation.gymnasium_simulation import GymnasiumSimulation, simulate
 from amf_lightning.simulation.recording import Recording
 from amf_lightning.simulation.simulation import Observations
+from amf_lightning.simulation.together import Together
 from amf_lightning.tasks.controller import Acting, Controller, controller_of
 from amf_lightning.tasks.failure import Failure
 from amf_lightning.tasks.steps import Steps
@@ -83,7 +84,10 @@ def _run_side_by_side(
     on_step: Callable[[int], None] | None,
 ) -> list[Trajectory]:
     simulation = simulate(suite, episodes, may_fail)
-    failures: Mapping[int, Failure] = getattr(simulation, "failures", {})
+    stepped: GymnasiumSimulation | Together = Together(simulation, len(episodes))
+    failures: Mapping[int, Failure] = {}
+    if isinstance(simulation, GymnasiumSimulation):
+        stepped, failures = simulation, simulation.failures
     recording = Recording(suite, episodes, may_fail)
     longest = max(episode.task.horizon for episode in episodes)
     noises = _noises(episodes, longest, suite.action_dim, noise) if noise > 0 else None
@@ -100,7 +104,7 @@ def _run_side_by_side(
         recording.act(step, running, executed)
         if noises is not None:
             executed = np.clip(executed + noises[step, running], -1.0, 1.0)
-        current, ended = simulation.step(running, executed)
+        current, ended = stepped.step(running, executed)
         step += 1
         if on_step is not None:
             on_step(len(running))

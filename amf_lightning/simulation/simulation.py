@@ -63,9 +63,9 @@ class Outcome:
 class Simulation(Protocol):
     """The simulation of some episodes, numbered 0 to n − 1. All that run have taken the same number of steps.
 
-    An episode whose action, observation or reward is not finite is not stepped any more and asked for its outcome all
-    the same. One in which something else can break has a mapping `failures` of numbers to `Failure`s, which it fills as
-    it goes; such an episode counts as ended. What it raises is an error, whoever acts.
+    An episode whose action, observation or reward is not finite breaks off: it is stepped on by actions of zero as long
+    as others run, and asked for its outcome, of which what came before counts. What `step` raises is an error, whoever
+    acts.
     """
 
     def reset(self) -> Observations:
@@ -81,7 +81,7 @@ class Simulation(Protocol):
         ...
 
     def outcome(self, number: int) -> Outcome:
-        """The outcome of an episode that has ended, or that is not stepped any more, so far."""
+        """The outcome of an episode that has ended, or that broke off and is not stepped any more."""
         ...
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
+from amf_lightning.configuration import user_path
 from amf_lightning.durable import remove_leftovers
 from amf_lightning.errors import ExitCode, InputError
 from amf_lightning.studies.archive import Archive
@@ -67,7 +68,7 @@ def run_compare(args: Namespace, program: Sequence[str] = PROGRAM) -> int:
         InputError: the comparison file, the seeds or the output folder cannot be used, or there are rows of other
             settings in it.
     """
-    specification, output = read_specification(Path(args.config)), Path(args.output)
+    specification, output = read_specification(Path(args.config)), user_path(args.output, "--output")
     archive = Archive(output, list(specification.strategies))
     seeds = parse_seeds(args.seeds) if args.seeds else specification.seeds
     if args.from_curves:
@@ -76,7 +77,7 @@ def run_compare(args: Namespace, program: Sequence[str] = PROGRAM) -> int:
         raise InputError(f"Give --seeds A:B, or write seeds into {args.config}.")
     if args.jobs < 1:
         raise InputError(f"--jobs must be at least 1, got {args.jobs}.")
-    folder = Path(args.runs or args.output)
+    folder = output if args.runs is None else user_path(args.runs, "--runs")
 
     def planned() -> list[Run]:
         return plan_runs(specification, sorted({*seeds, *archive.seeds}), folder, program)
@@ -84,11 +85,10 @@ def run_compare(args: Namespace, program: Sequence[str] = PROGRAM) -> int:
     every = planned()
     requested = [run for run in every if run.seed in seeds]
     alone = args.array_index is not None
-    runs = [_picked(specification, requested, args, program)] if alone else requested
+    runs = [_picked(specification, requested, args, program, folder)] if alone else requested
     _check(archive, every, runs, args.replace)
-    unfinished = [run for run in runs if not (archive.has(run) or run.finished())]
     if args.dry_run:
-        for run in with_needs(unfinished):
+        for run in with_needs([run for run in runs if not (archive.has(run) or run.finished())]):
             print(f"OMP_NUM_THREADS=1 {run.shell_command}")
         return 0
     for place in (output, folder):
@@ -96,17 +96,7 @@ def run_compare(args: Namespace, program: Sequence[str] = PROGRAM) -> int:
     for place in {output, *(run.made_in.parent for run in every)}:
         remove_leftovers(place, place / "curves")
     check_pretraining(archive, every)
-    if not alone:
-        _take_in(archive, output, every)
-    if len(unfinished) < len(runs):
-        print(f"{len(runs) - len(unfinished)} of {len(runs)} runs are finished already")
-    spawn: Spawn = Forked if args.share_imports else cold
-    failures = []
-    if not alone and differs_by_seed(specification, unfinished):
-        failures = execute([run.needs for run in unfinished if run.needs], args.jobs, spawn=spawn)
-        check_pretraining(archive, every)
-    done = None if alone else lambda run: _take_in(archive, output, [run])
-    failures += execute([run for run in unfinished if _can_begin(run, failures)], args.jobs, spawn=spawn, done=done)
+    failures = _execute(specification, archive, every, runs, args, output)
     if not alone:
         _take_in(archive, output, planned(), failures)
     _summarise(output, specification, archive, planned(), requested, alone)
@@ -115,7 +105,34 @@ def run_compare(args: Namespace, program: Sequence[str] = PROGRAM) -> int:
     return ExitCode.RUNS_FAILED if failures else ExitCode.FINISHED
 
 
-def _picked(specification: Specification, runs: Sequence[Run], args: Namespace, program: Sequence[str]) -> Run:
+def _execute(
+    specification: Specification,
+    archive: Archive,
+    every: Sequence[Run],
+    runs: Sequence[Run],
+    args: Namespace,
+    output: Path,
+) -> list[Failure]:
+    """Runs those of `runs` that are not finished; which of them failed."""
+    unfinished = [run for run in runs if not (archive.has(run) or run.finished())]
+    alone = args.array_index is not None
+    if not alone:
+        _take_in(archive, output, every)
+    if len(unfinished) < len(runs):
+        print(f"{len(runs) - len(unfinished)} of {len(runs)} runs are finished already")
+    spawn: Spawn = Forked if args.share_imports else cold
+    failures: list[Failure] = []
+    if not alone and differs_by_seed(specification, unfinished):
+        failures = execute([run.needs for run in unfinished if run.needs], args.jobs, spawn=spawn)
+        check_pretraining(archive, every)
+    done = None if alone else lambda run: _take_in(archive, output, [run])
+    startable = [run for run in unfinished if _can_begin(run, failures)]
+    return failures + execute(startable, args.jobs, spawn=spawn, done=done)
+
+
+def _picked(
+    specification: Specification, runs: Sequence[Run], args: Namespace, program: Sequence[str], folder: Path
+) -> Run:
     """The run of an array index. It makes its pre-trained policy in a folder of its own: others may need it now."""
     index: int = args.array_index
     if not 0 <= index < len(runs):
@@ -123,7 +140,7 @@ def _picked(specification: Specification, runs: Sequence[Run], args: Namespace, 
     run = runs[index]
     if run.needs is None or args.dry_run:
         return run
-    (needs,) = plan_pretraining(specification, [run.seed], Path(args.runs or args.output), run.label, program)
+    (needs,) = plan_pretraining(specification, [run.seed], folder, run.label, program)
     return replace(run, needs=needs)
 
 

@@ -101,7 +101,8 @@ def summary_text(summary: Summary) -> str:
         "information.",
         f"## Difference to {baseline}, paired by seed",
         _paired_table(summary),
-        "Strategy minus baseline. An interval that leaves out 0 is marked: ▲ better, ▼ worse.",
+        "Strategy minus baseline. An interval that leaves out 0 is marked: ▲ better, ▼ worse."
+        + (" Over the seeds that both have." if summary.missing else ""),
         *_pairs_section(summary),
         "## What each selector uses",
         _uses_table(summary),

@@ -193,8 +193,9 @@ def _reason(code: int) -> str:
         return "it ended before its budget was spent"
     if code < 0:
         return f"ended by signal {-code}"
-    known = code in set(ExitCode) - {ExitCode.RUNS_FAILED}
-    kind = f" ({ExitCode(code).name.lower().replace('_', ' ')})" if known else ""
+    kind = (
+        f" ({ExitCode(code).name.lower().replace('_', ' ')})" if code in set(ExitCode) - {ExitCode.RUNS_FAILED} else ""
+    )
     return f"exit code {code}{kind}"
 
 

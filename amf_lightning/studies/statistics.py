@@ -63,8 +63,7 @@ def summarise(
         facts: of the runs; forgetting is unknown for strategies whose pre-training tasks it does not name.
         missing: names of the runs that are not finished.
         sweep: what the number in the labels of a sweep is.
-        failed: seeds whose runs failed, by label. Who fails may differ from who does not, so nothing is told in the
-            mean over the seeds of such a strategy, and of no difference to it.
+        failed: seeds whose runs failed, by label; no mean of such strategies and no difference to them is told.
 
     Raises:
         InputError: no run of the baseline, or a curve that does not reach from 0 to the budget.
@@ -73,26 +72,17 @@ def summarise(
     if baseline not in labels:
         raise InputError(f"There is no finished run of the baseline '{baseline}' among: {', '.join(labels) or 'none'}.")
     budget = budget or max(row.demonstrations for run in runs for row in run.rows)
-    facts = facts or StudyFacts()
+    facts, failed = facts or StudyFacts(), failed or {}
     pretraining = facts.pretraining_tasks
-    values = {
-        label: {run.seed: run_metrics(run, budget, pretraining.get(label)) for run in _of(label, runs)}
-        for label in labels
-    }
-    failed = failed or {}
+    of = {label: _of(label, runs) for label in labels}
+    values = {label: _values(of[label], budget, pretraining.get(label)) for label in labels}
+    falls = {label: largest_fall(of[label], budget, pretraining.get(label)) for label in labels if label not in failed}
     whole = {label: {} if label in failed else by_seed for label, by_seed in values.items()}
     return Summary(
         strategies={label: _metrics(by_seed, label in failed) for label, by_seed in values.items()},
-        paired={
-            label: {metric: _difference(metric, whole[label], whole[baseline]) for metric in METRICS}
-            for label in values
-            if label != baseline
-        },
+        paired=_paired(whole, baseline),
         pairs=_pairs(whole) if len(labels) <= MOST_PAIRED else None,
-        largest_fall={
-            label: None if label in failed else largest_fall(_of(label, runs), budget, pretraining.get(label))
-            for label in labels
-        },
+        largest_fall={label: falls.get(label) for label in labels},
         seeds={label: list(by_seed) for label, by_seed in values.items()},
         baseline=baseline,
         budget=budget,
@@ -151,12 +141,30 @@ def _of(label: str, runs: Sequence[RunRows]) -> list[RunRows]:
     return [run for run in runs if run.strategy == label]
 
 
+def _paired(
+    values: Mapping[str, Mapping[int, Mapping[str, float | None]]], baseline: str
+) -> dict[str, dict[str, Interval | None]]:
+    """Difference of each strategy to the baseline in each metric."""
+    return {
+        label: {metric: _difference(metric, by_seed, values[baseline]) for metric in METRICS}
+        for label, by_seed in values.items()
+        if label != baseline
+    }
+
+
 def _pairs(values: Mapping[str, Mapping[int, Mapping[str, float | None]]]) -> dict[str, Intervals]:
     """Difference in area under the curve of each strategy to each other one."""
     return {
         label: {other: _difference("auc", by_seed, values[other]) for other in values if other != label}
         for label, by_seed in values.items()
     }
+
+
+def _values(
+    runs: Sequence[RunRows], budget: int, pretraining_tasks: Sequence[str] | None
+) -> dict[int, dict[str, float | None]]:
+    """The numbers of each run, by seed."""
+    return {run.seed: run_metrics(run, budget, pretraining_tasks) for run in runs}
 
 
 def _metrics(by_seed: Mapping[int, Mapping[str, float | None]], failed: bool) -> dict[str, MetricSummary]:

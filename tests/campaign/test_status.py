@@ -1,6 +1,7 @@
 """What `amf status` says of a run, at every moment of its life, and that it changes nothing."""
 
 import json
+import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,25 @@ def test_a_journal_that_a_killed_writer_left_is_not_rolled_back(folder: RunFolde
     total = read_status(folder.path).campaign.total
     assert (total.asked, total.answered) == (4, 3)
     assert tree(folder.path) == before
+
+
+def test_a_journal_that_comes_and_goes_is_not_waited_for(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who answers a campaign by hand does not hold the folder, and may commit while it is looked at."""
+    writer = sqlite3.connect(folder.ledger, isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    writer.execute("INSERT INTO recorded (demonstration, sha256) VALUES (2, 'abc')")
+    writer.execute("UPDATE facts SET value = ? WHERE key = 'sha256'", (rows_hash(writer),))
+    assert Path(f"{folder.ledger}-journal").exists()
+    copy = shutil.copy
+
+    def committed_meanwhile(path: Path, to: str) -> object:
+        if writer.in_transaction:
+            writer.execute("COMMIT")
+        return copy(path, to)
+
+    monkeypatch.setattr(shutil, "copy", committed_meanwhile)
+    assert read_status(folder.path).campaign.total.asked == 4
+    writer.close()
 
 
 def test_a_campaign_that_somebody_drives_by_hand_has_a_status(folder: RunFolder) -> None:

@@ -235,3 +235,26 @@ def test_functions_that_say_what_they_make_are_called(tmp_path: Path, monkeypatc
     }.items():
         said = made(tmp_path, changed(expert=of("ActorExpert", actor=f"made_by_hand.{name}")))
         assert said is not None and reason in said, said
+
+
+def test_a_training_of_an_expert_refuses_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from amf_lightning.command_line.train_expert import main
+
+    monkeypatch.chdir(tmp_path)
+    for text, phrase in {
+        "recipe: [1]": "'recipe' must hold a mapping",
+        "recipe: {env_steps: 1,\n env_steps: 2}": "'env_steps' stands twice",
+        "recipe: {env_steps: -1}": r"recipe\.env_steps is -1",
+    }.items():
+        (tmp_path / "train.yaml").write_text(text)
+        with pytest.raises(InputError, match=phrase):
+            main(["--config=train.yaml", "--suite=HalfCheetahVelocity", "--output=out"])
+
+
+def test_weights_that_no_file_can_be_called_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("x" * 300, "a\0b", "~nobody-here/x", ""):
+        said = made(tmp_path, changed(model={"pretrained": name}))
+        assert said is not None and "No file and no shipped weights" in said, said
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.safetensors").write_bytes(b"")
+    assert "truncated or not" in str(made(tmp_path, changed(model={"pretrained": "~/mine.safetensors"})))

@@ -6,13 +6,15 @@ import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pytest
 import torch
 
 from amf_lightning.errors import InputError
-from amf_lightning.experts.stable_baselines3 import StableBaselines3Expert
+from amf_lightning.experts.stable_baselines3 import StableBaselines3Expert, read_zip
+from amf_lightning.experts.state_dict import read_tensors
 from amf_lightning.suites.gymnasium_suite import GymnasiumSuite, GymnasiumTask
 from amf_lightning.tasks.task import Episode
 from tiny import actor_of
@@ -124,3 +126,22 @@ def test_a_zip_is_never_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(InputError, match="damaged"):
         StableBaselines3Expert("evil.zip")
     assert not Path("ran").exists()
+
+
+def test_a_zip_that_unpacks_to_far_more_than_it_is_is_not_read(tmp_path: Path) -> None:
+    """Of Stable-Baselines3, of torch, and of torch within Stable-Baselines3."""
+    inner = io.BytesIO()
+    for name in ("bomb.zip", "bomb.pt", "nested.zip"):
+        with ZipFile(tmp_path / name, "w", ZIP_DEFLATED) as file:
+            if name == "nested.zip":
+                file.writestr("data", "{}")
+                file.writestr("policy.pth", inner.getvalue())
+                continue
+            with file.open("policy.pth" if name == "bomb.zip" else "archive/data.pkl", "w") as member:
+                for _ in range(80):
+                    member.write(bytes(2**20))
+        inner = io.BytesIO((tmp_path / "bomb.pt").read_bytes()) if name == "bomb.pt" else inner
+        assert (tmp_path / name).stat().st_size < 2**20
+    for name, read in (("bomb.zip", read_zip), ("nested.zip", read_zip), ("bomb.pt", read_tensors)):
+        with pytest.raises(InputError, match=rf"{name} unpacks to .* times its size"):
+            read(tmp_path / name)

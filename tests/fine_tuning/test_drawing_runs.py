@@ -7,7 +7,8 @@ from typing import Any
 import kill_points
 import pytest
 from drawing_policies import Dropping, Noisy
-from test_two_processes import SAME_SHARDS, TWO_PROCESSES, end_of
+from process_groups import end_of
+from test_two_processes import SAME_SHARDS, TWO_PROCESSES
 from test_two_processes import start as start_processes
 from tiny_runs import PRETRAINING, Run, assert_same_outcome, outcome
 

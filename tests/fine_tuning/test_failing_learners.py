@@ -120,7 +120,7 @@ def test_the_message_names_the_step_and_the_entry_of_the_data(losses: list[float
     torch.nn.init.constant_(policy.head.bias, weight)
     states = np.zeros((5, 2), np.float32)
     states[:, 1] = 3e30
-    shown = [Trajectory(states, np.zeros((5, 1), np.float32), None, "goal=0.5")]
+    shown = [Trajectory({"state": states}, np.zeros((5, 1), np.float32), None, "goal=0.5")]
     rows = {"demonstrations": demonstration_rows(shown, suite)}
     batches = RoundBatches(lambda: rows, lambda: 3, 4, 60, Shards.of(0, 1, 1), seed=0)
     watch = LossWatch(lambda _: None)

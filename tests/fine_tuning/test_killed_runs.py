@@ -1,17 +1,16 @@
 """Runs that die by SIGKILL, wherever it may be: the identical command again ends as if nothing had happened."""
 
-import os
 import random
 import signal
-import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import kill_points
 import pytest
-from tiny_runs import FINE_TUNING, PRETRAINING, PROCESSES, TINY, Run, assert_same_outcome, checkpoint
+from soak.moments import PHASES, READING, End, Moment, count_moments, end_at, write_moments
+from tiny_runs import FINE_TUNING, PRETRAINING, TINY, Run, assert_same_outcome, checkpoint
 
 from amf_lightning.campaign.ledger import Ledger
 from amf_lightning.configuration import merge
@@ -70,56 +69,30 @@ def test_a_run_killed_at_a_named_point_ends_as_if_it_had_not_been(
     assert_same_outcome(run.complete(), uninterrupted)
 
 
-def tell_through(progress: Connection) -> None:
-    descriptor = os.dup(progress.fileno())
-    kill_points.report_progress(lambda: os.write(descriptor, b"."))
-
-
-def kill_after(run: Run, events: int, delay: float) -> int | None:
-    """Starts a run, kills it so many signs of life and then so many seconds later, and returns its exit code."""
-    reading, writing = PROCESSES.Pipe(duplex=False)
-    process = run.start(tell_through, writing)
-    writing.close()
-    for _ in range(events):
-        os.read(reading.fileno(), 1)
-    time.sleep(delay)
-    process.kill()
-    process.join()
-    reading.close()
-    return process.exitcode
-
-
 @pytest.fixture(scope="module")
-def signs_of_life(runs_from: Callable[[Path], Callable[..., Run]], tmp_path_factory: pytest.TempPathFactory) -> int:
-    """How many signs of life an uninterrupted run gives."""
-    run = runs_from(tmp_path_factory.mktemp("counted"))()
-    reading, writing = PROCESSES.Pipe(duplex=False)
-    process = run.start(tell_through, writing)
-    writing.close()
-    signs = sum(len(part) for part in iter(lambda: os.read(reading.fileno(), 65536), b""))
-    process.join()
-    assert process.exitcode == 0
-    return signs
+def moments(runs_from: Callable[[Path], Callable[..., Run]], tmp_path_factory: pytest.TempPathFactory) -> Counter[str]:
+    """How many signs of life an uninterrupted run gives in each phase."""
+    folder = tmp_path_factory.mktemp("counted")
+    runs_from(folder)().complete(write_moments, folder / "moments")
+    return count_moments(folder / "moments")
 
 
-@pytest.mark.parametrize("tenth", range(10))
-def test_a_run_killed_at_a_random_time_ends_as_if_it_had_not_been(
-    make_run: Callable[..., Run], uninterrupted: Run, signs_of_life: int, tenth: int
+@pytest.mark.parametrize("phase", [READING, *PHASES])
+def test_a_run_killed_at_a_moment_of_a_phase_ends_as_if_it_had_not_been(
+    make_run: Callable[..., Run], uninterrupted: Run, moments: Counter[str], phase: str
 ) -> None:
-    draw = random.Random(tenth)
-    run = make_run()
-    # The last signs are left out: the process could end by itself before the signal arrives.
-    events = int((signs_of_life - 20) * (tenth + draw.random()) / 10)
-    assert kill_after(run, events, draw.uniform(0.0, 0.005)) == -signal.SIGKILL
+    run, moment = make_run(), Moment(phase, random.Random(phase).randrange(moments[phase]))
+    assert run.finish(end_at, End(moment, signal.SIGKILL)) == -signal.SIGKILL
     assert_same_outcome(run.complete(), uninterrupted)
 
 
 def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(
-    make_run: Callable[..., Run], uninterrupted: Run, signs_of_life: int
+    make_run: Callable[..., Run], uninterrupted: Run, moments: Counter[str]
 ) -> None:
     draw, run = random.Random(100), make_run()
-    for _ in range(4):
-        kill_after(run, draw.randrange(signs_of_life // 2), draw.uniform(0.0, 0.005))
+    for phase in draw.sample(sorted(PHASES), 4):
+        moment = Moment(phase, draw.randrange(moments[phase] // 2 + 1))
+        run.finish(end_at, End(moment, signal.SIGKILL, draw.uniform(0.001, 0.005)))
     assert_same_outcome(run.complete(), uninterrupted)
 
 

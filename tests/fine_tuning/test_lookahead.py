@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_two_processes import TWO_PROCESSES, end_of
+from process_groups import end_of
+from test_two_processes import TWO_PROCESSES
 from test_two_processes import start as start_processes
 from tiny_runs import FINE_TUNING, PRETRAINING, Run
 

@@ -1,5 +1,6 @@
 """The identical command again: on a finished run, on one whose budget was raised, on one whose files were harmed."""
 
+import os
 import random
 import shutil
 import signal
@@ -8,10 +9,11 @@ from pathlib import Path
 
 import kill_points
 import pytest
+from amf_process import tree
 from tiny_runs import Run, assert_same_outcome
 
 from amf_lightning.demonstrations.store import DemonstrationStore
-from amf_lightning.selection.context import Selection
+from amf_lightning.selection.context import Selection, SelectionContext
 from amf_lightning.selection.informed import InformedSelector
 
 
@@ -62,11 +64,11 @@ def test_a_finished_run_goes_on_when_its_budget_is_raised(
 
 
 def test_a_budget_below_what_was_collected_is_refused(finished: Run, make_run: Callable[..., Run]) -> None:
-    before = files(finished)
+    before = tree(finished.path)
     lowered = make_run(finished.path.name, with_budget(4))
     assert lowered.finish() == 2
     assert "holds 5 demonstrations" in lowered.log.read_text()
-    assert files(finished) == before
+    assert tree(finished.path) == before
 
 
 def never_choose() -> None:
@@ -115,6 +117,54 @@ def test_a_harmed_demonstration_is_refused_by_name(
     assert_refused(half_way, path)
 
 
+def test_a_checkpoint_with_one_bit_flipped_is_refused_and_the_run_comes_out_the_same_without_it(
+    half_way: Run, uninterrupted: Run
+) -> None:
+    path = half_way.folder.checkpoint
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert_refused(half_way, path)
+    assert "remove it: the same command then trains again" in half_way.log.read_text()
+    path.unlink()
+    assert_same_outcome(half_way.complete(never_choose_again), uninterrupted)
+
+
+def never_choose_again() -> None:
+    """Refuses to choose for the rounds that are in the ledger of `half_way`."""
+    select = InformedSelector.select
+
+    def later(self: InformedSelector, context: SelectionContext, batch_size: int) -> Selection:
+        assert len(context.demonstrations) >= 4
+        return select(self, context, batch_size)
+
+    InformedSelector.select = later  # type: ignore[method-assign]
+
+
+def test_the_checkpoint_of_another_run_is_refused(half_way: Run, make_run: Callable[..., Run]) -> None:
+    other = make_run("other", {"seed_everything": 1})
+    assert other.finish(kill_points.in_mid_epoch, 1) == -signal.SIGKILL
+    shutil.copyfile(other.folder.checkpoint, half_way.folder.checkpoint)
+    before = tree(half_way.path)
+    assert half_way.finish() == 2
+    assert "trained on other demonstrations" in half_way.log.read_text()
+    assert tree(half_way.path) == before
+
+
+def test_results_are_there_until_those_of_a_larger_budget_are(make_run: Callable[..., Run]) -> None:
+    small = make_run("run", with_budget(4)).complete()
+    results = {path: path.read_bytes() for path in (small.folder.policy, small.folder.report)}
+    raised = make_run("run", with_budget(6))
+    assert raised.finish(kill_points.in_mid_epoch, 2) == -signal.SIGKILL
+    assert {path: path.read_bytes() for path in results} == results
+    assert not raised.folder.finished(6) and not raised.folder.finished(4)
+    left = raised.path / f".report.md.{os.getppid()}0.{os.uname().nodename}.0123abcd.partial"
+    left.write_text("half")
+    raised.complete()
+    assert raised.folder.finished(6) and not left.exists()
+    assert all(path.read_bytes() != before for path, before in results.items())
+
+
 def scramble(path: Path) -> None:
     path.write_bytes(random.Random(0).randbytes(path.stat().st_size))
 
@@ -133,9 +183,9 @@ def test_a_harmed_ledger_is_refused_by_name(half_way: Run) -> None:
 def assert_refused(run: Run, path: Path) -> None:
     """Exit code 2, a message that names the file, no traceback, and nothing in the folder has changed."""
     run.log.write_text("")
-    before = files(run)
+    before = tree(run.path)
     assert run.finish() == 2
     printed = run.log.read_text()
     assert str(path) in printed
     assert "Traceback" not in printed
-    assert files(run) == before
+    assert tree(run.path) == before, "TensorBoard's files included"

@@ -10,7 +10,8 @@ from typing import Any
 import kill_points
 import pytest
 import torch
-from test_two_processes import SAME_SHARDS, TWO_PROCESSES, end_of, start
+from process_groups import end_of
+from test_two_processes import SAME_SHARDS, TWO_PROCESSES, start
 from tiny_runs import Run, assert_same_outcome
 
 from amf_lightning.policies.mixture import IsolatedPolicy, PriorMixture

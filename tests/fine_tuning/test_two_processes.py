@@ -1,7 +1,6 @@
 """Two real ddp processes on the CPU: what they make, and what becomes of one when the other dies."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ import pytest
 import torch
 from frozen_entries import frozen_mask, weights
 from mortal import LAST_WORDS
+from process_groups import end_of
 from tiny_runs import Run, assert_same_outcome
 
 from amf_lightning.retention.frozen import FreezeByImportance
@@ -37,33 +37,6 @@ def start(run: Run, death: str = "") -> "subprocess.Popen[bytes]":
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-
-
-def alive(group: int) -> list[int]:
-    """Processes of a group that are neither gone nor dead and waiting to be reaped."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, member_of = path.read_text().rpartition(")")[2].split()[:3]
-        except OSError:  # it ended meanwhile
-            continue
-        if int(member_of) == group and state != "Z":
-            found.append(int(path.parent.name))
-    return found
-
-
-def end_of(process: "subprocess.Popen[bytes]", within: float) -> int:
-    """Exit code of a group's leader, once the whole group has ended, which it must in so many seconds."""
-    deadline = time.monotonic() + within
-    try:
-        while process.poll() is None or alive(process.pid):
-            assert time.monotonic() < deadline, f"still there: {alive(process.pid)}"
-            time.sleep(0.1)
-    finally:
-        if alive(process.pid):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    return process.returncode
 
 
 def wait_for_death(process: "subprocess.Popen[bytes]", run: Run, deaths: int) -> None:

@@ -107,6 +107,17 @@ def test_a_killed_run_ends_with_the_same_bits(make_run: MakeRun, uninterrupted: 
     assert_same_outcome(run.complete(), uninterrupted)
 
 
+def test_dropout_draws_the_same_after_a_kill(make_run: MakeRun) -> None:
+    changes = {
+        "model": {"policy": {"class_path": "drawing_policies.Noisy"}, "pretrained": None},
+        "retention": {"class_path": "NoRetention"},
+        "selector": {"class_path": "RoundRobin"},
+    }
+    alone, killed = make_run("alone", changes).complete(), make_run("killed", changes)
+    assert killed.finish(kill_points.in_mid_epoch, 1) == -signal.SIGKILL
+    assert_same_outcome(killed.complete(), alone)
+
+
 @pytest.mark.parametrize("first", ["cpu", "gpu"])
 def test_a_run_goes_on_on_another_device(make_run: MakeRun, first: str, on_the_cpu: Run) -> None:
     devices = {"cpu": "cpu", "gpu": ACCELERATOR}

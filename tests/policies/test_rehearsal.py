@@ -11,10 +11,12 @@ import torch
 import torch.nn.functional as F
 from drawing_policies import Dropping, Noisy
 from field_policies import CameraPolicy, CameraSuite, FlowPolicy
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
-from amf_lightning.errors import UserCodeError
+from amf_lightning.errors import InputError, UserCodeError
 from amf_lightning.fine_tuning.module import BehaviouralCloning
+from amf_lightning.fine_tuning.processes import check_processes
 from amf_lightning.policies.categorical import CategoricalMLPPolicy
 from amf_lightning.policies.gaussian_process import GaussianProcessPolicy
 from amf_lightning.policies.mlp import MLPPolicy
@@ -315,3 +317,14 @@ class WithoutGenerator(Plain):
 def test_what_was_written_for_an_earlier_version_is_told_what_changed(kind: type[Policy], message: str) -> None:
     with pytest.raises(UserCodeError, match=message):
         BehaviouralCloning(SUITE, kind)
+
+
+def test_several_processes_refuse_what_they_would_wait_for() -> None:
+    missed = DetachedHidden(*DIMS)
+    with pytest.raises(InputError, match=r"2 processes wait .* reaches body\.weight, body\.bias\. Set trainer"):
+        check_processes(missed, SUITE, 2, DDPStrategy())
+    check_processes(missed, SUITE, 2, DDPStrategy(find_unused_parameters=True))
+    check_processes(missed, SUITE, 1, DDPStrategy())
+    check_processes(Dropping(*DIMS), SUITE, 2, DDPStrategy())
+    with pytest.raises(InputError, match="is fitted in closed form, which 2 processes cannot share"):
+        check_processes(GaussianProcessPolicy(*DIMS), SUITE, 2, DDPStrategy())

@@ -16,7 +16,7 @@ def ended(rewards: list[float], success: bool = False, failure: FailureReason | 
     steps = len(rewards)
     states, actions = np.zeros((steps, 1), np.float32), np.zeros((steps, 1), np.float32)
     broke = None if failure is None else Failure(failure, "there")
-    return Trajectory(states, actions, np.array(rewards), "run", success=success, failure=broke)
+    return Trajectory({"state": states}, actions, np.array(rewards), "run", success=success, failure=broke)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,7 @@ def test_who_leaves_is_worth_no_more_than_who_stays(way: str) -> None:
     suite = FragileSuite(way)
     stays = rollout(Left(), TinySuite(), episodes_of(suite))
     leaves = rollout(Left(), suite, episodes_of(suite), may_fail=True)
+    assert suite.reference is not None
     random = suite.reference.random
     for whole, part in zip(stays, leaves, strict=True):
         task = suite.task(part.task)

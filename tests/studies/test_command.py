@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from jsonargparse import ArgumentParser
 from PIL import Image
 from ready_runs import PROGRAM, lay_ready
 
+from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.errors import InputError
 from amf_lightning.studies.command import add_compare_arguments, run_compare
 
@@ -112,6 +114,44 @@ def test_a_failed_run_is_told_the_rest_is_summarised_and_the_exit_code_is_one(
     assert list(summary["strategies"]) == ["Uniform"] and summary["meta"]["missing"] == ["Fails seed 0"]
     assert summary["meta"]["failed"] == {"Fails": [0]}
     assert "**1 run failed:** Fails seed 0." in (tmp_path / "out" / "summary.md").read_text()
+
+
+def test_a_failure_is_remembered_until_the_run_is_finished(tmp_path: Path) -> None:
+    config, out = comparison(tmp_path), tmp_path / "out"
+    ready = Path(os.environ["STUB_RUNS"], "Uniform", "1")
+    ready.rename(ready.with_name("away"))
+    try:
+        assert compare(config, "--seeds", "0:3") == 1
+    finally:
+        ready.with_name("away").rename(ready)
+    for _ in range(2):  # also on a machine that has only what is committed
+        assert "**1 run failed:** Uniform seed 1." in (out / "summary.md").read_text()
+        summary = json.loads((out / "summary.json").read_text())
+        assert summary["strategies"]["Uniform"]["final"]["mean"] is None
+        assert summary["paired"]["InformationGain"]["auc"]["mean"] is None
+        shutil.rmtree(out / "runs", ignore_errors=True)
+        assert compare(config, "--from-curves") == 0
+    assert compare(config, "--seeds", "0:3") == 0
+    assert began(out) == ["runs/Uniform/seed-1"]
+    assert "failed" not in (out / "summary.md").read_text() + (out / "runs.jsonl").read_text()
+
+
+def test_pre_training_on_other_tasks_with_each_seed_is_noticed_before_any_run(tmp_path: Path) -> None:
+    """The stub's selections alternate with `Uniform`; here one seed has seen one task only."""
+    config, out = comparison(tmp_path, "Uniform", "InformationGain", pretrain="pretrain.yaml"), tmp_path / "out"
+    (tmp_path / "pretrain.yaml").write_text("active: {budget: 4}\nselector: Uniform\n")
+    ready = RunFolder(Path(os.environ["STUB_RUNS"], "FromBase", "1"))
+    jobs = ready.read_selections()
+    ready.write_selections([replace(job, task="slow", task_index=0) for job in jobs])
+    try:
+        with pytest.raises(InputError, match=r"different tasks: with seed 0 fast, slow, with seed 1 slow\b.*Fixed"):
+            compare(config, "--seeds", "0:3", "--jobs", "2")
+        assert began(out) == [f"pretrained/seed-{seed}" for seed in range(3)], "no run has begun"
+        with pytest.raises(InputError, match="different tasks"):
+            compare(config, "--seeds", "0:3")
+    finally:
+        ready.write_selections(jobs)
+    assert began(out) == [f"pretrained/seed-{seed}" for seed in range(3)]
 
 
 def test_when_the_baseline_fails_no_summary_is_made_up(tmp_path: Path) -> None:

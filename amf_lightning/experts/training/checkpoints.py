@@ -7,12 +7,15 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from flax.serialization import from_bytes, to_bytes
 from sbx import SAC
 
+from amf_lightning.errors import InputError
 from amf_lightning.experts.training.progress import Counters
+from amf_lightning.reading import read_json_mapping
 
 _BUFFER = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
@@ -66,7 +69,7 @@ class Checkpoints:
         newest = self._newest()
         if newest is None:
             return Counters(0.0, 0, 0)
-        content = json.loads((newest / "counters.json").read_text())
+        content = self._content(newest)
         return Counters(content["wall_seconds"], content["env_steps"], content["gradient_steps"])
 
     def restore(self, model: SAC) -> None:
@@ -78,13 +81,20 @@ class Checkpoints:
         policy.actor_state = from_bytes(policy.actor_state, (newest / "actor.msgpack").read_bytes())
         policy.qf_state = from_bytes(policy.qf_state, (newest / "critic.msgpack").read_bytes())
         model.ent_coef_state = from_bytes(model.ent_coef_state, (newest / "temperature.msgpack").read_bytes())
-        content = json.loads((newest / "counters.json").read_text())
+        content = self._content(newest)
         model.num_timesteps, model._n_updates = content["env_steps"], content["gradient_steps"]
         buffer = model.replay_buffer
         buffer.pos, buffer.full = content["position"], content["full"]
         with np.load(newest / "replay.npz") as arrays:
             for name in _BUFFER:
                 getattr(buffer, name)[: len(arrays[name])] = arrays[name]
+
+    def _content(self, newest: Path) -> dict[str, Any]:
+        path, advice = newest / "counters.json", f"Remove {newest}: the training then begins anew."
+        content = read_json_mapping(path, advice)
+        if not {"wall_seconds", "env_steps", "gradient_steps", "position", "full"} <= content.keys():
+            raise InputError(f"{path} does not say how far the training was. {advice}")
+        return content
 
     def _newest(self) -> Path | None:
         complete = sorted(path for path in self._folder.glob("checkpoint-*") if path.suffix == "")

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from amf_lightning.durable import write_durably
+from amf_lightning.durable import remove_leftovers, write_durably
+from amf_lightning.errors import InputError
 from amf_lightning.experts.goal_actor import GoalActor, load_goal_actor, save_goal_actor
+from amf_lightning.reading import read_text
 from amf_lightning.seeding import Purpose, keyed_seed
 from amf_lightning.simulation.rollout import rollout
 from amf_lightning.tasks.task import Episode, TaskSuite
@@ -44,6 +46,7 @@ class Progress:
             for task in suite.tasks
             for i in range(episodes)
         ]
+        remove_leftovers(folder)
         self._rows = [row for row in self._read() if int(row["env_steps"]) <= done]
         self._best = -np.inf
         if self.best_path.is_file():
@@ -80,7 +83,16 @@ class Progress:
 
     def _read(self) -> list[dict[str, str]]:
         path = self._folder / "progress.csv"
-        return list(csv.DictReader(path.read_text().splitlines())) if path.is_file() else []
+        if not path.is_file():
+            return []
+        advice = "Restore it, or choose another --output."
+        try:
+            rows = list(csv.DictReader(read_text(path, advice).splitlines()))
+            if all(row["env_steps"].isdecimal() for row in rows):
+                return rows
+        except (csv.Error, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{path} is not the table of a training ({error!r}). {advice}") from error
+        raise InputError(f"{path} has a row without a number of environment steps. {advice}")
 
     def _write(self) -> None:
         text = io.StringIO()
