@@ -63,11 +63,12 @@ class Archive:
         self._strategies = tuple(strategies)
         self._dropped: dict[_Key, Entry] = {}
         self._failed: dict[_Key, str] = {}
+        self._rowless: set[_Key] = set()
         self._entries = self._read()
 
     def reload(self) -> None:
         """Takes in what other processes have written meanwhile."""
-        self._failed = {}
+        self._failed, self._rowless = {}, set()
         self._entries = {key: entry for key, entry in self._read().items() if entry != self._dropped.get(key)}
 
     @property
@@ -85,6 +86,11 @@ class Archive:
     def seeds(self) -> list[int]:
         """The seeds of `entries`, in order."""
         return sorted({entry.curve.seed for entry in self.entries})
+
+    @property
+    def rowless(self) -> list[_Key]:
+        """The runs of the specification's strategies whose line is there and whose rows are not, e.g. a lost table."""
+        return sorted(key for key in self._rowless if key[0] in self._strategies)
 
     def entries_of(self, runs: Sequence[Run]) -> list[Entry]:
         """The entries of those of `runs` that are finished, in the same order as `entries`."""
@@ -172,7 +178,9 @@ class Archive:
                 raise InputError(f"{self._runs}, line {number} is not a run ({error!r}). Remove it.") from error
             if described.setdefault(key, content) != content:
                 raise InputError(f"{self._runs}, line {number} has {key[0]} seed {key[1]} again. Remove one of them.")
-            if key in entries and len(entries[key].curve.rows) == rows:
+            if key not in entries:
+                self._rowless.add(key)
+            elif len(entries[key].curve.rows) == rows:
                 entries[key] = Entry(entries[key].curve, facts, settings)
         return entries
 

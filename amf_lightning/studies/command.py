@@ -204,7 +204,8 @@ def _summarise_again(output: Path, specification: Specification, archive: Archiv
     if not archive.entries:
         raise InputError(f"There are no rows of these strategies in {output / 'curves'}. Run the comparison first.")
     there = {(entry.curve.strategy, entry.curve.seed) for entry in archive.entries}
-    pairs = [(label, seed) for seed in sorted({*(seeds or ()), *archive.seeds}) for label in specification.strategies]
+    named = {*(seeds or ()), *archive.seeds, *(seed for _, seed in archive.rowless)}
+    pairs = [(label, seed) for seed in sorted(named) for label in specification.strategies]
     missing = [f"{label} seed {seed}" for label, seed in pairs if (label, seed) not in there]
     print(f"Summary: {write_from_rows(output, archive.entries, specification, missing, archive.failed)}")
     return 0

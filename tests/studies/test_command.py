@@ -345,3 +345,11 @@ def test_rows_from_before_runs_had_lines_are_summarised_but_not_taken_for_finish
     assert curves(out) == rows and (out / "runs.jsonl").is_file()
     with pytest.raises(InputError, match=r"no rows of these strategies in .*curves"):
         compare(comparison(tmp_path, "Rebalancing", baseline="Rebalancing"), "--from-curves")
+
+
+def test_a_table_that_is_lost_is_missed_although_no_seeds_are_named(tmp_path: Path) -> None:
+    config, out = comparison(tmp_path, "Uniform"), tmp_path / "out"
+    compare(config, "--seeds", "0:2")
+    (out / "curves" / "seed-1.csv.gz").unlink()
+    assert compare(config, "--from-curves") == 0
+    assert json.loads((out / "summary.json").read_text())["meta"]["missing"] == ["Uniform seed 1"]
