@@ -43,6 +43,7 @@ PLACES = {
         "fine_tuning/checkpoint_io.py",
         "demonstrations/datamodule.py",
         "*_callback.py",
+        "reports/run_logger.py",
         "command_line/lightning_cli.py",
     ),
     "gymnasium": ("simulation/*", "suites/*", "experts/training/practice.py"),
