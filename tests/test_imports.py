@@ -51,7 +51,7 @@ PLACES = {
         "fine_tuning/processes.py",
         "demonstrations/datamodule.py",
         "*_callback.py",
-        "reports/board.py",
+        "reports/run_logger.py",
         "command_line/lightning_cli.py",
     ),
     "gymnasium": ("simulation/*", "suites/*", "experts/training/practice.py"),

@@ -30,8 +30,8 @@ from amf_lightning.evaluation.evaluators import SimulatedEpisodes
 from amf_lightning.fine_tuning.active_sampling_callback import ActiveSampling
 from amf_lightning.fine_tuning.checkpoint_io import DurableCheckpointIO
 from amf_lightning.fine_tuning.module import BehaviouralCloning
-from amf_lightning.reports.board import RunLogger
 from amf_lightning.reports.report_callback import RunReports
+from amf_lightning.reports.run_logger import RunLogger
 from amf_lightning.reports.tables import evaluation_table
 from amf_lightning.writable import check_file, check_folder
 

@@ -6,11 +6,7 @@ Tags: `all_tasks/…`, `by_demonstrations/KIND/TASK`, `by_round/KIND/…`, `sele
 import re
 from collections.abc import Mapping, Sequence
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
-
-from lightning.fabric.loggers.logger import rank_zero_experiment
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:  # it takes a second, which `amf fit --help` can do without
     from torch.utils.tensorboard import SummaryWriter
@@ -18,53 +14,35 @@ if TYPE_CHECKING:  # it takes a second, which `amf fit --help` can do without
 Setting = str | int | float
 
 
-class RunLogger(TensorBoardLogger):
-    """Lightning's logger for TensorBoard into a run folder: it makes no file before there is something to log."""
+class Logging(Protocol):
+    """The part of a logger of Lightning's that is needed of any."""
 
-    def __init__(self, folder: str) -> None:
-        super().__init__(folder, name="", version="", default_hp_metric=False)
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Logs numbers."""
+
+    def save(self) -> None:
+        """Hands what was logged to the operating system."""
+
+
+class Writing(Protocol):
+    """A logger that writes for TensorBoard."""
 
     @property
-    @rank_zero_experiment
     def experiment(self) -> "SummaryWriter":
-        if self._experiment is None:
-            self._experiment = _lazy_writer(self.log_dir)
-        return self._experiment
-
-    @rank_zero_only
-    def log_hyperparams(self, *args: object, **kwargs: object) -> None:
-        """Does nothing: Lightning calls it at the start; `Board.settings` logs the settings of a run."""
-
-    @rank_zero_only
-    def save(self) -> None:
-        if self._experiment is not None:
-            self._experiment.flush()
-
-
-def _lazy_writer(folder: str) -> "SummaryWriter":
-    """A writer whose file is made with its first event: Lightning asks for it before a refused run is refused."""
-    from torch.utils.tensorboard import SummaryWriter
-
-    class LazyWriter(SummaryWriter):
-        ready = False
-
-        def _get_file_writer(self) -> Any:
-            return super()._get_file_writer() if self.ready else None  # type: ignore[no-untyped-call]
-
-    writer = LazyWriter(folder)
-    writer.ready = True
-    return writer
+        """The writer."""
 
 
 class Board:
-    """The loggers of a run as its reports use them; those that are not TensorBoard's are given numbers only.
+    """The loggers of a run as its reports use them.
 
     Args:
-        loggers: of the trainer.
+        loggers: of the trainer, which are given the numbers.
+        writing: those of them that write for TensorBoard, which are given everything.
     """
 
-    def __init__(self, loggers: Sequence[Logger]) -> None:
+    def __init__(self, loggers: Sequence[Logging], writing: Sequence[Writing]) -> None:
         self.loggers = loggers
+        self.writing = writing
         self._names: dict[str, set[str]] = {}
         """The names of the curves of each kind so far, by `GROUP/KIND`."""
         self._charts: list[str] = []
@@ -72,7 +50,7 @@ class Board:
 
     @property
     def _writers(self) -> "list[SummaryWriter]":
-        return [logger.experiment for logger in self.loggers if isinstance(logger, TensorBoardLogger)]
+        return [logger.experiment for logger in self.writing]
 
     def numbers(self, group: str, values: Mapping[str, float], step: int) -> None:
         """Logs `GROUP/NAME` for each value; a name `KIND/TASK` belongs to the chart of its kind."""

@@ -60,8 +60,8 @@ class RunReports(Callback):
         if not trainer.is_global_zero:
             return
         module, evaluations = cast(BehaviouralCloning, pl_module), self.active.evaluations
-        self._open(trainer, module)
         if trainer.current_epoch == 0:
+            self._open(trainer, module)
             self._write_tables(trainer, pl_module)
             self._log_evaluation(module, 0)
         if trainer.progress_bar_callback is None:
@@ -70,8 +70,12 @@ class RunReports(Callback):
         self._since = time.monotonic()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._board is not None:
-            log_choices(self._board, self.active.jobs, trainer.current_epoch, self.active.diagnostics, self.suite)
+        if not trainer.is_global_zero:
+            return
+        if self._board is None:  # not before: a run whose demonstrations are damaged is refused, and left as it is
+            self._open(trainer, cast(BehaviouralCloning, pl_module))
+        assert self._board is not None
+        log_choices(self._board, self.active.jobs, trainer.current_epoch, self.active.diagnostics, self.suite)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._board is None:
@@ -139,11 +143,12 @@ class RunReports(Callback):
 
     def _open(self, trainer: Trainer, module: BehaviouralCloning) -> None:
         """Begins to log, from the last checkpoint on."""
-        done = Position(trainer.current_epoch, len(self.active.jobs), trainer.global_step)
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                drop_events(Path(logger.log_dir), done.has)
-        self._board = Board(trainer.loggers)
+        rounds = trainer.current_epoch
+        done = Position(rounds, sum(job.round < rounds for job in self.active.jobs), trainer.global_step)
+        writing = _of_tensorboard(trainer)
+        for logger in writing:
+            drop_events(Path(logger.log_dir), done.has)
+        self._board = Board(trainer.loggers, writing)
         self._logged = done.demonstrations if done.rounds else -1
         log_start(self._board, self.active, module, done.demonstrations)
 
@@ -156,7 +161,7 @@ class RunReports(Callback):
 
     def _log_end(self, trainer: Trainer, module: BehaviouralCloning, folder: RunFolder) -> None:
         if self._board is None:  # the run was over before it began
-            folders = [Path(logger.log_dir) for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+            folders = [Path(logger.log_dir) for logger in _of_tensorboard(trainer)]
             if all(has_event(path, RESULTS_TAG, len(self.active.jobs)) for path in folders):
                 return
             self._open(trainer, module)
@@ -172,6 +177,10 @@ class RunReports(Callback):
         folder.write_curve(self.active.evaluations, self._names, self.suite.weights)
         frozen, pretrained = total(frozen_of(module)).share, pretrained_on(module)
         folder.write_forgetting(forgetting_table(self.active.evaluations, self._names, pretrained, frozen))
+
+
+def _of_tensorboard(trainer: Trainer) -> list[TensorBoardLogger]:
+    return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
 
 
 def shown_tasks(evaluations: list[Evaluation], suite: TaskSuite) -> list[int]:

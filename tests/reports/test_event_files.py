@@ -6,8 +6,9 @@ from event_reader import Events
 from torch.utils.tensorboard import SummaryWriter
 
 from amf_lightning.reports.animation import _gif
-from amf_lightning.reports.board import Board, RunLogger
+from amf_lightning.reports.board import Board
 from amf_lightning.reports.event_files import Position, drop_events, has_event
+from amf_lightning.reports.run_logger import RunLogger
 
 
 def write(folder: Path, *points: tuple[str, int]) -> Path:
@@ -92,7 +93,7 @@ def test_there_is_no_file_before_there_is_something_to_log(tmp_path: Path) -> No
     logger.save()
     logger.finalize("failed")
     assert not list(tmp_path.rglob("*events*")) and not list(tmp_path.rglob("hparams.yaml"))
-    Board([logger]).numbers("final", {"score": 0.5}, 3)
+    Board([logger], [logger]).numbers("final", {"score": 0.5}, 3)
     logger.save()
     assert Events(tmp_path / "run").scalars("final/score") == {3: 0.5}
 
@@ -100,6 +101,6 @@ def test_there_is_no_file_before_there_is_something_to_log(tmp_path: Path) -> No
 def test_a_moving_picture_moves(tmp_path: Path) -> None:
     gif = _gif([np.full((8, 12, 3), 50 * i, dtype=np.uint8) for i in range(4)], 16, 100)
     logger = RunLogger(str(tmp_path))
-    Board([logger]).picture("report/animation", gif, 5)
+    Board([logger], [logger]).picture("report/animation", gif, 5)
     logger.save()
     assert Events(tmp_path).pictures() == {"report/animation": {5: gif}}
