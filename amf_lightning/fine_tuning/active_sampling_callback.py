@@ -23,6 +23,7 @@ from amf_lightning.evaluation.scores import Evaluation
 from amf_lightning.experts.expert import Expert
 from amf_lightning.fine_tuning.lookahead import Lookahead
 from amf_lightning.fine_tuning.module import BehaviouralCloning
+from amf_lightning.fine_tuning.processes import check_processes
 from amf_lightning.fine_tuning.provisions import check_origin, warn_of_forgetting, what_is_missing
 from amf_lightning.needs import Part, check_needs
 from amf_lightning.policies.statistics import weights_hash
@@ -99,6 +100,7 @@ class ActiveSampling(Callback):
         self.evaluation.check(self.suite)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        check_processes(_module(pl_module).policy, self.suite, trainer.world_size, trainer.strategy)
         folder = RunFolder(Path(trainer.default_root_dir))
         self._store = DemonstrationStore(folder.demonstrations)
         self._restored = False

@@ -21,7 +21,6 @@ from amf_lightning.evaluation.metric import EpisodeMetric
 from amf_lightning.evaluation.scores import Evaluation, evaluate_returns
 from amf_lightning.fine_tuning.checkpoint_io import check_checkpoint
 from amf_lightning.fine_tuning.origin import Origin
-from amf_lightning.fine_tuning.processes import check_processes
 from amf_lightning.fine_tuning.refitting import check_refitted, idle_optimizer
 from amf_lightning.fine_tuning.round import losses_of, meet_demonstrations, round_rows, take_steps
 from amf_lightning.policies.categorical import check_actions
@@ -167,7 +166,6 @@ class BehaviouralCloning(LightningModule):
             if name in self.masks and not self.masks[name].any():
                 parameter.requires_grad_(False)  # frozen whole: no gradient need be computed
         hold_statistics(self.policy)
-        check_processes(self.policy, self.suite, self.trainer.world_size, self.trainer.strategy)
         if not isinstance(self.policy, RefittedPolicy) and not any(p.requires_grad for p in self.policy.parameters()):
             raise InputError("The retention freezes every weight of the policy: nothing is left to train.")
 
