@@ -114,9 +114,15 @@ def is_users(filename: str) -> bool:
     for folder in _folders("purelib", "platlib"):
         if path.is_relative_to(folder):
             return _installed_by_user(path.relative_to(folder).parts[0].removesuffix(".py"))
-    if {"site-packages", "dist-packages"} & set(path.parts):
+    if {"site-packages", "dist-packages"} & set(path.parts) or _installation_of(path):
         return False
     return not any(path.is_relative_to(folder) for folder in _folders("stdlib", "platstdlib"))
+
+
+def _installation_of(path: Path) -> Path | None:
+    """The folder, of those where modules are looked for, that `pip install --target` has put the file into."""
+    places = [Path(entry).resolve() for entry in sys.path if entry]
+    return next((place for place in places if path.is_relative_to(place) and any(place.glob("*.dist-info"))), None)
 
 
 @cache

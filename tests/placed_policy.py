@@ -1,5 +1,7 @@
 """A policy that says where it is used: it learns on the GPU, if there is one, and acts on the CPU."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -10,10 +12,16 @@ LEARNS_ON = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 class PlacedPolicy(MLPPolicy):
-    """Refuses to learn or to act anywhere else."""
+    """Prints each device that it learns on, once, and refuses to act on another than the CPU."""
+
+    learned_on: ClassVar[set[str]] = set()
 
     def act(self, steps: Steps) -> Tensor:
-        expected = LEARNS_ON if torch.is_grad_enabled() else "cpu"
-        found = {self.device.type, steps.device.type}
-        assert found == {expected}, f"{found} instead of {expected}"
+        device = self.device.type
+        assert device == steps.device.type, f"weights on {device}, steps on {steps.device.type}"
+        if not torch.is_grad_enabled():
+            assert device == "cpu", f"acts on {device}"
+        elif device not in self.learned_on:  # it is tried on the CPU, too, before the run begins
+            self.learned_on.add(device)
+            print(f"learns on {device}", flush=True)
         return super().act(steps)

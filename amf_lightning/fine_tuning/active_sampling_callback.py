@@ -24,7 +24,7 @@ from amf_lightning.fine_tuning import provisions
 from amf_lightning.fine_tuning.judged import have_judged
 from amf_lightning.fine_tuning.lookahead import Lookahead
 from amf_lightning.fine_tuning.module import BehaviouralCloning
-from amf_lightning.fine_tuning.processes import check_strategy
+from amf_lightning.fine_tuning.processes import check_processes, check_strategy
 from amf_lightning.needs import Part, check_needs
 from amf_lightning.policies.statistics import weights_hash
 from amf_lightning.selection.context import Selector
@@ -102,6 +102,7 @@ class ActiveSampling(Callback):
         self.evaluation.check(self.suite)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        check_processes(_module(pl_module).policy, self.suite, trainer)
         folder = RunFolder(Path(trainer.default_root_dir))
         self._store = DemonstrationStore(folder.demonstrations)
         self._restored = False

@@ -25,7 +25,6 @@ from amf_lightning.fine_tuning.divergence import LossWatch
 from amf_lightning.fine_tuning.judged import journal_of
 from amf_lightning.fine_tuning.origin import Origin
 from amf_lightning.fine_tuning.precision import clip_gradients, converted, scaled_back
-from amf_lightning.fine_tuning.processes import check_processes
 from amf_lightning.fine_tuning.refitting import check_refitted, idle_optimizer
 from amf_lightning.fine_tuning.round import losses_of, meet_demonstrations, round_rows, take_steps
 from amf_lightning.policies.categorical import check_actions
@@ -174,8 +173,6 @@ class BehaviouralCloning(LightningModule):
             if name in self.masks and not self.masks[name].any():
                 parameter.requires_grad_(False)  # frozen whole: no gradient need be computed
         hold_statistics(self.policy)
-        trainer = self.trainer
-        check_processes(self.policy, self.suite, trainer.world_size, trainer.strategy, str(trainer.precision))
         if not isinstance(self.policy, RefittedPolicy) and not any(p.requires_grad for p in self.policy.parameters()):
             raise InputError("The retention freezes every weight of the policy: nothing is left to train.")
 

@@ -1,5 +1,6 @@
 """What several processes that train one policy together need of it."""
 
+from lightning import Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 from amf_lightning.errors import InputError
@@ -16,25 +17,22 @@ def check_strategy(strategy: object) -> None:
         raise InputError(f"trainer.strategy is {name}, which shards the policy between processes. Use auto or ddp.")
 
 
-def check_processes(
-    policy: Policy, suite: TaskSuite, processes: int, strategy: object, precision: str = "32-true"
-) -> None:
+def check_processes(policy: Policy, suite: TaskSuite, trainer: Trainer) -> None:
     """Makes sure that the processes have gradients to share, of all weights or as they are told to look for.
 
     Args:
         policy: to be trained.
         suite: that it is made for.
-        processes: how many.
-        strategy: of the trainer.
-        precision: of the trainer.
+        trainer: with the processes, their strategy and their precision.
 
     Raises:
         InputError: the policy has none, or of some weights only.
     """
+    processes = trainer.world_size
     if isinstance(policy, RefittedPolicy):
-        check_alone(policy, processes, precision)
+        check_alone(policy, processes, str(trainer.precision))
         return
-    if processes == 1 or getattr(strategy, "_ddp_kwargs", {}).get("find_unused_parameters"):
+    if processes == 1 or getattr(trainer.strategy, "_ddp_kwargs", {}).get("find_unused_parameters"):
         return
     if missed := unreached_weights(policy, suite):
         raise InputError(

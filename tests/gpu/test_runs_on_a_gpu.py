@@ -10,6 +10,7 @@ import kill_points
 import pytest
 import torch
 from amf_process import amf
+from placed_policy import LEARNS_ON
 from safetensors.torch import load_file
 from tiny_runs import FINE_TUNING, PRETRAINING, Run, assert_same_outcome
 
@@ -79,7 +80,9 @@ def test_it_learns_on_the_gpu_and_acts_on_the_cpu(make_run: MakeRun) -> None:
         "retention": {"class_path": "NoRetention"},
         "selector": {"class_path": "RoundRobin"},
     }
-    assert len(scores(make_run(changes=changes).complete())) == 4
+    run = make_run(changes=changes).complete()
+    assert len(scores(run)) == 4
+    assert f"learns on {LEARNS_ON}" in run.log.read_text()
 
 
 def test_cpu_and_gpu_agree(uninterrupted: Run, on_the_cpu: Run) -> None:

@@ -3,6 +3,7 @@
 import random
 import warnings
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -319,12 +320,17 @@ def test_what_was_written_for_an_earlier_version_is_told_what_changed(kind: type
         BehaviouralCloning(SUITE, kind)
 
 
+def trainer(processes: int, strategy: DDPStrategy) -> Any:
+    """What of a trainer is looked at."""
+    return SimpleNamespace(world_size=processes, strategy=strategy, precision="32-true")
+
+
 def test_several_processes_refuse_what_they_would_wait_for() -> None:
     missed = DetachedHidden(*DIMS)
     with pytest.raises(InputError, match=r"2 processes wait .* reaches body\.weight, body\.bias\. Set trainer"):
-        check_processes(missed, SUITE, 2, DDPStrategy())
-    check_processes(missed, SUITE, 2, DDPStrategy(find_unused_parameters=True))
-    check_processes(missed, SUITE, 1, DDPStrategy())
-    check_processes(Dropping(*DIMS), SUITE, 2, DDPStrategy())
+        check_processes(missed, SUITE, trainer(2, DDPStrategy()))
+    check_processes(missed, SUITE, trainer(2, DDPStrategy(find_unused_parameters=True)))
+    check_processes(missed, SUITE, trainer(1, DDPStrategy()))
+    check_processes(Dropping(*DIMS), SUITE, trainer(2, DDPStrategy()))
     with pytest.raises(InputError, match="is fitted in closed form, which 2 processes cannot share"):
-        check_processes(GaussianProcessPolicy(*DIMS), SUITE, 2, DDPStrategy())
+        check_processes(GaussianProcessPolicy(*DIMS), SUITE, trainer(2, DDPStrategy()))
