@@ -203,6 +203,16 @@ class SmallDiskExpert(TinyExpert):
         return shown
 
 
+class FullDiskSuite(TinySuite):
+    """Once there is a file `full`, no file can be as large as the run's evaluation.json was."""
+
+    def make(self, task: Task, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
+        if Path("full").exists():
+            size = Path("run", "evaluation.json").stat().st_size - 1
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+        return super().make(task, render_mode)
+
+
 class NoMemoryExpert(TinyExpert):
     def demonstrate(self, suite: TaskSuite, episodes: Sequence[Episode], on_step: Any = None) -> Any:
         return np.empty(2**45)

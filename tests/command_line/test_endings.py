@@ -186,13 +186,14 @@ def test_a_folder_where_a_file_belongs_is_found_before_any_work(tmp_path: Path, 
 
 
 def test_a_validation_that_cannot_be_written_is_printed_all_the_same(tmp_path: Path) -> None:
-    assert fit(tmp_path).code == 0
-    (tmp_path / "run" / "evaluation.json").unlink()
-    (tmp_path / "run" / "evaluation.json").mkdir()
+    assert fit(tmp_path, suite="failing.FullDiskSuite").code == 0
+    (tmp_path / "full").touch()
+    before = (tmp_path / "run" / "evaluation.json").read_bytes()
     outcome = amf("validate", "--config=tiny.yaml", *RUN, cwd=tmp_path)
     assert outcome.code == ExitCode.MACHINE, outcome.said
     assert "| mean " in outcome.stdout and "Written" not in outcome.stdout
-    assert "evaluation.json: a folder is where a file belongs" in one_line(outcome)
+    assert "run: the file is larger than the machine allows" in one_line(outcome)
+    assert (tmp_path / "run" / "evaluation.json").read_bytes() == before
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
