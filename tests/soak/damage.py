@@ -140,3 +140,5 @@ DAMAGES: tuple[Damage, ...] = (
     folder,
     link,
 )
+CHANGES_NUMBERS = (flipped, overwritten, edited)
+"""Those that may leave a file whole, with another number in it."""

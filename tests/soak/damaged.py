@@ -20,7 +20,7 @@ from tiny_runs import Run, outcome
 from amf_lightning.errors import ExitCode
 from soak import killed_studies
 from soak.case import Bench
-from soak.damage import DAMAGES, missing
+from soak.damage import CHANGES_NUMBERS, DAMAGES, missing
 from soak.lost import check
 from soak.moments import End, Moment, end_at
 from soak.program import Ending, Program, check_refused
@@ -42,6 +42,8 @@ class Exhibit:
     """What must not change in silence; of the files that are damaged the damaged ones are left out."""
     damaged: str = "**/*"
     """The files that are damaged."""
+    hashed: bool = True
+    """Whether the program can know that a number is another one than was written."""
 
 
 def finished_run(world: World, folder: Path) -> None:
@@ -106,6 +108,11 @@ def of_study(folder: Path) -> Results:
     return {f"out/{name}": content for name, content in killed_studies.results(folder).items()}
 
 
+def of_summary(folder: Path) -> Results:
+    """The summary of a comparison, of rows that the command only reads."""
+    return {name: content for name, content in of_study(folder).items() if name.endswith("summary.json")}
+
+
 FIT = "fit --config run.yaml --trainer.default_root_dir run"
 VALIDATE = "validate --config run.yaml --trainer.default_root_dir run"
 COMPARE = "compare --config study.yaml --seeds 0:2 --output out --share-imports"
@@ -113,11 +120,12 @@ EXHIBITS = (
     Exhibit("finished run", finished_run, ("status run", "status run --json", FIT), of_run, "run/**/*"),
     Exhibit("validated run", finished_run, (VALIDATE,), lambda folder: {}, "run/**/*"),
     Exhibit("unfinished run", unfinished_run, ("status run", FIT), of_run, "run/**/*"),
-    Exhibit("recordings", recordings, (FIT,), of_run, "store/*"),
+    # A store carries no hashes, so that people can make their own: a number in it that changed is another number.
+    Exhibit("recordings", recordings, (FIT,), of_run, "store/*", hashed=False),
     Exhibit("policy", policy_file, (FIT,), of_run, "policy.safetensors"),
     Exhibit("validated policy", policy_file, (f"{VALIDATE} --ckpt_path policy.safetensors",), of_run, "*.safetensors"),
     Exhibit("study", study, (COMPARE,), of_study, "out/**/*"),
-    Exhibit("rows of a study", study, (f"{COMPARE} --from-curves",), of_study, "out/curves/*"),
+    Exhibit("rows of a study", study, (f"{COMPARE} --from-curves",), of_summary, "out/curves/*"),
 )
 UNREAD = re.compile(r".*(events\.out\.tfevents\..*|\.png|\.gif|\.log|report\.md|summary\.(md|json)|hparams\.yaml)")
 """Files that no command reads; who damages them damages what a person sees until the next report."""
@@ -125,11 +133,6 @@ UNREAD = re.compile(r".*(events\.out\.tfevents\..*|\.png|\.gif|\.log|report\.md|
 
 DISPENSABLE = ("curve.csv",)
 """A table that a run that has not ended need not have: it is written anew in the next round."""
-
-
-def numbered(path: Path) -> bool:
-    """Whether it is a recording, of which numbers may be missing."""
-    return path.parent.name == "store"
 
 
 def expected(world: World, exhibit: Exhibit, place: int) -> tuple[Ending, Results]:
@@ -157,7 +160,7 @@ def damaged(bench: Bench) -> None:
     original = bench.folder / "original"
     original.mkdir()
     exhibit.make(world, original)
-    file, how = damage(original, exhibit.damaged, draw)
+    file, how = damage(original, exhibit, draw)
     for place, command in enumerate(exhibit.commands):
         bench.note(f"{exhibit.name}: {file} has {how}: amf {command}")
         bench.inputs += 1
@@ -189,15 +192,16 @@ def says_what_is_missing(folder: Path) -> bool:
     return summary.exists() and bool(json.loads(summary.read_text())["meta"]["missing"])
 
 
-def damage(folder: Path, pattern: str, draw: random.Random) -> tuple[str, str]:
+def damage(folder: Path, exhibit: Exhibit, draw: random.Random) -> tuple[str, str]:
     """Damages one file below a folder; its name and how."""
-    files = sorted(path for path in folder.glob(pattern) if path.is_file())
+    files = sorted(path for path in folder.glob(exhibit.damaged) if path.is_file())
     # Files that nobody reads are left in, but rarely.
     weights = [0.1 if UNREAD.fullmatch(path.name) else 1.0 for path in files]
     [path] = draw.choices(files, weights)
-    way = draw.choice(
-        [way for way in DAMAGES if way is not missing or (path.name not in DISPENSABLE and not numbered(path))]
-    )
+    ways = [way for way in DAMAGES if exhibit.hashed or way not in CHANGES_NUMBERS]
+    if path.name in DISPENSABLE or not exhibit.hashed:
+        ways.remove(missing)
+    way = draw.choice(ways)
     how = way(path, draw)
     return str(path.relative_to(folder)), how
 
