@@ -105,9 +105,7 @@ class ActiveSampling(Callback):
         check_processes(_module(pl_module).policy, self.suite, trainer)
         folder = RunFolder(Path(trainer.default_root_dir))
         self._store = DemonstrationStore(folder.demonstrations)
-        self._restored = False
-        self.waiting = []
-        rounds = 0
+        self._restored, self.waiting, rounds = False, [], 0
         if trainer.is_global_zero:  # the other processes are told what the ledger says
             self._campaign = Campaign(folder.path, self.suite, self.selector, seed=self.seed, expert=self.expert)
             rounds = provisions.rounds_in_all(self._campaign, self.budget, self.batch_size)
