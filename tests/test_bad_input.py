@@ -179,7 +179,14 @@ def test_a_bad_command_is_refused(tmp_path: Path, command: str, phrase: str) -> 
     assert tree(tmp_path) == before
 
 
-@pytest.mark.parametrize("offence", ["--active.budget=0", "--active.budgte=3", "--ckpt_path=none.ckpt"])
+@pytest.mark.parametrize(
+    "offence",
+    [
+        "--active.budget=0",
+        pytest.param("--active.budgte=3", marks=pytest.mark.slow),
+        pytest.param("--ckpt_path=none.ckpt", marks=pytest.mark.slow),
+    ],
+)
 def test_a_process_that_nobody_prepared_does_the_same(tmp_path: Path, offence: str) -> None:
     write_config(tmp_path)
     before = tree(tmp_path)

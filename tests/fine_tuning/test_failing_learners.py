@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 from event_reader import Events
+from process_groups import end_of
+from test_two_processes import start as start_processes
 from tiny_runs import Run, assert_same_outcome
 
 from amf_lightning.campaign.campaign import Campaign
@@ -19,6 +21,7 @@ from amf_lightning.errors import InputError
 from amf_lightning.evaluation.scores import Evaluation
 from amf_lightning.fine_tuning.divergence import LossWatch
 from amf_lightning.policies.mlp import MLPPolicy
+from amf_lightning.tasks.task import checked_parallel
 from amf_lightning.tasks.trajectory import Trajectory
 from tiny import TinySuite
 
@@ -198,10 +201,17 @@ def test_an_evaluation_on_one_robot_goes_on_where_it_was_killed(tmp_path: Path) 
     assert sorted(path.name for path in (run.path / "judged").iterdir()) == ["000000.safetensors", "000001.safetensors"]
 
 
+def test_a_suite_that_runs_one_episode_at_a_time_is_run_by_one_process() -> None:
+    assert checked_parallel(1, "Suite 'robot'") == 1 and checked_parallel(None, "Suite 'robot'", 2) is None
+    with pytest.raises(InputError, match="but 2 processes would run some each. Set trainer.devices: 1"):
+        checked_parallel(1, "Suite 'robot'", 2)
+
+
+@pytest.mark.slow
 def test_two_processes_cannot_share_one_robot(tmp_path: Path) -> None:
     suite = {"class_path": "fragile.FragileSuite", "init_args": {"parallel_episodes": 1}}
     run = Run(tmp_path / "run", ONE | {"suite": suite, "trainer": {"devices": 2, "accelerator": "cpu"}})
-    assert run.finish() != 0
+    assert end_of(start_processes(run), within=240) != 0
     assert "but 2 processes would run some each. Set trainer.devices: 1" in run.log.read_text()
 
 
