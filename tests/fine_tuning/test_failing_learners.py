@@ -203,7 +203,7 @@ def test_an_evaluation_on_one_robot_goes_on_where_it_was_killed(tmp_path: Path) 
 
 def test_a_suite_that_runs_one_episode_at_a_time_is_run_by_one_process() -> None:
     assert checked_parallel(1, "Suite 'robot'") == 1 and checked_parallel(None, "Suite 'robot'", 2) is None
-    with pytest.raises(InputError, match="but 2 processes would run some each. Set trainer.devices: 1"):
+    with pytest.raises(InputError, match=r"but 2 processes would run some each\. Set trainer\.devices: 1"):
         checked_parallel(1, "Suite 'robot'", 2)
 
 

@@ -16,7 +16,7 @@ OUT = "out"
 
 
 def compare(folder: Path) -> Outcome:
-    options = ("--config=comparison.yaml", "--seeds=0:2", f"--output={OUT}", "--jobs=2", "--share-imports")
+    options = ("--config=comparison.yaml", "--seeds=0:2", f"--output={OUT}", "--jobs=2")
     return amf("compare", *options, cwd=folder, timeout=500)
 
 
