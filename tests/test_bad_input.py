@@ -362,13 +362,24 @@ from tiny import PointEnv, TinyExpert, TinySuite, _Still
 class BlindEnv(PointEnv):
     def step(self, action):
         observation, *rest = super().step(action)
-        shown = self.steps == 4 and abs(self.x - self.goal) < 1e-3  # where nobody comes who was shown nothing
-        return observation * (np.nan if shown else 1.0), *rest
+        blind = self.steps == 4 and abs(self.x - self.goal) < 1e-3  # where nobody comes who was shown nothing
+        return observation * (np.nan if blind and not Path("mended").exists() else 1.0), *rest
 
 
 class BlindSuite(TinySuite):
     def make(self, task, render_mode=None):
         return BlindEnv(self.horizon)
+
+
+class BornBlindEnv(PointEnv):
+    def reset(self, **options):
+        observation, info = super().reset(**options)
+        return observation * np.nan, info
+
+
+class BornBlindSuite(TinySuite):
+    def make(self, task, render_mode=None):
+        return BornBlindEnv(self.horizon)
 
 
 class AbsentExpert(TinyExpert):
@@ -382,7 +393,7 @@ class MoodyExpert(TinyExpert):
 """
 
 SHOWN_LATE: dict[str, tuple[dict[str, Any], str]] = {
-    "NaN in an observation": ({"suite": "parts.BlindSuite"}, "step 4: the observation is not finite"),
+    "NaN in a first observation": ({"suite": "parts.BornBlindSuite"}, "after reset is not finite"),
     "NaN in an action of the policy": ({"model": {"pretrained": "nan.safetensors"}}, "the action is not finite"),
 }
 SHOWN_WHEN_ASKED: dict[str, tuple[dict[str, Any], str]] = {
@@ -432,6 +443,21 @@ def test_what_was_asked_stays_and_the_corrected_command_has_it_answered(
     assert RunFolder(run).read_selections()[:1] == asked
     assert (run / "notes.txt").read_text() == "mine" and RunFolder(run).finished(2)
     assert_refused(amf(*command, cwd=tmp_path), "holds a run of another configuration: expert")
+
+
+def test_a_nan_that_an_expert_is_shown_is_refused_and_asked_for_again_once_that_is_mended(tmp_path: Path) -> None:
+    """The episode of a learner ends at it, as a failure; a demonstration cannot."""
+    write_parts(tmp_path)
+    write_config(tmp_path, suite="parts.BlindSuite")
+    command = ("fit", "--config=tiny.yaml", "--trainer.default_root_dir=run")
+    assert_refused(amf(*command, cwd=tmp_path), "step 4: the observation is not finite")
+    asked, before = Campaign(tmp_path / "run").pending, tree(tmp_path / "run")
+    assert [request.demonstration for request in asked] == [0]
+    assert_refused(amf(*command, cwd=tmp_path), "step 4: the observation is not finite")
+    assert tree(tmp_path / "run") == before
+    (tmp_path / "mended").touch()
+    assert amf(*command, cwd=tmp_path).code == 0
+    assert RunFolder(tmp_path / "run").read_selections()[:1] == asked
 
 
 def test_a_run_that_fails_under_way_keeps_its_rounds_and_goes_on_once_that_is_mended(tmp_path: Path) -> None:

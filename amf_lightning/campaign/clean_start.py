@@ -20,7 +20,8 @@ def clean_start(folder: RunFolder) -> Iterator[None]:
 
     Some errors show only when things run: a simulator that gives NaN, an expert that never succeeds. What was there
     before is left alone. A request that was written down stays with its run, as somebody may have been told of it, and
-    so does an answer; the same command goes on from them once the cause is mended. `config.yaml` is what it was.
+    so does an answer; the same command goes on from them once the cause is mended. `config.yaml` is what it was, and so
+    are the event files of a run that got no further: their points are dropped where they are about to be logged again.
 
     Raises:
         MachineError: the folder cannot be made.
@@ -39,14 +40,15 @@ def clean_start(folder: RunFolder) -> Iterator[None]:
     with sole_writer(path):
         remove_leftovers(path, folder.demonstrations, folder.checkpoint.parent)
         before = _progress(folder)
+        events = {} if config is None else {path: path.read_bytes() for path in folder.event_files()}
         try:
             yield
         except Exception:
             if config is not None:
-                if folder.config.read_bytes() != config:
-                    write_durably(folder.config, config)
+                _put_back({folder.config: config})
                 if _progress(folder) == before:
                     _remove([entry for entry in folder.logged() if entry not in old_entries])
+                    _put_back(events)
             elif not _precious(folder):
                 _remove([entry for entry in folder.entries() if entry not in old_entries], new_folders)
             raise
@@ -72,6 +74,13 @@ def _progress(folder: RunFolder) -> list[tuple[Path, int, int]]:
     """What changes in the folder as soon as a run gets anywhere, with size and time of the last change."""
     files = [folder.ledger, folder.checkpoint, *sorted(folder.demonstrations.glob("*"))]
     return [(path, state.st_size, state.st_mtime_ns) for path in files if path.exists() for state in [path.stat()]]
+
+
+def _put_back(contents: dict[Path, bytes]) -> None:
+    """Writes what files held before into those that hold something else now; one that was taken away stays away."""
+    for path, content in contents.items():
+        if path.is_file() and path.read_bytes() != content:
+            write_durably(path, content)
 
 
 def _remove(entries: list[Path], folders: list[Path] | None = None) -> None:

@@ -176,7 +176,11 @@ class RunFolder:
 
     def logged(self) -> list[Path]:
         """What TensorBoard's writers of this process put into the folder."""
-        return [self.path / "hparams.yaml", *self.path.glob(f"events.out.tfevents.*.{os.getpid()}.*")]
+        return [self.path / "hparams.yaml", *self.event_files(f"*.{os.getpid()}.*")]
+
+    def event_files(self, which: str = "*") -> list[Path]:
+        """The event files of TensorBoard that are there, of all processes unless a pattern of their names is given."""
+        return sorted(path for path in self.path.glob(f"events.out.tfevents.{which}") if path.is_file())
 
     def reopen(self) -> None:
         """Notes that the results are about to be replaced. They stay until what replaces them is on the disk."""

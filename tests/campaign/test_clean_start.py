@@ -115,17 +115,19 @@ def test_a_refused_resume_leaves_no_log_but_one_that_got_anywhere_does(
     asked(folder)
     old = tmp_path / f"events.out.tfevents.1.host.{os.getpid()}.0"
     old.write_text("of before")
+    (other := tmp_path / "events.out.tfevents.0.host.1.0").write_text("kept, to be logged again")
     before = tree(tmp_path)
     with pytest.raises(type(error)), clean_start(folder):
         folder.write_config("a: 1\n")
         (new := tmp_path / f"events.out.tfevents.2.host.{os.getpid()}.1").write_text("of now")
+        other.write_text("kept")
         if goes_on:
             ledger = Ledger(folder.ledger)
             ledger.record(0, "ab")
             ledger.close()
         raise error
     assert new.exists() is goes_on and old.read_text() == "of before" and folder.config.read_text() == "a: 0\n"
-    assert goes_on or tree(tmp_path) == before
+    assert other.read_text() == "kept" if goes_on else tree(tmp_path) == before
 
 
 def test_leftovers_of_the_killed_are_removed_at_the_start(tmp_path: Path) -> None:
