@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -26,6 +27,14 @@ def commands(processes: Iterable[int]) -> str:
     lines = [Path(f"/proc/{number}/cmdline") for number in processes]
     found = [line.read_bytes().replace(b"\0", b" ").decode(errors="replace")[:150] for line in lines if line.exists()]
     return "; ".join(found)
+
+
+def end_with_tracebacks(group: int, seconds: float = 1.0) -> None:
+    """Ends a group that hangs; processes with a fault handler say first where they are."""
+    for number, pause in ((signal.SIGABRT, seconds), (signal.SIGKILL, 0.0)):
+        with suppress(ProcessLookupError):
+            os.killpg(group, number)
+            time.sleep(pause)
 
 
 def end_of(process: "subprocess.Popen[bytes]", within: float) -> int:

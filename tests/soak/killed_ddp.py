@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from process_groups import alive
+from process_groups import alive, commands, end_with_tracebacks
 from tiny_runs import Run, assert_same_outcome
 
 from soak.case import Bench
@@ -29,6 +29,7 @@ class Launched:
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)]),
             "OMP_NUM_THREADS": "1",
+            "PYTHONFAULTHANDLER": "1",
         }
         with run.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -50,14 +51,15 @@ class Launched:
         while (self.process.poll() is None or self.children()) and time.monotonic() < deadline:
             time.sleep(0.05)
         left = alive(self.process.pid)
+        names = commands(left)
         if left:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            end_with_tracebacks(self.process.pid)
         self.process.wait()
         with self.log.open("rb") as file:
             file.seek(self._from)
             said = file.read().decode(errors="replace")
         ending = Ending(self.process.returncode, said, time.monotonic() - self.since)
-        check(not left, f"{len(left)} of its processes are still there after {within:.0f} s: {ending}")
+        check(not left, f"still there after {within:.0f} s: {names}: {ending}")
         return ending
 
 
@@ -76,7 +78,7 @@ def killed_ddp(bench: Bench) -> None:
         children = launched.children()
         if target == "child" and not children:
             target = "launcher"
-        bench.note(f"{signal.Signals(number).name} to {target} after {after:.2f} s")
+        bench.note(f"{signal.Signals(number).name} to {target} after {after:.2f} s; beside it: {commands(children)}")
         targets = {"launcher": [launched.process.pid], "child": children, "both": alive(launched.process.pid)}[target]
         for process in targets:
             _send(process, number)

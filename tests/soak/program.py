@@ -1,5 +1,6 @@
 """`amf` in a process that leads a group of its own, and what is asked of the way in which it ends."""
 
+import faulthandler
 import os
 import re
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import tiny_runs
-from process_groups import alive, commands
+from process_groups import alive, commands, end_with_tracebacks
 from tiny_runs import PROCESSES, nothing
 
 from amf_lightning.errors import ExitCode
@@ -101,7 +102,7 @@ class Program:
         left = [] if hangs else alive(group)
         names = commands(left)
         if hangs or left:
-            os.killpg(group, signal.SIGKILL)
+            end_with_tracebacks(group)
             self.process.join()
         ending = Ending(self.process.exitcode or 0, self._said(), seconds)
         check(not hangs, f"hangs for over {within:.0f} s\n{ending.said[-3000:]}")
@@ -137,6 +138,7 @@ def check_refused(ending: Ending, *codes: int) -> None:
 def _lead(arguments: list[str], cwd: Path, log: Path, before: Callable[..., None], values: tuple[Any, ...]) -> None:
     os.setsid()
     os.chdir(cwd)
+    faulthandler.enable()  # by descriptor 2, which becomes the log
     # For the processes that it starts itself.
     os.environ.update(OMP_NUM_THREADS="1", PYTHONPATH=os.pathsep.join([str(TESTS.parent), str(TESTS)]))
     tiny_runs._amf(arguments, log, before, values)
