@@ -214,7 +214,11 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def _of_another_rank(error: BaseException) -> bool:
     """Whether this is what is left of a conversation whose other side is gone."""
     torch = sys.modules.get("torch")
-    if torch is None or not torch.distributed.is_available() or not torch.distributed.is_initialized():
+    if torch is None or not torch.distributed.is_available():
+        return False
+    if isinstance(error, torch.distributed.DistNetworkError):  # also before they have found each other
+        return True
+    if not torch.distributed.is_initialized():
         return False
     gone = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "gloo", "NCCL")
     return isinstance(error, RuntimeError) and any(word in str(error) for word in gone)

@@ -149,9 +149,12 @@ class CommandLine(LightningCLI):
         kwargs.update(gradient_clip_val=None, gradient_clip_algorithm=None, accumulate_grad_batches=1)
         kwargs.update(log_every_n_steps=1)  # every block
         try:
-            return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+            trainer = super().instantiate_trainer(callbacks=callbacks, **kwargs)
         except (ImportError, RuntimeError, TypeError, ValueError) as error:
             raise InputError(f"The trainer cannot be made: {' '.join(str(error).split())}") from error
+        if program:
+            program.signals.launched = lambda: getattr(trainer.strategy.launcher, "procs", [])
+        return trainer
 
     def fit(self, model: BehaviouralCloning, ckpt_path: str | None = None, **kwargs: Any) -> None:
         """Starts or, if the folder holds a checkpoint, goes on."""

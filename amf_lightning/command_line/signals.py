@@ -29,8 +29,9 @@ class Signals:
     def __init__(self, grace: float, say: Callable[[int], None]) -> None:
         self.grace, self.say = grace, say
         self.received: int | None = None
-        self.children: list[subprocess.Popen[bytes]] = []
-        """Processes that are to end with this one: the other ranks of a run on one machine."""
+        self.launched: Callable[[], list[subprocess.Popen[bytes]]] = list
+        """Gives the list in which Lightning keeps the other ranks of a run on one machine, which end with this one."""
+        self._taken: list[subprocess.Popen[bytes]] = []
         self._before: dict[int, object] = {}
 
     @contextmanager
@@ -61,8 +62,15 @@ class Signals:
             if handler != signal.SIG_IGN:
                 signal.signal(number, self._stop)
 
+    @property
+    def children(self) -> list["subprocess.Popen[bytes]"]:
+        """Processes that are to end with this one."""
+        return [*self._taken, *self.launched()]
+
     def end_children(self) -> None:
-        """Asks the other processes to end."""
+        """Asks the other processes to end. Lightning, which would kill this one as soon as one has, forgets them."""
+        self._taken = self.children
+        self.launched().clear()
         for child in self.children:
             with suppress(OSError):
                 child.terminate()
@@ -89,6 +97,7 @@ class Signals:
         else:
             os.close(reading)
             return
+        self.end_children()  # the main thread may be busy
         time.sleep(self.grace)
         for child in self.children:
             with suppress(OSError):

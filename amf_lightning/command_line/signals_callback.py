@@ -7,7 +7,7 @@ from amf_lightning.command_line.signals import Signals
 
 
 class OwnSignals(Callback):
-    """Sets the handlers of `Signals` again after Lightning has set its own, and lets the other ranks end with this one.
+    """Sets the handlers of `Signals` again after Lightning has set its own.
 
     Lightning sets them after `on_fit_start`. What arrives before the first hook after that ends the process too, only
     later: see `Signals`.
@@ -15,9 +15,6 @@ class OwnSignals(Callback):
 
     def __init__(self, signals: Signals) -> None:
         self.signals = signals
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self.signals.children = getattr(trainer.strategy.launcher, "procs", [])
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.signals.install()

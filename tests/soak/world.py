@@ -51,6 +51,7 @@ class World:
         with lock:
             if name not in self._made:
                 folder = self.folder / name.replace("/", "-")
+                shutil.rmtree(folder, ignore_errors=True)  # of a try that failed
                 folder.mkdir(parents=True)
                 self._made[name] = make(folder)
             made: T = self._made[name]
