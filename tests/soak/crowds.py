@@ -22,11 +22,11 @@ WAIT = 0.5
 def two_fits(bench: Bench) -> None:
     """Two or three of the same fit: one at least ends well, the others are refused or find the run finished."""
     run, draw = bench.world.run(bench.folder), bench.draw
-    watched = Watched(run)
+    watched, command = Watched(run), run.command  # asked for once, as it writes the configuration that all read
     programs = []
     for number in range(draw.randint(2, 3)):
         time.sleep(draw.uniform(0.0, WAIT))
-        programs.append(Program(run.command, bench.folder, bench.folder / f"log-{number}"))
+        programs.append(Program(command, bench.folder, bench.folder / f"log-{number}"))
     bench.note(f"{len(programs)} fits")
     endings = [program.wait() for program in programs]
     for ending in endings:
