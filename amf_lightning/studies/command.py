@@ -1,6 +1,7 @@
 """`amf compare`: strategies against each other over seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,7 +100,7 @@ def run_compare(args: Namespace, program: Sequence[str] = PROGRAM) -> int:
     failures = _execute(specification, archive, every, runs, args, output)
     if not alone:
         _take_in(archive, output, planned(), failures)
-    _summarise(output, specification, archive, planned(), requested, alone)
+    _summarise(output, specification, archive, planned, requested, alone)
     if failures:
         print(f"{len(failures)} failed: {', '.join(failure.run.name for failure in failures)}. See the logs.")
     return ExitCode.RUNS_FAILED if failures else ExitCode.FINISHED
@@ -183,21 +184,24 @@ def _summarise(
     output: Path,
     specification: Specification,
     archive: Archive,
-    every: Sequence[Run],
+    planned: Callable[[], list[Run]],
     requested: Sequence[Run],
     alone: bool,
 ) -> None:
     finished = [run for run in requested if archive.has(run) or run.finished()]
     if alone and len(finished) == len(requested):  # the runs of an array write at once, so only the last ones may
-        _take_in(archive, output, every)
-    entries = archive.entries_of(every)
-    if len(finished) < len(requested) and (
-        alone or all(entry.curve.strategy != specification.baseline for entry in entries)
-    ):
-        print(f"{len(finished)} of {len(requested)} runs are finished; the summary is written when all are.")
-        return
-    missing = [run.name for run in every if not archive.has(run)]
-    print(f"Summary: {write_summary(output, entries, specification, every[0].budget, missing, archive.failed)}")
+        _take_in(archive, output, planned())
+    with alone_in(output) if output.is_dir() else nullcontext():  # the last of those who write knows the rows of all
+        archive.reload()
+        every = planned()
+        entries = archive.entries_of(every)
+        if len(finished) < len(requested) and (
+            alone or all(entry.curve.strategy != specification.baseline for entry in entries)
+        ):
+            print(f"{len(finished)} of {len(requested)} runs are finished; the summary is written when all are.")
+            return
+        missing = [run.name for run in every if not archive.has(run)]
+        print(f"Summary: {write_summary(output, entries, specification, every[0].budget, missing, archive.failed)}")
 
 
 def _summarise_again(output: Path, specification: Specification, archive: Archive, seeds: Sequence[int] | None) -> int:

@@ -39,14 +39,15 @@ def two_fits(bench: Bench) -> None:
 
 
 def two_studies(bench: Bench) -> None:
-    """Two of the same comparison: both end well, and the results are those of one."""
+    """Two of the same comparison, of all seeds or of one each: both end well, and the results are those of one."""
     draw, arguments = bench.draw, bench.world.study(bench.folder)
     ways = [draw.choice(killed_studies.WAYS) for _ in range(2)]
-    bench.note(f"two comparisons: {ways}")
+    seeds = draw.choice([("0:2", "0:2"), ("0:1", "1:2")])
+    bench.note(f"two comparisons: {ways}, of seeds {seeds}")
     programs = []
     for number, way in enumerate(ways):
-        log = bench.folder / f"log-{number}"
-        programs.append(Program([*arguments, killed_studies.OUT, *way], bench.folder, log))
+        options = [f"--seeds={seeds[number]}", killed_studies.OUT, *way]
+        programs.append(Program([*arguments, *options], bench.folder, bench.folder / f"log-{number}"))
         time.sleep(draw.uniform(0.0, 4 * WAIT))
     endings = [program.wait() for program in programs]
     for ending in endings:
