@@ -3,14 +3,16 @@
     OMP_NUM_THREADS=1 python benchmarks/rollouts.py
 
 Thirty HalfCheetah episodes side by side with a 256 x 256 policy, on one core. The bare loop repeats the actions that
-the policy chose, episode by episode, in the stock environment: the same physics, and nothing but `step`. The times are
-of the processor and the best of all repetitions, which take turns, so that what else runs on the machine counts little.
+the policy chose, episode by episode, in the stock environment: the same physics, and nothing but `step`. Episodes of
+the integrator, which are rows of one array, stand beside the same ones stepped by their environments. The times are of
+the processor and the best of all repetitions, which take turns, so that what else runs on the machine counts little.
 """
 
 import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import gymnasium
@@ -22,8 +24,9 @@ from amf_lightning.policies.weights import build_policy, load_policy
 from amf_lightning.seeding import Purpose, keyed_generator, keyed_seed
 from amf_lightning.simulation.rollout import rollout
 from amf_lightning.suites.halfcheetah import HalfCheetahVelocity
+from amf_lightning.suites.integrator import Integrator
 from amf_lightning.suites.velocity import make_mujoco
-from amf_lightning.tasks.task import Episode
+from amf_lightning.tasks.task import Episode, Task
 from amf_lightning.tasks.trajectory import Trajectory
 
 LIMIT = 0.7
@@ -40,6 +43,13 @@ def policy_of(suite: HalfCheetahVelocity) -> MLPPolicy:
     load_policy("halfcheetah/mismatched").load_into(policy)
     assert isinstance(policy, MLPPolicy)
     return policy
+
+
+class IntegratorThroughGymnasium(Integrator):
+    """Makes its environments by a method of its own, so gymnasium steps them."""
+
+    def make(self, task: Task, render_mode: str | None = None) -> gymnasium.Env[np.ndarray, np.ndarray]:
+        return super().make(task, render_mode)
 
 
 class BareLoop:
@@ -96,6 +106,18 @@ def measure(episodes_per_task: int, repetitions: int) -> dict[str, float]:
     return {**rates, "gymnasium_ratio": rates["gymnasium"] / rates["bare"], "ratio": rates["ours"] / rates["bare"]}
 
 
+def measure_integrator(episodes_per_task: int, repetitions: int) -> dict[str, float]:
+    """Seconds of processor time that the integrator's episodes take, and those through gymnasium; the best of each."""
+    suites = {"integrator": Integrator(), "integrator_gymnasium": IntegratorThroughGymnasium()}
+    policy = build_policy(MLPPolicy, Integrator().dimensions, keyed_generator(0, Purpose.INITIALISE))
+    best = dict.fromkeys(suites, float("inf"))
+    for _ in range(repetitions + 1):  # the first makes the environments
+        for name, suite in suites.items():
+            episodes = [Episode(task, number) for number in range(episodes_per_task) for task in suite.tasks]
+            best[name] = min(best[name], seconds(partial(rollout, policy, suite, episodes)))
+    return {**best, "integrator_ratio": best["integrator"] / best["integrator_gymnasium"]}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--episodes", type=int, default=3, help="of each of ten tasks, side by side")
@@ -104,11 +126,16 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     row = measure(arguments.episodes, arguments.repetitions)
+    row |= measure_integrator(arguments.episodes, arguments.repetitions)
     print("| | environment steps/s | of the bare loop |\n|---|---:|---:|")
     print(f"| gymnasium, one environment, no policy | {row['bare']:,.0f} | 1.00 |")
     print(f"| `rollout`, stepped by gymnasium | {row['gymnasium']:,.0f} | {row['gymnasium_ratio']:.2f} |")
     print(f"| `rollout` | {row['ours']:,.0f} | {row['ratio']:.2f} |")
     print(f"\nThe limit is {LIMIT}: {'met' if row['ratio'] >= LIMIT else 'MISSED'}.")
+    print(
+        f"\nThe integrator's episodes take {row['integrator']:.4f} s, "
+        f"through gymnasium {row['integrator_gymnasium']:.4f} s: {row['integrator_ratio']:.2f}."
+    )
     if arguments.json:
         arguments.json.write_text(json.dumps(row, indent=1))
 

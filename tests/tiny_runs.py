@@ -58,6 +58,14 @@ FINE_TUNING: dict[str, Any] = {
 """Three rounds of 2, 2 and 1 demonstrations, with everything that could go wrong when a run is repeated."""
 
 
+def fine_tuning_of(pretrained: Path, *changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`FINE_TUNING` from a policy file, with what differs, the later changes over the earlier."""
+    settings = merge(FINE_TUNING, {"model": {"pretrained": str(pretrained)}})
+    for change in changes:
+        settings = merge(settings, change)
+    return settings
+
+
 def nothing() -> None:
     """Leaves the process as it is."""
 

@@ -196,7 +196,7 @@ def test_a_validation_that_cannot_be_written_is_printed_all_the_same(tmp_path: P
     assert (tmp_path / "run" / "evaluation.json").read_bytes() == before
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full, the file that is always full")
 def test_output_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
         done = _command(tmp_path, "--help", stdout=full)
@@ -383,7 +383,7 @@ def to_group(leader: int) -> None:
     os.killpg(leader, signal.SIGTERM)
 
 
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="only Linux shows in /proc which processes live")
 @pytest.mark.parametrize(
     "send",
     [to_group, pytest.param(to_launcher, marks=pytest.mark.slow), pytest.param(to_child, marks=pytest.mark.slow)],

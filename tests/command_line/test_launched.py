@@ -45,7 +45,7 @@ def alive(pid: int) -> bool:
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="only Linux shows in /proc which processes live")
 @pytest.mark.parametrize(("rank", "ends"), [("1", True), ("0", False)])
 def test_a_rank_ends_when_the_first_one_was_killed(rank: str, ends: bool) -> None:
     """One that waits for the first rank to be found would wait for half an hour."""

@@ -5,9 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import FINE_TUNING, PRETRAINING, Run
-
-from amf_lightning.configuration import merge
+from tiny_runs import PRETRAINING, Run, fine_tuning_of
 
 MakeRun = Callable[..., Run]
 
@@ -23,8 +21,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def runs_from(pretrained: Path) -> Callable[[Path], MakeRun]:
     def maker(folder: Path) -> MakeRun:
         def make(name: str = "run", changes: Mapping[str, Any] | None = None, options: tuple[str, ...] = ()) -> Run:
-            start = merge(FINE_TUNING, {"model": {"pretrained": str(pretrained)}})
-            return Run(folder / name, merge(start, changes or {}), options)
+            return Run(folder / name, fine_tuning_of(pretrained, changes or {}), options)
 
         return make
 

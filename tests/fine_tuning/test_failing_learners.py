@@ -65,6 +65,10 @@ def test_failures_are_counted_by_reason(broken: Run) -> None:
     for name, each in failed.items():
         assert events.scalars(f"by_demonstrations/failures/exception/{name}")[2] == each["exception"]
     assert any(tag.startswith("selection/failed_rollouts/exception/goal=") for tag in events.tags())
+    page = (Path(__file__).parents[2] / "docs" / "tensorboard.md").read_text()
+    counted = {tag for tag in events.tags() if "/exception/" in tag}
+    for tag in counted:
+        assert f"`{tag.partition('exception')[0]}REASON/TASK`" in page, tag
     said = broken.log.read_text()
     assert "evaluation episodes broke off and count as failures (environment raised" in said
     assert "ValueError: joint limit" in said and "episodes of the selector broke off" in said

@@ -71,7 +71,7 @@ def test_two_processes_make_the_same_run_as_one_that_accumulates_two_gradients(
 
 
 @pytest.mark.timeout(900)  # three starts of two processes; a busy machine takes its time
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="only Linux shows in /proc which processes live")
 @pytest.mark.parametrize(
     "deaths",
     [

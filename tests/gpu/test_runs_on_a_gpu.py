@@ -12,15 +12,14 @@ import torch
 from amf_process import amf
 from placed_policy import LEARNS_ON
 from safetensors.torch import load_file
-from tiny_runs import FINE_TUNING, PRETRAINING, Run, assert_same_outcome
+from tiny_runs import PRETRAINING, Run, assert_same_outcome, fine_tuning_of
 
 from amf_lightning.campaign.run_folder import MEAN
-from amf_lightning.configuration import merge
 
 pytestmark = pytest.mark.gpu
 MakeRun = Callable[..., Run]
 ACCELERATOR = "gpu" if torch.cuda.is_available() else "cpu"
-NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is at hand")
+NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="losses are scaled on GPUs only")
 BACKEND = "inductor" if torch.cuda.is_available() else "aot_eager"  # which takes seconds, not a minute
 CLOSE = 0.05
 """How far mean scores in [0, 1] may lie apart after three rounds: the last bits of a step differ between devices."""
@@ -38,9 +37,8 @@ def runs_from(pretrained: Path) -> Callable[[Path], MakeRun]:
         def make(
             name: str = "gpu", changes: Mapping[str, Any] | None = None, accelerator: str = ACCELERATOR, **trainer: Any
         ) -> Run:
-            start = merge(FINE_TUNING, {"model": {"pretrained": str(pretrained)}})
-            placed = merge(start, {"trainer": {"accelerator": accelerator, "devices": 1, **trainer}})
-            return Run(folder / name, merge(placed, changes or {}))
+            placed = {"trainer": {"accelerator": accelerator, "devices": 1, **trainer}}
+            return Run(folder / name, fine_tuning_of(pretrained, placed, changes or {}))
 
         return make
 

@@ -44,7 +44,7 @@ def gpu(kind: str) -> Iterator[None]:
 
 
 def gpus() -> list[Any]:
-    missing = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is at hand: pretended only")
+    missing = pytest.mark.skipif(not torch.cuda.is_available(), reason="runs on a pretended GPU instead")
     return [pytest.param("real", marks=missing), pytest.param("pretended")]
 
 
