@@ -17,11 +17,12 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
         (
             "rollouts",
             ("--episodes", "1", "--repetitions", "1"),
-            {"bare", "gymnasium", "gymnasium_ratio", "ours", "ratio"},
+            {"bare", "gymnasium", "gymnasium_ratio", "ours", "ratio"}
+            | {"integrator", "integrator_gymnasium", "integrator_ratio"},
         ),
         (
             "training",
-            ("--rounds", "2", "--steps", "150"),
+            ("--rounds", "2", "--steps", "100"),
             {"amf", "bare", "step", "lightning", "ratio", "step_ratio", "lightning_ratio"},
         ),
         pytest.param(

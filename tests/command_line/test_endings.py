@@ -340,7 +340,7 @@ def _wait_for(path: Path, process: "subprocess.Popen[str]") -> None:
 
 
 @pytest.mark.parametrize(("number", "code", "name"), [(signal.SIGTERM, 143, "SIGTERM"), (signal.SIGINT, 130, "Ctrl-C")])
-@pytest.mark.parametrize("expert_name", ["SlowExpert", "DeafExpert"])
+@pytest.mark.parametrize("expert_name", ["SlowExpert", pytest.param("DeafExpert", marks=pytest.mark.slow)])
 def test_a_signal_ends_a_run_with_a_line(tmp_path: Path, number: int, code: int, name: str, expert_name: str) -> None:
     process = _start(tmp_path, **expert(expert_name))
     _wait_for(tmp_path / "begun", process)

@@ -77,6 +77,7 @@ def moments(runs_from: Callable[[Path], Callable[..., Run]], tmp_path_factory: p
     return count_moments(folder / "moments")
 
 
+@pytest.mark.slow  # `make soak` kills at such moments, too
 @pytest.mark.parametrize("phase", [READING, *PHASES])
 def test_a_run_killed_at_a_moment_of_a_phase_ends_as_if_it_had_not_been(
     make_run: Callable[..., Run], uninterrupted: Run, moments: Counter[str], phase: str
@@ -86,6 +87,7 @@ def test_a_run_killed_at_a_moment_of_a_phase_ends_as_if_it_had_not_been(
     assert_same_outcome(run.complete(), uninterrupted)
 
 
+@pytest.mark.slow  # so does `make soak`
 def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(
     make_run: Callable[..., Run], uninterrupted: Run, moments: Counter[str]
 ) -> None:

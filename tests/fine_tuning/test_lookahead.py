@@ -68,6 +68,7 @@ def test_a_batch_is_looked_ahead_in_as_a_whole(tmp_path: Path, start: dict[str, 
     assert float(oracle.folder.evaluation.read_text().split('"environment_steps": ')[1].split(",")[0]) > 0
 
 
+@pytest.mark.slow  # two processes that import everything, for one refusal
 def test_it_is_refused_on_several_processes(tmp_path: Path, start: dict[str, Any]) -> None:
     run = Run(tmp_path / "run", merge(start, {"selector": {"class_path": "Oracle"}}), TWO_PROCESSES)
     assert end_of(start_processes(run), within=240) != 0

@@ -120,7 +120,8 @@ def test_a_following_run_starts_from_the_exported_policy(
     )
 
 
-@pytest.mark.parametrize("name", [pytest.param("adaptive", marks=pytest.mark.slow), "isolated"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["adaptive", "isolated"])
 def test_two_processes_make_the_same_run_as_one_that_accumulates(make_run: Callable[..., Run], name: str) -> None:
     changes = {"retention": RETENTIONS[name], "active": {"budget": 2, "batch_size": 1}}
     one = make_run("one", changes, SAME_SHARDS).complete()
