@@ -328,8 +328,13 @@ def _start(folder: Path, *options: str, **changes: Any) -> "subprocess.Popen[str
         return subprocess.Popen(
             [sys.executable, "-m", "amf_lightning", "fit", "--config=tiny.yaml", *RUN, *options],
             cwd=folder, env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}, text=True,
-            stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+            stdout=log, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=_hear_ctrl_c,
         )  # fmt: skip
+
+
+def _hear_ctrl_c() -> None:
+    # A shell starts what it puts into the background with Ctrl-C ignored, and tests may run there.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _wait_for(path: Path, process: "subprocess.Popen[str]") -> None:
