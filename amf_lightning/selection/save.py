@@ -29,7 +29,7 @@ class SAVE(EnsembleDisagreement):
     demonstrations they are trained on what π0 does on its own rollouts of the tasks that its file covers, for its
     pre-training data are gone. U_c is the mean over pairs of members, action entries and expected states of the task:
     velocity-field disagreement where the flow is one step, which it is for policies that predict an action at once.
-    docs/parts.md says what is theirs and what is ours. With nothing to train on the draw is uniform.
+    docs/comparators.md says what is theirs and what is ours. With nothing to train on the draw is uniform.
 
     Args:
         members: policies in the ensemble, of the class and options of π0.

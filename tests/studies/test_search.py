@@ -148,13 +148,11 @@ def test_rows_of_other_settings_and_arguments_that_make_no_sense_are_refused(com
             search(comparison, World(), option)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_search_over_real_runs_and_its_result_put_into_one(tmp_path: Path) -> None:
     shutil.copy(TESTS / "tiny.py", tmp_path)
-    write_config(tmp_path)
-    base = yaml.safe_load((tmp_path / "tiny.yaml").read_text())
-    base["suite"] = {"class_path": "tiny.TinySuite", "init_args": {"goals": 2}}
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(base))
+    write_config(tmp_path, suite={"class_path": "tiny.TinySuite", "init_args": {"goals": 2}})
     comparison = {"base": "tiny.yaml", "baseline": "Uniform", "strategies": {"Uniform": {"selector": "Uniform"}}}
     (tmp_path / "comparison.yaml").write_text(yaml.safe_dump(comparison))
     options = ("--seeds=0:1", "--budget=1", "--generations=0", "--output=out", "--share-imports", "--jobs=2")
