@@ -38,9 +38,9 @@ class KalmanScheduler(Selector):
 
     The scheduler of data-efficient multi-task DAgger (Fu et al., arXiv 2509.25466), reconstructed from summaries of the
     paper; docs/comparators.md says what is theirs and what is ours. For each task a Kalman filter (`ProgressModel`)
-    follows the level of its score and the gain of a demonstration. Need is 1 − level, gain what one demonstration more is
-    expected to add, at most the need. A task's priority is (1 − w)·rank(need) + w·rank(gain), ranks in [0, 1]; a batch
-    is shared out in proportion to the priorities. Ties are broken by a draw keyed by (seed, round, position).
+    follows the level of its score and the gain of a demonstration. Need is 1 − level, gain what one demonstration more
+    is expected to add, at most the need. A task's priority is (1 − w)·rank(need) + w·rank(gain), ranks in [0, 1]; a
+    batch is shared out in proportion to the priorities. Ties are broken by a draw keyed by (seed, round, position).
 
     Args:
         progress: w in [0, 1]: 0 goes by need alone, 1 by gain alone.
