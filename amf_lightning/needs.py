@@ -12,6 +12,7 @@ class Need(Enum):
     SIMULATOR = "simulator rollouts"
     PRETRAINING_STATISTICS = "pre-training statistics"
     PRETRAINING_COUNTS = "pre-training counts"
+    PRETRAINING_DEMONSTRATIONS = "the demonstrations that π0 was trained on"
     EVALUATIONS = "evaluation returns"
     TRIAL_TRAINING = "trial fine-tuning"
     EXPERT_ACTIONS = "expert actions at expected states"
@@ -26,7 +27,12 @@ class Need(Enum):
     @property
     def privileged(self) -> bool:
         """Whether nobody has it for free in practice: the reports mark a selector that needs it."""
-        return self in (Need.PRETRAINING_COUNTS, Need.EVALUATIONS, Need.TRIAL_TRAINING)
+        return self in (
+            Need.PRETRAINING_COUNTS,
+            Need.PRETRAINING_DEMONSTRATIONS,
+            Need.EVALUATIONS,
+            Need.TRIAL_TRAINING,
+        )
 
     @property
     def is_information(self) -> bool:
@@ -35,6 +41,7 @@ class Need(Enum):
             Need.SIMULATOR,
             Need.PRETRAINING_STATISTICS,
             Need.PRETRAINING_COUNTS,
+            Need.PRETRAINING_DEMONSTRATIONS,
             Need.EVALUATIONS,
             Need.TRIAL_TRAINING,
             Need.STORED_IMPORTANCE,

@@ -15,6 +15,7 @@ COMMANDS = {
     "fit": ("fine-tune a policy with demonstrations that are chosen as it learns", "lightning_cli"),
     "validate": ("evaluate the policy of a run, or of a file", "lightning_cli"),
     "compare": ("compare strategies over seeds", "compare"),
+    "search-schedule": ("search for the best schedule, the bound on what choosing can reach", "search_schedule"),
     "status": ("say how far a run is; changes nothing", "status"),
     "measure": ("measure what random actions and an expert return, task by task", "measure"),
     "train-expert": ("train a goal-conditioned expert by reinforcement learning", "train_expert"),

@@ -165,8 +165,9 @@ class BehaviouralCloning(LightningModule):
         """Measures what is to be protected, before the optimiser and the strategy look at the parameters."""
         if stage != "fit":
             return
-        counts, importance = self.pretraining_counts, self.origin.importance
-        context = RetentionContext(self.suite, self.pretrained, self.seed, counts, importance)
+        counts, origin = self.pretraining_counts, self.origin
+        left = origin.importance, origin.demonstrations_folder, origin.demonstrations
+        context = RetentionContext(self.suite, self.pretrained, self.seed, counts, *left)
         self.retention.prepare(context, self.policy)
         self.masks = self.retention.masks()
         for name, parameter in self.policy.named_parameters():

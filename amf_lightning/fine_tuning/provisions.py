@@ -17,6 +17,12 @@ from amf_lightning.simulation.repetition import repeats
 from amf_lightning.suites.gymnasium_suite import GymnasiumSuite
 from amf_lightning.tasks.task import TaskSuite
 
+_OF_PRETRAINING = (
+    Need.PRETRAINING_STATISTICS,
+    Need.PRETRAINING_COUNTS,
+    Need.PRETRAINING_DEMONSTRATIONS,
+    Need.STORED_IMPORTANCE,
+)
 REPEATS = "repeats"
 """Key of the ledger's fact "no" where a suite was found not to do the same again."""
 
@@ -51,8 +57,10 @@ def what_is_missing(module: BehaviouralCloning, suite: TaskSuite, evaluation: Ev
         missing[Need.STORED_IMPORTANCE] = "the file of the pre-trained policy keeps none"
     if module.pretraining_counts is None:
         missing[Need.PRETRAINING_COUNTS] = "there is no file of a pre-trained policy that says what it was trained on"
+    if module.origin.demonstrations_folder is None:
+        missing[Need.PRETRAINING_DEMONSTRATIONS] = "none lie beside the file of the pre-trained policy"
     if module.origin.file is None:
-        for need in (Need.PRETRAINING_STATISTICS, Need.PRETRAINING_COUNTS, Need.STORED_IMPORTANCE):
+        for need in _OF_PRETRAINING:
             missing[need] = "there is no pre-trained policy (model.pretrained is not set)"
     if isinstance(evaluation, NoEvaluation):
         missing[Need.EVALUATIONS] = "nobody evaluates the policy (evaluation: NoEvaluation)"

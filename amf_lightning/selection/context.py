@@ -47,6 +47,8 @@ class SelectionContext:
     """Which entries of each named parameter training may change; a parameter not named is trained whole."""
     score_history: tuple[tuple[float, ...], ...] = ()
     """Privileged: `scores` of all evaluations of this run, the first before any demonstration, [E][K]."""
+    evaluated_after: tuple[int, ...] = ()
+    """How many of `demonstrations` the policy was trained on at each of these evaluations, [E]."""
     lookahead: Callable[[Sequence[int]], float] | None = None
     """Privileged: mean score that the round would reach if these tasks were demonstrated, in this order (clairvoyant:
     the demonstrations that would really come, the training and the evaluation that would really follow)."""

@@ -14,7 +14,7 @@ import yaml
 from amf_process import amf, fresh, tree, write_config
 
 from amf_lightning.campaign.run_folder import MEAN, RunFolder
-from amf_lightning.command_line.main import main
+from amf_lightning.command_line.main import COMMANDS, main
 from tiny import TinySuite
 
 
@@ -38,7 +38,7 @@ def fit(*arguments: str, cwd: Path) -> str:
 def test_help_lists_what_is_offered(tmp_path: Path) -> None:
     outcome = fresh("--help", cwd=tmp_path)
     assert outcome.code == 0 and outcome.stdout.startswith("usage: amf ")
-    for command in ("fit", "validate", "compare", "status", "measure", "train-expert", "publish", "completion"):
+    for command in COMMANDS:
         assert re.search(rf"^  {command} ", outcome.stdout, re.MULTILINE), command
     assert not re.search(r"\b(test|predict)\b", outcome.stdout)
     assert tree(tmp_path) == {}
