@@ -21,6 +21,7 @@ from amf_lightning.evaluation.scores import Evaluation, evaluations_from
 from amf_lightning.experts.checked import remaining_of
 from amf_lightning.experts.expert import Expert
 from amf_lightning.fine_tuning import provisions
+from amf_lightning.fine_tuning.export import export
 from amf_lightning.fine_tuning.judged import have_judged
 from amf_lightning.fine_tuning.lookahead import Lookahead
 from amf_lightning.fine_tuning.module import BehaviouralCloning
@@ -185,7 +186,7 @@ class ActiveSampling(Callback):
             self._take_reports(trainer)
         if trainer.is_global_zero and not self.waiting:
             folder = RunFolder(Path(trainer.default_root_dir))
-            _module(pl_module).export(folder.policy, _data(trainer).demonstrations)
+            export(_module(pl_module), folder.policy, _data(trainer).demonstrations)
 
     def state_dict(self) -> dict[str, Any]:
         return {"evaluations": [evaluation.to_dict() for evaluation in self.evaluations], "answers": self._answered}

@@ -40,4 +40,4 @@ def journal_of(module: "BehaviouralCloning") -> EvaluationJournal | None:
         return None
     path = export_judged(module)
     print(f"Evaluating {path}, the policy after {module.trained_on} demonstrations.", flush=True)
-    return EvaluationJournal(path.parents[1] / "evaluated.jsonl", weights_hash(module.policy))
+    return EvaluationJournal(path.parents[1] / "evaluated.jsonl", weights_hash(module.acting))
