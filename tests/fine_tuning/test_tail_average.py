@@ -64,5 +64,5 @@ def test_without_it_the_last_weights_act(make_run: Callable[..., Run]) -> None:
 
 
 def test_a_share_is_between_nothing_and_all() -> None:
-    with pytest.raises(InputError, match="model.average is 1.5"):
+    with pytest.raises(InputError, match=r"model\.average is 1\.5"):
         BehaviouralCloning(TinySuite(), average=1.5)
