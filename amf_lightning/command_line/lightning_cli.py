@@ -124,7 +124,9 @@ class CommandLine(LightningCLI):
         options = self.config_init[self.subcommand].trainer
         folder = options.default_root_dir
         program = PROGRAM.get()
-        callbacks = [*([OwnSignals(program.signals)] if program else []), *(options.callbacks or [])]
+        given = options.callbacks or []  # a list, or the only one
+        given = given if isinstance(given, list) else [given]
+        callbacks = [*([OwnSignals(program.signals)] if program else []), *given]
         callbacks.insert(0, WholeRounds(self._get(self.config_init, "active")))
         if options.enable_checkpointing is not False:
             # One file, replaced in one step: the state at the end of the last finished round.

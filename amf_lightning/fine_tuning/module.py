@@ -106,7 +106,8 @@ class BehaviouralCloning(LightningModule):
         self.policy = self._controlled(self.retention.wrap(self.policy, suite))
         self.origin.start = frozen_copy(self.policy)
         averages = average > 0 and not isinstance(self.policy, RefittedPolicy)
-        self.averaged = frozen_copy(self.policy) if averages else None
+        # In training mode as the rest, or Lightning warns; what acts is a copy in evaluation mode.
+        self.averaged = frozen_copy(self.policy).train() if averages else None
         self.featured, self._familiarity = rehearse_export(self.policy, suite), Familiarity(suite)
         self.masks: dict[str, Tensor] = {}
         self.trained_on = 0

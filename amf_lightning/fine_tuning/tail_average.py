@@ -14,8 +14,8 @@ class TailAverage:
 
     Args:
         policy: which is trained; it goes on from its own weights, not from the mean.
-        averaged: of the same shapes; takes the mean, and everything else (what inputs are normalised by) as it is in
-            `policy` at the first of these steps. None: nothing is averaged.
+        averaged: of the same shapes; takes the mean, and what is no weight (what inputs are normalised by) as it is.
+            None: nothing is averaged.
         steps: of the round.
         share: of them that are averaged, in (0, 1]; at least one step is.
     """
@@ -35,6 +35,8 @@ class TailAverage:
         if number == 1:
             self._averaged.load_state_dict(self._policy.state_dict())
         elif number > 1:
+            for copy, buffer in zip(self._averaged.buffers(), self._policy.buffers(), strict=True):
+                copy.copy_(buffer)
             # Weights that did not move keep their bits: the mean of equal numbers is computed as one of them.
             pairs = zip(self._averaged.parameters(), self._policy.parameters(), strict=True)
             moving = [(mean, weight) for mean, weight in pairs if weight.requires_grad]
