@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from amf_lightning.campaign.facts import ADVICE, FINISHED, SEAL, read_facts
+from amf_lightning.campaign.facts import ADVICE, FINISHED, SEAL, read_facts, sealed
 from amf_lightning.campaign.request import Request, scores_from_json, scores_to_json
 from amf_lightning.configuration import plain
 from amf_lightning.durable import write_durably
@@ -234,7 +234,7 @@ class RunFolder:
         return read_yaml_mapping(self.config, advice)
 
     def _write_facts(self, facts: Mapping[str, Any]) -> None:
-        write_durably(self.evaluation, json.dumps(facts, indent=2, allow_nan=False) + "\n")
+        write_durably(self.evaluation, json.dumps(sealed(facts), indent=2, allow_nan=False) + "\n")
 
     def _table(self, path: Path) -> str:
         """The text of a table, empty if there is none."""

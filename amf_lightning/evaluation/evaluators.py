@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.scores import Evaluation, check_scorable, weighted_mean
+from amf_lightning.hashed_json import unhashed
 from amf_lightning.needs import Need, Part
 from amf_lightning.reading import read_text
 from amf_lightning.seeding import Purpose, keyed_seed
@@ -97,6 +98,7 @@ class ReportedEpisodes(Evaluator):
     Each line is one report, `{"demonstrations": 6, "task": "pick", "success": 7, "episodes": 10}`: of the policy after
     6 demonstrations, 7 of 10 trials of `pick` succeeded. Several lines of the same task and policy add up. The policy
     after n demonstrations counts as evaluated once every task has at least one trial. A score is a share of successes.
+    A line that `AskedEpisodes` has written carries its `sha256`; who corrects one takes it out.
     The policy after 6 demonstrations is `judged/000006.safetensors` in the run folder.
     """
 
@@ -162,7 +164,7 @@ def read_reports(path: Path, suite: TaskSuite) -> list[dict[str, Any]]:
     reports = []
     for number, line in enumerate(read_text(path, "Write it in UTF-8.").splitlines(), start=1):
         try:
-            content = json.loads(line)
+            content = unhashed(json.loads(line))
             report = {key: int(content[key]) for key in ("demonstrations", "success", "episodes")}
             suite.task(name := str(content["task"]))
         except InputError as error:
@@ -170,7 +172,7 @@ def read_reports(path: Path, suite: TaskSuite) -> list[dict[str, Any]]:
         except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
             raise InputError(
                 f"{path}, line {number} is not a report ({error!r}). Write "
-                '{"demonstrations": 6, "task": "pick", "success": 7, "episodes": 10}.'
+                '{"demonstrations": 6, "task": "pick", "success": 7, "episodes": 10}, with no sha256.'
             ) from error
         if not 0 <= report["success"] <= report["episodes"] or report["episodes"] < 1:
             raise InputError(f"{path}, line {number}: {report['success']} successes in {report['episodes']} episodes.")

@@ -14,6 +14,7 @@ from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.configuration import first_difference
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
+from amf_lightning.hashed_json import hashed, unhashed
 from amf_lightning.reading import read_text
 from amf_lightning.studies.plan import Run
 from amf_lightning.studies.rows import (
@@ -163,7 +164,7 @@ class Archive:
         described: dict[_Key, dict[str, Any]] = {}
         for number, line in enumerate(lines, start=1):
             try:
-                content = json.loads(line)
+                content = unhashed(json.loads(line))
                 if _SHARED in content:
                     shared = dict(content[_SHARED])
                     continue
@@ -218,4 +219,4 @@ def _line(entry: Entry, shared: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _json(content: Mapping[str, Any]) -> str:
-    return json.dumps(content, ensure_ascii=False) + "\n"
+    return json.dumps(hashed(content), ensure_ascii=False) + "\n"

@@ -121,6 +121,9 @@ GIVING: dict[str, tuple[dict[str, Any], str]] = {
     "remaining: NaN": (expert("RemainingExpert", left="nan"), "remaining gave [nan, nan, nan, nan]"),
     "remaining: a word": (expert("RemainingExpert", left="many"), "remaining gave many"),
     "actor: None": (expert("ActorlessExpert"), "ActorlessExpert.actor gave a NoneType"),
+    "act: a number": (expert("ActingExpertOf", kind="shapeless"), "ShapelessActor.act gave shape [] for 32 rows of"),
+    "act: too wide": (expert("ActingExpertOf", kind="wide"), "WideActor.act gave shape [32, 3] for 32 rows of suite"),
+    "act: ragged": (expert("ActingExpertOf", kind="ragged"), "RaggedActor.act(observations, contexts) gave a list"),
     "select: None": ({"selector": "failing.NoneSelector"}, "NoneSelector.select gave a NoneType"),
 }
 
