@@ -86,6 +86,7 @@ def read_facts(text: str | None, where: str) -> Facts | None:
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InputError) as error:
         raise InputError(
-            f"{where}: its '{FACTS}' are damaged ({type(error).__name__}: {str(error)[:100]}). Export the episode again, "
+            f"{where}: its '{FACTS}' are damaged ({type(error).__name__}: {str(error)[:100]}). Export the "
+            f"episode again, "
             f"or remove '{FACTS}' from it to read it as somebody else's."
         ) from error

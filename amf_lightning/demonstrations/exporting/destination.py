@@ -65,7 +65,8 @@ def _episodes(store: DemonstrationStore, hashes: Mapping[int, str], first: int) 
         here = described(held.specs), held.actions.shape[1]
         if specs is not None and here != specs:
             raise InputError(
-                f"Demonstration {store.path(number)} has {here[0]} and {here[1]} numbers an action; those before it have "
+                f"Demonstration {store.path(number)} has {here[0]} and {here[1]} numbers an action; those "
+                f"before it have "
                 f"{specs[0]} and {specs[1]}. A dataset has episodes of one kind: export them from separate folders."
             )
         specs = here

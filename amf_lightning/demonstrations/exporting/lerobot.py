@@ -61,7 +61,7 @@ class _Writer:
     def __init__(self, folder: Path, fps: float, first: int) -> None:
         self._parquet = required("pyarrow.parquet", LIBRARY)
         self._folder, self._fps, self._number = folder, fps, first
-        held = [row for row in _rows(folder, ["tasks", "length"])]
+        held = list(_rows(folder, ["tasks", "length"]))
         self._tasks = list(dict.fromkeys(row["tasks"][0] for row in held))
         self._frames = sum(row["length"] for row in held)
         self._file = len(_described(folder))
@@ -126,7 +126,9 @@ class _Writer:
     def _together(self, feature: str) -> Mapping[str, NDArray[Any]]:
         """Statistics of a feature over all episodes."""
         prefix = f"stats/{feature}/"
-        names = [f"{prefix}{name}" for name in ("min", "max", "mean", "std", "count", "q01", "q10", "q50", "q90", "q99")]
+        names = [
+            f"{prefix}{name}" for name in ("min", "max", "mean", "std", "count", "q01", "q10", "q50", "q90", "q99")
+        ]
         return together(
             {name.removeprefix(prefix): np.asarray(value) for name, value in row.items()}
             for row in _rows(self._folder, names)

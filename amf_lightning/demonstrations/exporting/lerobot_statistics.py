@@ -42,7 +42,13 @@ def together(of_episodes: Iterable[Mapping[str, NDArray[Any]]]) -> Statistics:
     mean = total["mean"] / count
     spread = np.sqrt(np.maximum(0, total["squares"] / count - mean**2))
     quantiles = {name: total[name] / count for name in QUANTILES}
-    return {"min": total["min"], "max": total["max"], "mean": mean, "std": spread, "count": np.array([count])} | quantiles
+    return {
+        "min": total["min"],
+        "max": total["max"],
+        "mean": mean,
+        "std": spread,
+        "count": np.array([count]),
+    } | quantiles
 
 
 def _over(values: NDArray[np.float64], axes: tuple[int, ...], count: int) -> Statistics:

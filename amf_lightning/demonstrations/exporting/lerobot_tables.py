@@ -28,7 +28,8 @@ def columns_of(episode: Trajectory) -> tuple[dict[str, NDArray[Any]], dict[str, 
     names = {_feature_name(name, spec): name for name, spec in episode.specs.items()}
     if len(names) < len(episode.observations):
         raise InputError(
-            f"Entries {', '.join(episode.observations)} would have one name in LeRobot's format, which has dots where we "
+            f"Entries {', '.join(episode.observations)} would have one name in LeRobot's format, which has dots "
+            f"where we "
             "have slashes. Export to another format."
         )
     columns: dict[str, NDArray[Any]] = {}
@@ -54,7 +55,8 @@ def table_of(columns: Mapping[str, NDArray[Any]], features: Mapping[str, Any]) -
     pyarrow = required("pyarrow", LIBRARY)
     if set(columns) != set(features):
         raise InputError(
-            f"Episodes have different columns: {', '.join(sorted(set(columns) ^ set(features)))} only in some of them. In "
+            f"Episodes have different columns: {', '.join(sorted(set(columns) ^ set(features)))} only in some "
+            f"of them. In "
             "a LeRobot dataset all have rewards or none, and all say whether they are a success or none does."
         )
     arrays = [_array(pyarrow, columns[name], features[name]) for name in features]

@@ -92,7 +92,9 @@ def _space(specs: Mapping[str, Spec]) -> dict[str, Any]:
         for group in groups:
             place = place["subspaces"].setdefault(group, {"type": "Dict", "subspaces": {}})
         if place["type"] != "Dict" or last in place["subspaces"]:
-            raise InputError(f"Entry '{name}' is a part of another, which Minari cannot have. Export to another format.")
+            raise InputError(
+                f"Entry '{name}' is a part of another, which Minari cannot have. Export to another format."
+            )
         place["subspaces"][last] = _limited(spec)
     return space
 
@@ -109,4 +111,3 @@ def _limited(spec: Spec) -> dict[str, Any]:
 def _box(spec: Spec, low: float, high: float) -> dict[str, Any]:
     bounds = [np.full(spec.shape, value, object).tolist() for value in (low, high)]
     return {"type": "Box", "dtype": spec.dtype, "shape": list(spec.shape), "low": bounds[0], "high": bounds[1]}
-

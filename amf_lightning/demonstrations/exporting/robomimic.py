@@ -56,7 +56,9 @@ def _write(group: "object", episode: Trajectory) -> None:
     create("dones", data=np.arange(1, episode.length + 1) == episode.length, dtype="i8")
     for theirs, ours in names.items():
         entry = episode.observations[ours]
-        packed = {"compression": "gzip", "compression_opts": 4, "chunks": (1, *entry.shape[1:])} if entry.ndim > 2 else {}
+        packed = (
+            {"compression": "gzip", "compression_opts": 4, "chunks": (1, *entry.shape[1:])} if entry.ndim > 2 else {}
+        )
         create(f"obs/{theirs}", data=entry[: episode.length], **packed)
         if has_after_last(episode):
             create(f"next_obs/{theirs}", data=entry[1:], **packed)

@@ -35,7 +35,8 @@ def decode(content: bytes, shape: tuple[int, ...] | None, what: str) -> NDArray[
             width, height = picture.size
             if shape is not None and not _fits((height, width), shape):
                 raise InputError(
-                    f"{what} is a picture of {height}×{width}, but the dataset says {'×'.join(map(str, shape))}. {AGAIN}"
+                    f"{what} is a picture of {height}×{width}, but the dataset says "
+                    f"{'×'.join(map(str, shape))}. {AGAIN}"
                 )
             if width * height > _MOST_PIXELS:
                 raise InputError(f"{what} has {width * height} pixels; at most {_MOST_PIXELS} are read. {AGAIN}")
@@ -46,7 +47,9 @@ def decode(content: bytes, shape: tuple[int, ...] | None, what: str) -> NDArray[
     except InputError:
         raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InputError(f"{what} is no picture that can be read ({' '.join(str(error).split())[:100]}). {AGAIN}") from error
+        raise InputError(
+            f"{what} is no picture that can be read ({' '.join(str(error).split())[:100]}). {AGAIN}"
+        ) from error
 
 
 def encode(picture: NDArray[Any]) -> bytes:

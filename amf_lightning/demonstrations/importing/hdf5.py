@@ -128,7 +128,9 @@ class Group:
             raise InputError(f"{where} is missing; there is {', '.join(self.names()[:12]) or 'nothing'}. {AGAIN}")
         with _damage(where):
             if not isinstance(self._group.get(name, getlink=True), h5py.HardLink):
-                raise InputError(f"{where} is a link to another place or file, which is not followed. Copy it (h5copy).")
+                raise InputError(
+                    f"{where} is a link to another place or file, which is not followed. Copy it (h5copy)."
+                )
             return self._group[name]
 
 

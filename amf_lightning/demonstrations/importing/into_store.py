@@ -33,7 +33,9 @@ class Imported:
     """Demonstrations of the source by task, new or not."""
 
 
-def import_demonstrations(path: Path, folder: Path, reading: Reading | None = None, format: str | None = None) -> Imported:
+def import_demonstrations(
+    path: Path, folder: Path, reading: Reading | None = None, format: str | None = None
+) -> Imported:
     """Brings the demonstrations of a source into a store, behind those that are there.
 
     All are read and checked before the first is written: a source that cannot be used leaves the store as it was. One
@@ -78,7 +80,12 @@ def import_demonstrations(path: Path, folder: Path, reading: Reading | None = No
 def _told(path: Path, reading: Reading | None, format: str, what: str) -> Iterator[Trajectory]:
     """The episodes, with a progress bar on a terminal."""
     yield from tqdm(
-        source.episodes(path, reading, format), what, source.count(path, format), unit="episode", disable=None, leave=False
+        source.episodes(path, reading, format),
+        what,
+        source.count(path, format),
+        unit="episode",
+        disable=None,
+        leave=False,
     )
 
 
@@ -98,8 +105,10 @@ class _Kind:
         )
         if here != there:
             raise InputError(
-                f"{self._path}: episode {self._position} has {here[0]} and {here[1]} numbers an action; {self._where} has "
-                f"{there[0]} and {there[1]}. Choose the entries that all have with --keys, or import into another store."
+                f"{self._path}: episode {self._position} has {here[0]} and {here[1]} numbers an action; "
+                f"{self._where} has "
+                f"{there[0]} and {there[1]}. Choose the entries that all have with --keys, or import into "
+                f"another store."
             )
 
 

@@ -44,7 +44,8 @@ def episodes(path: Path, reading: Reading | None = None) -> Iterator[Trajectory]
     dataset = read_dataset(path)
     if reading.fps is not None and abs(reading.fps - dataset.fps) > 1e-9:
         raise InputError(
-            f"{path} has {dataset.fps:g} frames a second, not {reading.fps:g} as --keys says. Give a dataset recorded at "
+            f"{path} has {dataset.fps:g} frames a second, not {reading.fps:g} as --keys says. Give a dataset "
+            f"recorded at "
             "that rate, or correct 'fps'."
         )
     with Frames(dataset) as frames, Videos(dataset) as videos:

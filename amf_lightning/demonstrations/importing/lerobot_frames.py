@@ -54,14 +54,15 @@ class Frames:
                 self._open(path, [*columns, *INDICES])
             table = self._rows(row.length, where)
         for name, expected in (("episode_index", row.index), ("frame_index", np.arange(row.length))):
-            if not np.array_equal(*np.broadcast_arrays(numbers(table.column(name), (), where), expected)):
+            if not (numbers(table.column(name), (), where) == expected).all():
                 raise InputError(f"{where}: '{name}' of its {row.length} frames does not count through them. {AGAIN}")
         fps = self._dataset.fps
         times = numbers(table.column("timestamp"), (), where)
         off = np.abs(times - np.arange(row.length) / fps)
         if not (off < 0.5 / fps).all():
             raise InputError(
-                f"{where}: frame {int(np.argmax(~(off < 0.5 / fps)))} is not where {fps:g} frames a second put it. Correct "
+                f"{where}: frame {int(np.argmax(~(off < 0.5 / fps)))} is not where {fps:g} frames a second put "
+                f"it. Correct "
                 "'fps' in meta/info.json, or record the episode again."
             )
         return table

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -72,9 +72,9 @@ class EpisodeRow:
             InputError: there is none.
         """
         value = self.values.get(column)
-        if type(value) not in (int, float) or not math.isfinite(value) or value < 0:  # type: ignore[arg-type]
+        if not is_number(value) or value < 0:
             raise InputError(f"Episode {self.index}: '{column}' of {EPISODES} is {value!r:.40}, no number. {AGAIN}")
-        return float(value)  # type: ignore[arg-type]
+        return float(value)
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,8 @@ class Dataset:
                         expected += 1
         if expected != self.episodes:
             raise InputError(
-                f"{self.root}: {EPISODES} describes {expected} episodes, but info.json {self.episodes}. A recording that "
+                f"{self.root}: {EPISODES} describes {expected} episodes, but info.json {self.episodes}. A "
+                f"recording that "
                 "was cut off before it was finished looks like that: run LeRobot's finalize(), or record it again."
             )
 
@@ -136,23 +137,32 @@ def read_dataset(root: Path) -> Dataset:
         older = " Convert it first: python -m lerobot.scripts.convert_dataset_v21_to_v30 --repo-id=…" * (version < "v3")
         raise InputError(f"{root} is a LeRobot dataset {version[:20]}; v3.0 is read.{older or f' {AGAIN}'}")
     fps = info.get("fps")
-    if type(fps) not in (int, float) or not 0 < float(fps) < 1e6:  # type: ignore[arg-type]
+    if not is_number(fps) or not 0 < fps < 1e6:
         raise InputError(f"{path}: 'fps' is {fps!r:.40}, not a number of frames a second. {AGAIN}")
-    totals = {key: info.get(key) for key in ("total_episodes", "total_frames")}
-    for key, value in totals.items():
-        if type(value) is not int or value < 1:
-            raise InputError(f"{path}: '{key}' is {value!r:.40}; there is nothing to read. {AGAIN}")
+    episodes, frames = (_total(info, key, path) for key in ("total_episodes", "total_frames"))
     features = _features(info.get("features"), path)
     return Dataset(
         root=root,
-        fps=float(fps),  # type: ignore[arg-type]
-        episodes=int(totals["total_episodes"]),  # type: ignore[call-overload]
-        frames=int(totals["total_frames"]),  # type: ignore[call-overload]
+        fps=float(fps),
+        episodes=episodes,
+        frames=frames,
         features=features,
         tasks=_tasks(root / TASKS),
         data_path=text_of(info, "data_path", path),
         video_path=text_of(info, "video_path", path) if any(each.is_video for each in features.values()) else "",
     )
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether a value is a finite number, and not a truth value."""
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _total(info: Mapping[str, Any], key: str, path: Path) -> int:
+    value = info.get(key)
+    if type(value) is not int or value < 1:
+        raise InputError(f"{path}: '{key}' is {value!r:.40}; there is nothing to read. {AGAIN}")
+    return value
 
 
 def _features(content: Any, path: Path) -> dict[str, Feature]:
@@ -185,7 +195,8 @@ def _tasks(path: Path) -> dict[int, str]:
         others = [name for name in table.column_names if name != "task_index"]
         if "task_index" not in table.column_names or len(others) != 1:
             raise InputError(
-                f"{path} has the columns {', '.join(table.column_names)[:100]}; it must have task_index and the names of "
+                f"{path} has the columns {', '.join(table.column_names)[:100]}; it must have task_index and the "
+                f"names of "
                 f"the tasks. {AGAIN}"
             )
         names, indices = table.column(others[0]).to_pylist(), table.column("task_index").to_pylist()

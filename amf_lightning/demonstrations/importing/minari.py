@@ -16,7 +16,7 @@ from amf_lightning.demonstrations.facts import FACTS, Facts, read_facts
 from amf_lightning.demonstrations.importing import minari_tables
 from amf_lightning.demonstrations.importing.described import read_description, text_of
 from amf_lightning.demonstrations.importing.encoded_pictures import decode
-from amf_lightning.demonstrations.importing.hdf5 import Group, opened
+from amf_lightning.demonstrations.importing.hdf5 import opened
 from amf_lightning.demonstrations.importing.minari_spaces import Box, boxes
 from amf_lightning.demonstrations.importing.reading import Reading
 from amf_lightning.demonstrations.importing.recorded import AGAIN, Recorded, as_flag, as_seed, trajectory
@@ -179,5 +179,3 @@ def _without_filler(observations: dict[str, NDArray[Any]], facts: Facts | None) 
 def _rewards(facts: Facts | None, rewards: NDArray[Any]) -> NDArray[Any] | None:
     """None where our exporter wrote NaN for rewards that nobody recorded."""
     return None if facts is not None and rewards.dtype.kind == "f" and np.isnan(rewards).all() else rewards
-
-

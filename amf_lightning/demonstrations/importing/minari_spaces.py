@@ -52,7 +52,9 @@ def _boxes(space: Any, name: str, where: str) -> dict[str, Box]:
         }
     if kind == "Discrete":
         return {name: Box((), False)}
-    raise InputError(f"{where}: entry '{name}' is a space '{str(kind)[:40]}', which is not read; Dict and Box are. {AGAIN}")
+    raise InputError(
+        f"{where}: entry '{name}' is a space '{str(kind)[:40]}', which is not read; Dict and Box are. {AGAIN}"
+    )
 
 
 def _all(bounds: Any, value: int) -> bool:

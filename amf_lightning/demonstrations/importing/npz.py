@@ -50,7 +50,7 @@ def episodes(path: Path, reading: Reading | None = None) -> Iterator[Trajectory]
     """The episodes, one after another.
 
     Arrays are found by name: `observation/<name>` for each entry, or one of `observations`, `obs`, `state`, … for a
-    single vector; `action` or `actions`; at will `reward` or `rewards`, and `task`, `success` and `seed` of the episode.
+    single vector; `action` or `actions`; at will `reward` or `rewards`, and `task`, `success` and `seed`.
 
     Raises:
         InputError: an archive is damaged, holds a pickle or no episode.
@@ -73,7 +73,8 @@ def _recorded(file: Path, arrays: Mapping[str, NDArray[Any]], reading: Reading) 
     actions = _named(arrays, reading.action, _ACTIONS, file, "action")
     if actions is None:
         raise InputError(
-            f"{file} has no actions, but {', '.join(sorted(arrays)[:12]) or 'nothing'}. Say under 'action' in a file for "
+            f"{file} has no actions, but {', '.join(sorted(arrays)[:12]) or 'nothing'}. Say under 'action' in a "
+            f"file for "
             "--keys which array they are."
         )
     success, seed = arrays.get("success"), arrays.get("seed")
@@ -153,5 +154,3 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, file: Path) -> NDA
         raise InputError(f"{what} has {len(content)} bytes, but shape {list(shape)} of {dtype}. {AGAIN}")
     flat = np.frombuffer(bytearray(content), dtype)
     return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
-
-

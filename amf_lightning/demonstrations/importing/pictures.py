@@ -86,7 +86,8 @@ def _recorded(folder: Path, reading: Reading) -> Recorded:
     for needed in (action, *([reward] if reading.reward else [])):
         if needed not in columns:
             raise InputError(
-                f"{folder} has no columns '{needed}/0', …, but {', '.join(sorted(columns)[:12]) or 'none'}. Name them in "
+                f"{folder} has no columns '{needed}/0', …, but {', '.join(sorted(columns)[:12]) or 'none'}. "
+                f"Name them in "
                 "a file for --keys."
             )
     seen = [name for name in columns if name not in {action, reward, *_NOT_SEEN}] + list(cameras)
@@ -128,7 +129,9 @@ def _table(folder: Path) -> tuple[list[str], list[list[str]]]:
         raise InputError(f"{path} is no table of comma-separated values ({str(error)[:80]}). {AGAIN}") from error
     if not rows or any(len(row) != len(header) for row in rows):
         wrong = next((number for number, row in enumerate(rows, 2) if len(row) != len(header)), 1)
-        raise InputError(f"{path}: line {wrong} has not the {len(header)} cells of the header, or no row follows. {AGAIN}")
+        raise InputError(
+            f"{path}: line {wrong} has not the {len(header)} cells of the header, or no row follows. {AGAIN}"
+        )
     if len(set(header)) < len(header):
         raise InputError(f"{path}: a column stands twice in the header. Name the columns apart.")
     return header, rows
@@ -183,7 +186,9 @@ def _camera(paths: Sequence[Path], rows: int, fps: float | None) -> NDArray[Any]
     for number, path in enumerate(paths):
         picture = decode(_bytes(path), first.shape, str(path))
         if picture.shape != first.shape or picture.dtype != first.dtype:
-            raise InputError(f"{path} is a picture of {list(picture.shape)}, the first one of {list(first.shape)}. {AGAIN}")
+            raise InputError(
+                f"{path} is a picture of {list(picture.shape)}, the first one of {list(first.shape)}. {AGAIN}"
+            )
         pictures[number] = picture
     return pictures
 
@@ -222,7 +227,9 @@ def _check_rate(
 ) -> None:
     """Raises InputError if the steps come at another rate than is said."""
     if None not in (fps, reading.fps) and fps != reading.fps:
-        raise InputError(f"{folder} has {fps:g} steps a second, not {reading.fps:g} as --keys says. Correct 'fps' there.")
+        raise InputError(
+            f"{folder} has {fps:g} steps a second, not {reading.fps:g} as --keys says. Correct 'fps' there."
+        )
     rate = fps or reading.fps
     if rate is None or "timestamp" not in columns:
         return
@@ -230,7 +237,6 @@ def _check_rate(
     off = np.abs(times - times[0] - np.arange(len(rows)) / rate) < 0.5 / rate
     if not off.all():
         raise InputError(
-            f"{folder}: row {int(np.argmin(off))} is not when {rate:g} steps a second put it. Correct 'fps', or record again."
+            f"{folder}: row {int(np.argmin(off))} is not when {rate:g} steps a second put it. Correct 'fps', or "
+            f"record again."
         )
-
-

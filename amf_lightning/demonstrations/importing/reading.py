@@ -89,7 +89,8 @@ def check_name(name: str, where: str) -> None:
     parts = name.split("/")
     if len(name) > 200 or any(part in ("", ".", "..") or not part.isprintable() or "\\" in part for part in parts):
         raise InputError(
-            f"{where}: '{name[:80]!s}' is no name for an entry of the observation: it leads out of its folder, is empty "
+            f"{where}: '{name[:80]!s}' is no name for an entry of the observation: it leads out of its folder, "
+            f"is empty "
             "or too long. Give it another one under 'observation' in a file for --keys."
         )
 
@@ -145,9 +146,13 @@ def _mapping(path: Path) -> dict[Any, Any]:
         content = yaml.safe_load(text)
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())[:200]
-        raise InputError(f"{path} cannot be read as YAML: {reason}. Give a file like those of docs/formats.md.") from error
+        raise InputError(
+            f"{path} cannot be read as YAML: {reason}. Give a file like those of docs/formats.md."
+        ) from error
     if not isinstance(content, dict):
-        raise InputError(f"{path} must hold a mapping, e.g. 'pick the cube': pick (--tasks) or action: action (--keys).")
+        raise InputError(
+            f"{path} must hold a mapping, e.g. 'pick the cube': pick (--tasks) or action: action (--keys)."
+        )
     return content
 
 

@@ -76,7 +76,8 @@ def check_size(shape: Sequence[int], itemsize: int, what: str) -> None:
         raise InputError(f"{what} has the impossible shape {list(shape)}. {AGAIN}")
     if (size := math.prod(shape) * itemsize) > MOST_BYTES:
         raise InputError(
-            f"{what} would take {size / 2**30:.1f} GiB, shape {list(shape)}; an episode may have {MOST_BYTES >> 30} GiB. "
+            f"{what} would take {size / 2**30:.1f} GiB, shape {list(shape)}; an episode may have "
+            f"{MOST_BYTES >> 30} GiB. "
             "Split the episode, or record smaller pictures."
         )
 
@@ -115,7 +116,8 @@ def _entry(name: str, entry: Array, facts: Facts | None, where: str) -> Array:
         return entry
     if entry.size != len(entry) * math.prod(spec.shape):
         raise InputError(
-            f"{where}: observation '{name}' has shape {list(entry.shape[1:])}, but was exported with {list(spec.shape)}. "
+            f"{where}: observation '{name}' has shape {list(entry.shape[1:])}, but was exported with "
+            f"{list(spec.shape)}. "
             "Export the episode again."
         )
     return entry.reshape(len(entry), *spec.shape).astype(spec.dtype, copy=False)

@@ -70,7 +70,8 @@ def _recorded(group: Group, task: str | None, reading: Reading) -> Recorded:
         for theirs, ours in names.items():
             if after.length(theirs) != len(observations[ours]):
                 raise InputError(
-                    f"{group.where}: '{theirs}' has {len(observations[ours])} rows in obs, but {after.length(theirs)} in "
+                    f"{group.where}: '{theirs}' has {len(observations[ours])} rows in obs, but "
+                    f"{after.length(theirs)} in "
                     f"next_obs. {AGAIN}"
                 )
             last = after.rows(theirs, -1)

@@ -91,7 +91,9 @@ def _of_file(path: Path) -> str | None:
     if start.startswith(_ZIP):
         return "npz"
     if start.startswith(_PARQUET):
-        raise InputError(f"{path} is a table of a dataset. Give the folder of the dataset, the one with meta/info.json.")
+        raise InputError(
+            f"{path} is a table of a dataset. Give the folder of the dataset, the one with meta/info.json."
+        )
     if start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05":
         raise InputError(
             f"{path} is a Python pickle, which runs code when it is read, and is not read here. Save its arrays with "
@@ -108,4 +110,6 @@ def _of_hdf5(path: Path) -> str:
             return "robomimic"
         if any(name.startswith("episode_") for name in file.names()):
             raise InputError(f"{path} is a part of a Minari dataset. Give its folder, the one with metadata.json.")
-        raise InputError(f"{path} holds {', '.join(file.names()[:12]) or 'nothing'}, not data/demo_0 as robomimic's. {AGAIN}")
+        raise InputError(
+            f"{path} holds {', '.join(file.names()[:12]) or 'nothing'}, not data/demo_0 as robomimic's. {AGAIN}"
+        )

@@ -28,11 +28,12 @@ def episodes(path: Path, reading: Reading | None = None) -> Iterator[Trajectory]
     """
     reading = reading or Reading()
     if reading != Reading(tasks=reading.tasks):
-        raise InputError(f"{path} holds demonstrations of this package: their names and units are ours. Leave out --keys.")
+        raise InputError(
+            f"{path} holds demonstrations of this package: their names and units are ours. Leave out --keys."
+        )
     store = DemonstrationStore(path)
     for number in numbers(path):
         held = store.read(number)
         task = reading.task(held.task, str(store.path(number)))
         if task is not None:
             yield held if task == held.task else replace(held, task=task)
-

@@ -30,7 +30,9 @@ class Video:
             self._container = self._av.open(str(path), options={"protocol_whitelist": "file"})
             if not {"mp4", "matroska", "avi"} & set(self._container.format.name.split(",")):
                 self.close()
-                raise InputError(f"{path} is a file of the kind '{self._container.format.name}', no video. Give an MP4.")
+                raise InputError(
+                    f"{path} is a file of the kind '{self._container.format.name}', no video. Give an MP4."
+                )
             [self._stream, *_] = self._container.streams.video
         except FileNotFoundError as error:
             raise InputError(f"{path} is missing. {AGAIN}") from error
