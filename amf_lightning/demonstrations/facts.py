@@ -15,6 +15,8 @@ from amf_lightning.tasks.trajectory import Trajectory
 FACTS = "amf_facts"
 """Name of that text in every format."""
 _FORMAT = "amf-facts/1"
+_LONGEST = 60_000
+"""Characters; an attribute of HDF5 has 64 KiB."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,9 @@ def facts_of(trajectory: Trajectory, names: Mapping[str, str]) -> str:
     Args:
         trajectory: the episode.
         names: our name of each entry, by its name in the other format.
+
+    Raises:
+        InputError: it would be too long.
     """
     content = {
         "format": _FORMAT,
@@ -53,7 +58,14 @@ def facts_of(trajectory: Trajectory, names: Mapping[str, str]) -> str:
         "names": dict(names),
         "specs": specs_to_json(trajectory.specs),
     }
-    return json.dumps(content, sort_keys=True)
+    text = json.dumps(content, sort_keys=True)
+    if len(text) > _LONGEST:
+        raise InputError(
+            f"A demonstration of '{trajectory.task}' has {len(text)} characters of metrics and names; HDF5 "
+            f"keeps {_LONGEST} "
+            "beside an episode. Leave metrics out."
+        )
+    return text
 
 
 def has_after_last(trajectory: Trajectory) -> bool:

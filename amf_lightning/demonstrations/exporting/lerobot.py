@@ -27,6 +27,8 @@ from amf_lightning.tasks.trajectory import Trajectory
 FILE_BYTES = 100 * 2**20
 """Bytes of the frames in a file before they are compressed, after which the next file begins."""
 _FILES_A_CHUNK = 1000
+_FEATURES = b"amf_features"
+"""Note of the files that describe episodes: the features, as info.json will have them."""
 _INDICES = {
     "timestamp": Spec((1,), "float32"),
     **{name: Spec((1,), "int64") for name in ("frame_index", "episode_index", "index", "task_index")},
@@ -99,7 +101,9 @@ class _Writer:
         """Writes what describes the whole dataset."""
         if self._open is not None:
             self._close()
-        features = self._features or json.loads((self._folder / "meta/features.json").read_text())
+        # A call that was cut off after the last episode makes none anew, and finds them where it had described it.
+        described = self._parquet.read_schema(_described(self._folder)[-1]).metadata
+        features = json.loads(described[_FEATURES])
         statistics = {
             feature: {name: value.tolist() for name, value in self._together(feature).items()} for feature in features
         }
@@ -121,7 +125,6 @@ class _Writer:
         self._parquet.write_table(tasks_table(self._tasks), self._folder / TASKS)
         (self._folder / "meta/stats.json").write_text(json.dumps(statistics, indent=4))
         (self._folder / INFO).write_text(json.dumps(info, indent=4))
-        (self._folder / "meta/features.json").unlink()
 
     def _together(self, feature: str) -> Mapping[str, NDArray[Any]]:
         """Statistics of a feature over all episodes."""
@@ -163,12 +166,12 @@ class _Writer:
         self._open.close()
         frames, described = self._path("data", ".parquet"), self._path(EPISODES, ".parquet")
         described.parent.mkdir(parents=True, exist_ok=True)
-        (self._folder / "meta/features.json").write_text(json.dumps(self._features))
         partial = frames.with_name(f"{frames.name}.partial")
         sync_tree(partial)
         partial.replace(frames)
         partial = described.with_name(f"{described.name}.partial")
-        self._parquet.write_table(pyarrow.Table.from_pylist(self._episodes), partial)
+        table = pyarrow.Table.from_pylist(self._episodes)
+        self._parquet.write_table(table.replace_schema_metadata({_FEATURES: json.dumps(self._features)}), partial)
         sync_tree(partial)
         partial.replace(described)
         self._open, self._bytes, self._episodes, self._file = None, 0, [], self._file + 1

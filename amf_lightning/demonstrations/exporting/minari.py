@@ -38,7 +38,7 @@ def write(folder: Path, episodes: Iterable[Trajectory], first: int = 0, fps: flo
     total = steps = 0
     space: dict[str, Any] = {}
     actions = 0
-    with h5py.File(folder / "data" / "main_data.hdf5", "w", libver="latest", track_order=True) as out:
+    with h5py.File(folder / "data" / "main_data.hdf5", "w") as out:
         for number, episode in enumerate(episodes, first):
             if not total:
                 space, actions = _space(episode.specs), episode.actions.shape[1]

@@ -14,7 +14,9 @@ FILE = "{:06d}.npz"
 
 
 def done(folder: Path) -> int:
-    """How many episodes an export that was cut off has finished."""
+    """How many episodes an export that was cut off has finished; what is not finished is removed."""
+    for partial in folder.glob(".*.partial"):
+        partial.unlink()
     number = 0
     while (folder / FILE.format(number)).is_file():
         number += 1

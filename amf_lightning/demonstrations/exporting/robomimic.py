@@ -27,7 +27,7 @@ def write(file: Path, episodes: Iterable[Trajectory], first: int = 0, fps: float
     """
     h5py = required("h5py", "robomimic's format")
     total, members = 0, dict[str, list[str]]()
-    with h5py.File(file, "w", libver="latest") as out:
+    with h5py.File(file, "w") as out:
         data = out.create_group("data")
         for number, episode in enumerate(episodes, first):
             name = f"demo_{number}"
