@@ -20,7 +20,6 @@ from amf_lightning.errors import InputError
 from amf_lightning.tasks.trajectory import Trajectory
 
 
-
 def files(path: Path) -> dict[str, bytes | None]:
     return tree(path) if path.is_dir() else {"": path.read_bytes()}
 
@@ -99,7 +98,7 @@ def _killed(work: Callable[..., object], arguments: tuple[Any, ...], at: int) ->
         moment()
         return move(self, target)
 
-    os.fsync = dying_fsync
+    os.fsync = dying_fsync  # type: ignore[assignment]
     Path.replace = dying_move  # type: ignore[method-assign,assignment]
     lerobot.FILE_BYTES = 10_000  # so that there are several files
     work(*arguments)

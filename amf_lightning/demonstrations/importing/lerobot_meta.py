@@ -64,6 +64,8 @@ class EpisodeRow:
     """Every column that says where its frames are."""
     facts: str | None
     after_last: bytes | None
+    path: Path
+    """The file that describes it."""
 
     def number(self, column: str) -> float:
         """A number in a column.
@@ -73,7 +75,7 @@ class EpisodeRow:
         """
         value = self.values.get(column)
         if not is_number(value) or value < 0:
-            raise InputError(f"Episode {self.index}: '{column}' of {EPISODES} is {value!r:.40}, no number. {AGAIN}")
+            raise InputError(f"{self.path}, episode {self.index}: '{column}' is {value!r:.40}, no number. {AGAIN}")
         return float(value)
 
 
@@ -213,7 +215,12 @@ def _row(values: Mapping[str, Any], expected: int, path: Path) -> EpisodeRow:
         raise InputError(f"{path}: episode {index} has the length {length!r:.40}. {AGAIN}")
     facts, after = values.get(FACTS), values.get(AFTER_LAST)
     return EpisodeRow(
-        index, length, values, facts if isinstance(facts, str) else None, after if isinstance(after, bytes) else None
+        index=index,
+        length=length,
+        values=values,
+        facts=facts if isinstance(facts, str) else None,
+        after_last=after if isinstance(after, bytes) else None,
+        path=path,
     )
 
 

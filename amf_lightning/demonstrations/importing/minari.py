@@ -49,6 +49,8 @@ def episodes(path: Path, reading: Reading | None = None) -> Iterator[Trajectory]
     folder, description = _described(path)
     total = _number(description, "total_episodes", path)
     kind = text_of(description, "data_format", folder / DESCRIPTION)
+    if kind not in ("hdf5", *minari_tables.KINDS):
+        raise InputError(f"{folder}: the data format '{kind[:40]}' is not read; hdf5, parquet and arrow are. {AGAIN}")
     read = _from_hdf5 if kind == "hdf5" else _from_tables
     for where, recorded in read(folder, description, total, reading):
         if (made := trajectory(where, recorded, reading)) is not None:

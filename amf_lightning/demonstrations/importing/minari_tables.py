@@ -10,6 +10,9 @@ from amf_lightning.demonstrations.importing.recorded import AGAIN, check_size
 from amf_lightning.demonstrations.optional import required
 from amf_lightning.errors import InputError
 
+KINDS = ("parquet", "arrow")
+"""Of files."""
+
 
 class Table:
     """One episode; entries are found by their path, `observations/image/front`."""
@@ -48,13 +51,11 @@ class Table:
 
 
 def read(folder: Path, kind: str, where: str) -> Table:
-    """The episode in a folder.
+    """The episode in a folder, in a file of one of `KINDS`.
 
     Raises:
         InputError: there is none, or it is damaged.
     """
-    if kind not in ("parquet", "arrow"):
-        raise InputError(f"{where}: the data format '{kind[:40]}' is not read; hdf5, parquet and arrow are. {AGAIN}")
     pyarrow = required("pyarrow", "Minari's format of tables")
     files = sorted(folder.glob(f"part-*.{kind}"))
     if len(files) != 1:
