@@ -17,6 +17,8 @@ COMMANDS = {
     "compare": ("compare strategies over seeds", "compare"),
     "search-schedule": ("search for the best schedule, the bound on what choosing can reach", "search_schedule"),
     "status": ("say how far a run is; changes nothing", "status"),
+    "import": ("bring demonstrations in somebody's format into a folder of ours", "import_demonstrations"),
+    "export": ("write demonstrations in somebody's format", "export_demonstrations"),
     "measure": ("measure what random actions and an expert return, task by task", "measure"),
     "train-expert": ("train a goal-conditioned expert by reinforcement learning", "train_expert"),
     "training-curve": ("draw the curve of such a training", "training_curve"),
