@@ -16,6 +16,7 @@ COMMANDS = {
     "validate": ("evaluate the policy of a run, or of a file", "lightning_cli"),
     "compare": ("compare strategies over seeds", "compare"),
     "status": ("say how far a run is; changes nothing", "status"),
+    "advise": ("say which task to demonstrate next, from features of any policy", "advise"),
     "measure": ("measure what random actions and an expert return, task by task", "measure"),
     "train-expert": ("train a goal-conditioned expert by reinforcement learning", "train_expert"),
     "training-curve": ("draw the curve of such a training", "training_curve"),
