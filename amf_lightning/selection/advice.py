@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -150,15 +149,17 @@ def _teaches(tasks: Sequence[str], gains: Tensor, pick: int) -> dict[str, float]
 
 
 def _reason(world: FeatureWorld, belief: Posterior, pick: int, asked: int, teaches: Mapping[str, float]) -> str:
+    if len(world.tasks) == 1:
+        return f"It is the only task, with {world.counts[pick]} demonstrated."
     variances = task_variances(belief, world.problem.targets, len(world.tasks))
-    place = int((variances > variances[pick]).sum())
-    known = "the least" if place == 0 else f"less than {len(world.tasks) - 1 - place} of {len(world.tasks) - 1} others"
-    had = f"{world.counts[pick]} demonstrated" + (f" and {asked} asked for" if asked else "")
-    ratio = float(variances[pick] / np.median(variances.numpy()).clip(min=1e-300))
+    place, ratio = int((variances > variances[pick]).sum()), float(variances[pick] / variances.median())
+    known = ("", "second ", "third ")[place] if place < 3 else f"{place + 1}th "
     about = ""
     if teaches:
         best = ", ".join(f"'{name}' {share:.0%}" for name, share in list(teaches.items())[:_TAUGHT])
-        about = f", and {sum(teaches.values()):.0%} of what it tells is about other tasks ({best})"
-    if len(world.tasks) == 1:
-        return f"It is the only task, with {had}."
-    return f"With {had} it is known {known} (variance {ratio:.2g} of the median task's){about}."
+        about = f"; {sum(teaches.values()):.0%} of what it would tell is about other tasks ({best})"
+    had = f"{world.counts[pick]} demonstrated" + (f" and {asked} asked for before" if asked else "")
+    return (
+        f"With {had} it is the {known}least known of {len(world.tasks)} tasks (its variance is {ratio:.2g} of the "
+        f"median task's){about}."
+    )
