@@ -30,6 +30,7 @@ class Purpose(IntEnum):
     MEET = 16
     CHOOSE = 17
     REHEARSE = 18
+    POOL = 19
 
 
 def keyed_seed(seed: int, purpose: Purpose, *key: int) -> int:
