@@ -22,6 +22,7 @@ class Need(Enum):
     GRADIENT_STEPS = "a policy that learns by gradient steps"
     REPEATABLE_LOSS = "a loss that is the same each time in evaluation mode"
     OWN_POSTERIOR = "a policy that is a posterior itself (GaussianProcessPolicy)"
+    HELD_OUT = "recordings that are held out"
     STORED_IMPORTANCE = "the importance of weights in the pre-trained policy's file"
 
     @property

@@ -31,6 +31,7 @@ class Purpose(IntEnum):
     CHOOSE = 17
     REHEARSE = 18
     SEARCH = 19
+    POOL = 20
 
 
 def keyed_seed(seed: int, purpose: Purpose, *key: int) -> int:

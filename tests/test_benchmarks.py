@@ -70,3 +70,13 @@ def test_the_scoring_agrees_with_activeft_and_both_tables_are_printed(tmp_path: 
     for row in (row for rows in sizes for row in rows):
         assert row["same_pick"] and row["relative_error"] < 1e-6
         assert row["times_faster"] > 0 and row["products"] > 0 and row["peak_gib"] > 0
+
+
+def test_the_advisor_is_timed(tmp_path: Path) -> None:
+    options = ["--advisor=6", "--features=5", "--threads=1", f"--json={tmp_path / 'out.json'}"]
+    environment = {**os.environ, "PYTHONPATH": str(BENCHMARKS.parent), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(BENCHMARKS / "selection.py"), *options]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "among 6 tasks" in done.stdout
+    assert 0 < json.loads((tmp_path / "out.json").read_text())["cpu_seconds"] < 60

@@ -19,6 +19,7 @@ COMMANDS = {
     "status": ("say how far a run is; changes nothing", "status"),
     "import": ("bring demonstrations in somebody's format into a folder of ours", "import_demonstrations"),
     "export": ("write demonstrations in somebody's format", "export_demonstrations"),
+    "advise": ("say which task to demonstrate next, from features of any policy", "advise"),
     "measure": ("measure what random actions and an expert return, task by task", "measure"),
     "train-expert": ("train a goal-conditioned expert by reinforcement learning", "train_expert"),
     "training-curve": ("draw the curve of such a training", "training_curve"),

@@ -3,7 +3,7 @@
 import json
 import math
 from abc import ABC
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,9 +12,11 @@ from amf_lightning.errors import InputError
 from amf_lightning.evaluation.scores import Evaluation, check_scorable, weighted_mean
 from amf_lightning.hashed_json import unhashed
 from amf_lightning.needs import Need, Part
+from amf_lightning.policies.protocol import Policy
 from amf_lightning.reading import read_text
 from amf_lightning.seeding import Purpose, keyed_seed
 from amf_lightning.tasks.task import Episode, EvaluationJob, TaskSuite
+from amf_lightning.tasks.trajectory import Trajectory
 
 REPORTED = "outcomes.jsonl"
 """Name of the file in a run folder that `ReportedEpisodes` reads."""
@@ -47,6 +49,19 @@ class Evaluator(Part, ABC):
             per_task: trials of each, `data.evaluation_episodes`.
             policy: its file.
         """
+
+    def measured(
+        self, policy: Policy, suite: TaskSuite, held_out: Mapping[str, Sequence[Trajectory]], demonstrations: int
+    ) -> Evaluation:
+        """What recordings say of a policy; called only of one that needs `Need.HELD_OUT`.
+
+        Args:
+            policy: frozen, on the CPU.
+            suite: of the run.
+            held_out: recordings of each task, by its name, that the policy was not trained on.
+            demonstrations: that the policy was trained on.
+        """
+        raise NotImplementedError
 
     @property
     def method(self) -> str:

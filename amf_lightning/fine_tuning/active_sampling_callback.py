@@ -16,13 +16,13 @@ from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.campaign.stopping import StopRule, rounds_of
 from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
 from amf_lightning.demonstrations.store import DemonstrationStore
-from amf_lightning.evaluation.evaluators import Evaluator, reported_evaluations
+from amf_lightning.evaluation.evaluators import Evaluator
 from amf_lightning.evaluation.scores import Evaluation, evaluations_from
 from amf_lightning.experts.checked import remaining_of
 from amf_lightning.experts.expert import Expert
 from amf_lightning.fine_tuning import provisions
 from amf_lightning.fine_tuning.export import export
-from amf_lightning.fine_tuning.judged import have_judged
+from amf_lightning.fine_tuning.judged import evaluations_without_simulation
 from amf_lightning.fine_tuning.lookahead import Lookahead
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.fine_tuning.processes import check_processes, check_strategy
@@ -67,6 +67,7 @@ class ActiveSampling(Callback):
     ) -> None:
         rounds_of(budget, batch_size)
         selector.check(suite, budget)
+        expert.begin(seed)
         remaining_of(expert, suite, [0] * len(suite.tasks))
         self.suite = suite
         self.expert = expert
@@ -99,7 +100,7 @@ class ActiveSampling(Callback):
         if stage == "fit":
             parts |= {"expert": self.expert, "selector": self.selector, "retention": module.retention}
             self.expert.leave_out(self.suite, module.origin.demonstrations)
-        check_needs(parts, provisions.what_is_missing(module, self.suite, self.evaluation))
+        check_needs(parts, provisions.what_is_missing(module, self.suite, self.evaluation, self.expert))
         self.evaluation.check(self.suite)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -167,13 +168,8 @@ class ActiveSampling(Callback):
             self.evaluations = [*earlier, evaluation]
 
     def _take_reports(self, trainer: Trainer, ask: bool = False) -> None:
-        """Reads what is known without simulation about the policies after the rounds so far; may ask people first."""
-        folder, rounds = Path(trainer.default_root_dir), [job.round for job in self.jobs]
-        if ask and self.evaluation.judged_by_people:
-            if trainer.is_global_zero:
-                have_judged(_module(trainer.lightning_module), self.evaluation)
-            trainer.strategy.barrier()
-        self.evaluations = reported_evaluations(self.evaluation, folder, rounds, self.suite)
+        """Takes what is known without simulation about the policies after the rounds so far."""
+        self.evaluations = evaluations_without_simulation(self, _module(trainer.lightning_module), ask)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not len(_data(trainer).val_dataloader()):

@@ -20,7 +20,7 @@ from amf_lightning.selection.information_gain import (
     Marginal,
     Problem,
     Variance,
-    task_scores,
+    information_scores,
     task_variances,
 )
 from amf_lightning.selection.occupancies import (
@@ -207,9 +207,7 @@ class InformationGain(InformedSelector):
 
     def score(self, posterior: Posterior, problem: Problem) -> Tensor:
         """Expected information gain of each task, for each unit of cost."""
-        gains = torch.stack([self.aggregate.gains(belief, problem) for belief in posterior.outputs]).mean(0)
-        scores = task_scores(gains, problem.candidates, len(problem.distribution))
-        return scores if problem.costs is None else scores / problem.costs.to(scores)
+        return information_scores(posterior, problem, self.aggregate)
 
     def diagnose(self, posterior: Posterior, problem: Problem) -> dict[str, float]:
         """Range of log10(v/κ) over the target states; warns once if κ drowns all variances."""

@@ -215,7 +215,8 @@ def _line(entry: Entry, shared: Mapping[str, Any]) -> dict[str, Any]:
     assert entry.facts is not None and entry.settings is not None
     own = {key: value for key, value in entry.settings.items() if key not in shared}
     name = {"strategy": entry.curve.strategy, "seed": entry.curve.seed, "rows": len(entry.curve.rows)}
-    return {**name, **asdict(entry.facts), "settings": own}
+    facts = {key: value for key, value in asdict(entry.facts).items() if key != "scored_by" or value is not None}
+    return {**name, **facts, "settings": own}
 
 
 def _json(content: Mapping[str, Any]) -> str:

@@ -83,7 +83,7 @@ def summary_text(summary: Summary) -> str:
         "# Comparison of strategies",
         f"{len(summary.strategies)} strategies on {plural(len(summary.tasks), 'task')}, "
         f"{plural(budget, 'demonstration')} each, {plural(runs, 'run')}. "
-        "Scores are normalised: 0 is random actions, 1 the expert. "
+        f"{_meaning_of_scores(facts)} "
         f"Brackets hold {100 * summary.level:.0f} % bootstrap intervals over seeds ({summary.resamples:,} resamples).",
     ]
     if summary.missing:
@@ -140,6 +140,12 @@ def _write(
     write_durably(output / "summary.json", json.dumps(summary.to_json(), indent=1, allow_nan=False) + "\n")
     write_durably(output / "summary.md", summary_text(summary))
     return output / "summary.md"
+
+
+def _meaning_of_scores(facts: StudyFacts) -> str:
+    if facts.scored_by:
+        return f"**Nothing was simulated:** {'; '.join(facts.scored_by)}."
+    return "Scores are normalised: 0 is random actions, 1 the expert."
 
 
 def _missing(summary: Summary) -> list[str]:

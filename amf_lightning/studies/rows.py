@@ -7,6 +7,7 @@ that work on different seeds never write the same one.
 import csv
 import gzip
 import io
+import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -64,6 +65,8 @@ class RunFacts:
     """From the start of its process to its end; None if that is unknown or the run was resumed."""
     version: str | None = None
     """What `source_version` said where the run was made; None if unknown."""
+    scored_by: str | None = None
+    """How scores came about, a clause; None where they are normalised returns."""
 
 
 def facts_from(content: Mapping[str, Any]) -> RunFacts:
@@ -73,7 +76,8 @@ def facts_from(content: Mapping[str, Any]) -> RunFacts:
         KeyError: one is missing.
         ValueError: one has a type that no run gives it.
     """
-    values = {field.name: content[field.name] for field in fields(RunFacts)}
+    values = {field.name: content[field.name] for field in fields(RunFacts) if field.name != "scored_by"}
+    values["scored_by"] = content.get("scored_by")  # only runs without returns have it
     for name in ("uses", "asked", "pretraining_tasks"):
         names = values[name]
         if names is None and name == "pretraining_tasks":
@@ -84,8 +88,9 @@ def facts_from(content: Mapping[str, Any]) -> RunFacts:
     for name in ("environment_steps", "seconds"):
         if isinstance(values[name], bool) or not isinstance(values[name], int | float | None):
             raise ValueError(f"{name} is no number")
-    if not isinstance(values["version"], str | None):
-        raise ValueError("version is no text")
+    for name in ("version", "scored_by"):
+        if not isinstance(values[name], str | None):
+            raise ValueError(f"{name} is no text")
     return RunFacts(**values)
 
 
@@ -118,6 +123,7 @@ def read_run(
         asked=tuple(job.task for job in folder.read_selections()),
         seconds=seconds,
         version=version,
+        scored_by=facts.get("scored_by") if rows and math.isnan(rows[-1].episode_return) else None,
     )
 
 

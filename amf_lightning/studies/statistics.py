@@ -128,6 +128,7 @@ def gather_facts(facts: Mapping[str, Sequence[RunFacts]], tasks: Sequence[str]) 
         uses={label: list(dict.fromkeys(use for fact in of for use in fact.uses)) for label, of in facts.items()},
         environment_steps={label: _mean([fact.environment_steps for fact in of]) for label, of in facts.items()},
         seconds={label: _median([fact.seconds for fact in of]) for label, of in facts.items()},
+        scored_by=sorted({fact.scored_by for of in facts.values() for fact in of if fact.scored_by}),
         versions=sorted({fact.version for of in facts.values() for fact in of if fact.version}),
         pretraining_tasks={label: _common(label, of) for label, of in facts.items()},
         asked={

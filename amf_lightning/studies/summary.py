@@ -53,6 +53,8 @@ class StudyFacts:
     """Names of the tasks that π0 was trained on; None if unknown."""
     asked: Mapping[str, list[float]] = field(default_factory=dict)
     """Demonstrations of each task in the order of the suite, mean over runs, [K]."""
+    scored_by: list[str] = field(default_factory=list)
+    """How scores came about, a clause each, of runs whose scores are not normalised returns."""
 
     @classmethod
     def from_json(cls, meta: Mapping[str, Any]) -> "StudyFacts":
@@ -109,7 +111,7 @@ class Summary:
                 "budget": self.budget,
                 "missing": self.missing,
                 **({"failed": dict(self.failed)} if self.failed else {}),
-                **asdict(self.facts),
+                **{key: value for key, value in asdict(self.facts).items() if value or key != "scored_by"},
                 "sweep": self.sweep,
                 "baseline": self.baseline,
                 "seeds": dict(self.seeds),

@@ -48,6 +48,7 @@ ELSEWHERE = {
     "ActorExpert": "needs a class of the user: tests/experts/test_own.py",
     "LimitedExpert": "needs another expert: tests/experts/test_limited.py",
     "RecordedExpert": "needs recordings: tests/experts/test_recorded.py",
+    "RecordedPool": "needs recordings: tests/experts/test_pool.py",
     "StableBaselines3Expert": "needs a zip: tests/experts/test_stable_baselines3.py",
     "StateDictExpert": "needs a file: tests/experts/test_state_dict.py",
     "PriorMixture": "is made by AdaptivePrior: tests/policies/test_mixture.py",
