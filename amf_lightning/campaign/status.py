@@ -2,8 +2,8 @@
 
 import shutil
 import sqlite3
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +16,8 @@ from amf_lightning.campaign.run_lock import held
 from amf_lightning.errors import InputError
 
 RUNNING, FINISHED, STOPPED, INTERRUPTED = "running", "finished", "stopped", "interrupted"
-BY_HAND = "by hand"
+BY_HAND, WAITING = "by hand", "waiting"
+_AWAITED = "AwaitedExpert"
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class RunStatus:
     state: str
     """`running`: a process of this machine holds the folder. `finished`: the budget is spent. `stopped`: a rule ended
     the run before that. `by hand`: there is no run, only a `Campaign` that somebody's own code asks and tells.
-    `interrupted`: none of these; the command that began the run goes on with it."""
+    `waiting`: people are to answer, with `amf add`, what is open. `interrupted`: none of these; the command that began
+    the run goes on with it."""
     reason: str | None
     """Why the run stopped before its budget was spent; None if it did not."""
     suite: str
@@ -59,13 +61,16 @@ def read_status(path: Path) -> RunStatus:
     config = {} if by_hand else folder.read_config()
     # Looked at first: a run that ends while its files are read is then called running, never interrupted.
     running = held(path)
-    campaign, rounds = _read_ledger(folder, running)
+    with ledger_to_read(folder) as ledger:
+        campaign, rounds = status_of(ledger), len({request.round for request in ledger.jobs()})
     last = [row for row in folder.read_curve() if row.task == MEAN][-1:]
     budget = _get(config, "active", "budget")
     stopped = folder.stopped
     state = RUNNING if running else BY_HAND if by_hand else INTERRUPTED
     if not running and isinstance(budget, int) and folder.finished(budget):
         state = STOPPED if stopped else FINISHED
+    elif state == INTERRUPTED and campaign.pending and _class_name(config, "expert") == _AWAITED:
+        state = WAITING
     return RunStatus(
         folder=str(path),
         state=state,
@@ -81,19 +86,24 @@ def read_status(path: Path) -> RunStatus:
     )
 
 
-def _read_ledger(folder: RunFolder, running: bool) -> tuple[CampaignStatus, int]:
-    """Where the campaign stands, and how many rounds have begun."""
+@contextmanager
+def ledger_to_read(folder: RunFolder) -> Iterator[Ledger]:
+    """The ledger of a run, whatever a process does there or was killed in; nothing of the folder is changed."""
     journal = folder.ledger.with_name(f"{folder.ledger.name}-journal")
-    if running or not journal.exists() or not _abandoned(folder.ledger):
-        return _contents(folder.ledger)
+    if held(folder.path) or not journal.exists() or not _abandoned(folder.ledger):
+        with closing(Ledger(folder.ledger, read_only=True)) as ledger:
+            yield ledger
+        return
     # Its writer was killed. Whoever opens the file rolls the transaction back, so it is opened in a copy.
     with TemporaryDirectory() as temporary:
+        path = Path(temporary, folder.ledger.name)
         try:
-            for path in (folder.ledger, journal):
-                shutil.copy(path, temporary)
+            for each in (folder.ledger, journal):
+                shutil.copy(each, temporary)
         except FileNotFoundError:  # another process has rolled it back meanwhile
-            return _contents(folder.ledger)
-        return _contents(Path(temporary, folder.ledger.name))
+            path = folder.ledger
+        with closing(Ledger(path, read_only=True)) as ledger:
+            yield ledger
 
 
 def _abandoned(ledger: Path) -> bool:
@@ -105,14 +115,6 @@ def _abandoned(ledger: Path) -> bool:
         except sqlite3.Error as error:
             return error.sqlite_errorname == "SQLITE_READONLY_ROLLBACK"
     return False
-
-
-def _contents(path: Path) -> tuple[CampaignStatus, int]:
-    ledger = Ledger(path, read_only=True)
-    try:
-        return status_of(ledger), len({request.round for request in ledger.jobs()})
-    finally:
-        ledger.close()
 
 
 def _get(config: Mapping[str, Any], *keys: str) -> Any:
