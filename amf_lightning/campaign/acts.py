@@ -63,10 +63,9 @@ def added(connection: sqlite3.Connection, content: str) -> list[int]:
 
 def latest(acts: Iterable[Act]) -> int | None:
     """What an undo takes back if nobody says what: the last that was added or skipped and not taken back."""
-    stack: list[int] = []
+    standing: dict[int, None] = {}
     for act in acts:
-        if act.demonstration in stack:  # skipped twice, or taken back
-            stack.remove(act.demonstration)
+        standing.pop(act.demonstration, None)  # what is done again is the last
         if act.what != UNDO:
-            stack.append(act.demonstration)
-    return stack[-1] if stack else None
+            standing[act.demonstration] = None
+    return next(reversed(standing), None)

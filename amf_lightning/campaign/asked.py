@@ -104,6 +104,6 @@ def _names(ledger: Ledger, status: RunStatus) -> list[str]:
     """Names of all tasks, [K]; numbers for those that a ledger of an older version never mentions."""
     if ledger.fact(DESCRIPTION) is not None:
         return list(described(ledger).task_names)
-    requests = ledger.jobs()
-    known = {request.task_index: request.task for request in requests}
-    return [known.get(index, f"task {index}") for index in range(len(requests[0].scores) if requests else 0)]
+    known = {index: task for _, _, task, index, _ in ledger.outline()}
+    tasks = len(status.campaign.pending[0].scores) if status.campaign.pending else 0
+    return [known.get(index, f"task {index}") for index in range(tasks)]

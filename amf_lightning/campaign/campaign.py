@@ -257,9 +257,8 @@ class Campaign:
         return DemonstrationStore(self._demonstrations)
 
     def _request(self, number: int) -> Request:
-        for request in self.ledger.jobs():
-            if request.demonstration == number:
-                return request
+        if (request := self.ledger.request(number)) is not None:
+            return request
         raise InputError(f"{self.folder} has no request {number}. See Campaign.pending for those that are open.")
 
     def _choose(

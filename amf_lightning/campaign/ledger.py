@@ -221,6 +221,20 @@ class Ledger:
         rows = self._file.query("SELECT * FROM jobs WHERE round < ? ORDER BY demonstration", bound)
         return [request_from_row(row) for row in rows]
 
+    def request(self, demonstration: int) -> Request | None:
+        """The request of that number, if there is one."""
+        rows = self._file.query("SELECT * FROM jobs WHERE demonstration = ?", demonstration)
+        return request_from_row(rows[0]) if rows else None
+
+    def outline(self) -> list[tuple[int, int, str, int, bool]]:
+        """Of all requests, in order of number: number, round, name and index of the task, whether it was asked for.
+
+        For who needs no scores, which take most of the time to read.
+        """
+        columns = f"demonstration, round, task, task_index, selector != '{NOBODY}'"
+        rows = self._file.query(f"SELECT {columns} FROM jobs ORDER BY demonstration")
+        return [(number, round, task, index, bool(asked)) for number, round, task, index, asked in rows]
+
     def diagnostics(self, round: int) -> dict[str, float]:
         """The numbers given with a round, by name; empty if nothing was asked in it."""
         rows = self._file.query("SELECT name, value FROM diagnostics WHERE round = ? ORDER BY name", round)
@@ -245,12 +259,13 @@ class Ledger:
     def pending(self) -> list[Request]:
         """The requests that are neither answered nor skipped, in order of number."""
         settled = self.recorded().keys() | self.skipped().keys()
-        return [request for request in self.jobs() if request.demonstration not in settled]
+        numbers = [number for number, *_ in self.outline() if number not in settled]
+        return [request for number in numbers if (request := self.request(number)) is not None]
 
     def open_round(self) -> int:
         """The round that takes what comes now: as many as are closed."""
         if self._file.version == 1:  # it trained on a round as soon as all of it was recorded
-            return len({request.round for request in self.jobs()} - {request.round for request in self.pending()})
+            return len({round for _, round, *_ in self.outline()} - {request.round for request in self.pending()})
         rows = self._file.query(OPEN_ROUND)
         return int(rows[0][0]) if rows else 0
 

@@ -54,15 +54,13 @@ def read_status(path: Path) -> RunStatus:
     Raises:
         InputError: the folder holds no run, or one of its files is damaged.
     """
-    folder = RunFolder(path)
-    by_hand = folder.ledger.is_file() and not folder.config.is_file()
-    if not by_hand and not folder.config.is_file():
-        raise InputError(f"{path} holds no run: there is no {folder.config.name}. Give the folder of a run.")
+    folder = run_at(path)
+    by_hand = not folder.config.is_file()
     config = {} if by_hand else folder.read_config()
     # Looked at first: a run that ends while its files are read is then called running, never interrupted.
     running = held(path)
     with ledger_to_read(folder) as ledger:
-        campaign, rounds = status_of(ledger), len({request.round for request in ledger.jobs()})
+        campaign = status_of(ledger)
     last = [row for row in folder.read_curve() if row.task == MEAN][-1:]
     budget = _get(config, "active", "budget")
     stopped = folder.stopped
@@ -79,11 +77,23 @@ def read_status(path: Path) -> RunStatus:
         selector=_class_name(config, "selector"),
         seed=_get(config, "seed_everything"),
         budget=budget,
-        rounds=rounds,
+        rounds=campaign.rounds,
         campaign=campaign,
         score=last[0].score if last else None,
         evaluated_after=last[0].demonstrations if last else None,
     )
+
+
+def run_at(path: Path) -> RunFolder:
+    """The folder of a run, or of a campaign that somebody drives by hand.
+
+    Raises:
+        InputError: the folder holds neither.
+    """
+    folder = RunFolder(path)
+    if not (folder.config.is_file() or folder.ledger.is_file()):
+        raise InputError(f"{path} holds no run: there is no {folder.config.name}. Give the folder of a run.")
+    return folder
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from amf_lightning.campaign.acts import user
 from amf_lightning.campaign.campaign import Campaign
 from amf_lightning.campaign.receiving import Received
 from amf_lightning.campaign.run_folder import RunFolder
-from amf_lightning.campaign.status import FINISHED, STOPPED, read_status
+from amf_lightning.campaign.status import run_at
 from amf_lightning.command_line.plain_parser import PlainParser
 from amf_lightning.demonstrations.recordings import files_of, read_demonstrations
 from amf_lightning.errors import InputError
@@ -31,14 +31,14 @@ def main(arguments: list[str]) -> None:
     target.add_argument("--task", metavar="T", help="what the recordings show, whatever their files say")
     parser.add_argument("--by", default=user(), metavar="NAME", help="who hands them over; the user, if not given")
     values = parser.parse_args(arguments)
-    state = read_status(values.run).state
+    folder = run_at(values.run)
     files = [file for path in values.files for file in files_of(path)]
     if values.request is not None and len(files) > 1:
         raise InputError(f"--request names one request, but there are {len(files)} recordings. Give one of them.")
     campaign = Campaign(values.run)
     refused = [error for file in files if (error := _add(campaign, file, values.request, values.task, values.by))]
-    if state in (FINISHED, STOPPED) and len(refused) < len(files):
-        print(f"The run is {state}: `amf fit` trains on what came since only with a larger active.budget.")
+    if len(refused) < len(files) and _is_finished(folder):
+        print("The run is finished: `amf fit` trains on what came since only with a larger active.budget.")
     if refused and len(files) == 1:
         raise refused[0]
     if refused:
@@ -60,11 +60,17 @@ def _add(campaign: Campaign, file: Path, request: int | None, task: str | None, 
     return None
 
 
+def _is_finished(folder: RunFolder) -> bool:
+    """Whether nobody trains on what comes now."""
+    active = folder.read_config().get("active") if folder.config.is_file() else None
+    budget = active.get("budget") if isinstance(active, dict) else None
+    return isinstance(budget, int) and folder.finished(budget)
+
+
 def _task(campaign: Campaign, file: Path, request: int | None) -> str:
     """What a recording shows that does not say it itself."""
-    for each in campaign.ledger.jobs():  # not only those that are open: it may be there already
-        if each.demonstration == request:
-            return each.task
+    if request is not None and (asked := campaign.ledger.request(request)) is not None:
+        return asked.task  # whether or not it is open: the recording may be there already
     raise InputError(f"{file} does not say which task it shows. Say it with --task, or --request of an open request.")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from amf_lightning.campaign.acts import now, user
 from amf_lightning.campaign.receiving import described
 from amf_lightning.campaign.run_folder import RunFolder
-from amf_lightning.campaign.status import ledger_to_read, read_status
+from amf_lightning.campaign.status import ledger_to_read, run_at
 from amf_lightning.command_line.plain_parser import PlainParser
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.trial_reports import (
@@ -47,8 +47,7 @@ def main(arguments: list[str]) -> None:
     earlier.add_argument("--withdraw", metavar="ENTRY", help="take an earlier report back")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     values = parser.parse_args(arguments)
-    read_status(values.run)  # which makes sure that there is a run
-    folder = RunFolder(values.run)
+    folder = run_at(values.run)
     with ledger_to_read(folder) as ledger:
         suite = described(ledger)
     path = folder.path / REPORTED

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from amf_lightning.campaign.acts import user
 from amf_lightning.campaign.campaign import Campaign
-from amf_lightning.campaign.status import read_status
+from amf_lightning.campaign.status import run_at
 from amf_lightning.command_line.plain_parser import PlainParser
 from amf_lightning.errors import InputError
 
@@ -24,9 +24,9 @@ def main(arguments: list[str]) -> None:
         raise InputError(
             "--reason is empty; say why the request is not answered, e.g. --reason 'the gripper is broken'."
         )
-    read_status(values.run)  # which makes sure that there is a run
+    run_at(values.run)
     campaign = Campaign(values.run)
-    if values.request not in [each.demonstration for each in campaign.ledger.jobs()]:
+    if campaign.ledger.request(values.request) is None:
         raise InputError(
             f"{values.run} has no request {values.request}. For those that are open: amf next {values.run}"
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from amf_lightning.campaign import acts
 from amf_lightning.campaign.campaign import Campaign
-from amf_lightning.campaign.status import read_status
+from amf_lightning.campaign.status import run_at
 from amf_lightning.command_line.plain_parser import PlainParser
 from amf_lightning.errors import InputError
 
@@ -20,15 +20,14 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("demonstration", type=int, nargs="?", metavar="N", help="its number; the last, if not given")
     parser.add_argument("--by", default=acts.user(), metavar="NAME", help="who says so; the user, if not given")
     values = parser.parse_args(arguments)
-    read_status(values.run)  # which makes sure that there is a run
+    run_at(values.run)
     campaign = Campaign(values.run)
     number = acts.latest(campaign.ledger.acts()) if values.demonstration is None else values.demonstration
     if number is None:
         raise InputError(f"There is nothing to undo in {values.run}: nothing was added or skipped there.")
-    requests = {each.demonstration: each for each in campaign.ledger.jobs()}
-    if number not in requests:
+    if (request := campaign.ledger.request(number)) is None:
         raise InputError(f"{values.run} has no demonstration {number}. What was done: amf status {values.run}")
     what = "The skip of request" if number in campaign.ledger.skipped() else "Demonstration"
     campaign.undo(number, values.by)
-    reopened = "; it is open again" if requests[number].asked else ""
-    print(f"{what} {number} ({requests[number].task}) is taken back{reopened}.")
+    reopened = "; it is open again" if request.asked else ""
+    print(f"{what} {number} ({request.task}) is taken back{reopened}.")

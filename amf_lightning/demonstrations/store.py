@@ -57,7 +57,7 @@ class DemonstrationStore:
         path = self.path(index)
         if path.exists():
             try:
-                self.read(index)
+                _read_whole(path, index)
             except InputError as error:
                 raise InputError(f"{error} If it is not needed, move it away and run again.") from error
         content = _encode(path, index, trajectory)
@@ -121,13 +121,21 @@ def read_file(path: Path) -> Trajectory:
         InputError: the file is truncated or not a demonstration.
     """
     try:
+        return _read_whole(path, None)
+    except InputError as error:  # of a run the advice would be another
+        raise InputError(f"{str(error).partition(' Restore the file ')[0]} Give a whole copy of it.") from error
+
+
+def _read_whole(path: Path, index: int | None) -> Trajectory:
+    """The demonstration in a file, in memory, without torch; of any number if `index` is None."""
+    try:
         with path.open("rb") as file:
             arrays, metadata = read_tensors(file)
-        return _decode(path, arrays, metadata, index=None)
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}).") from error
+        raise _refused(path, f"cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise _damaged(path, error) from error
+    return _decode(path, arrays, metadata, index)
 
 
 def fingerprint(trajectory: Trajectory) -> str:
