@@ -176,6 +176,7 @@ class CommandLine(LightningCLI):
             if self.trainer.is_global_zero:
                 print(f"\nThe run in {self.folder.path} waits for demonstrations; then the same command goes on.")
                 print(*(f"  {each.why([task.name for task in model.suite.tasks])}" for each in waiting), sep="\n")
+                print(f"Hand them over with: amf add {self.folder.path} FILE")
             raise SystemExit(ExitCode.WAITING)
         if active.stopped is None and len(active.jobs) < active.budget:
             raise UnfinishedError(

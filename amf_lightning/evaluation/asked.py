@@ -6,7 +6,8 @@ from pathlib import Path
 
 from amf_lightning.durable import append_durably
 from amf_lightning.errors import InputError
-from amf_lightning.evaluation.evaluators import REPORTED, ReportedEpisodes, read_reports
+from amf_lightning.evaluation.evaluators import ReportedEpisodes, read_reports
+from amf_lightning.evaluation.trial_reports import REPORTED
 from amf_lightning.hashed_json import hashed
 from amf_lightning.tasks.task import TaskSuite
 

@@ -1,6 +1,5 @@
 """Evaluators say how good a policy is: by simulated episodes, by what a person reports, or not at all."""
 
-import json
 import math
 from abc import ABC
 from collections.abc import Mapping, Sequence
@@ -8,18 +7,13 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, ClassVar
 
-from amf_lightning.errors import InputError
 from amf_lightning.evaluation.scores import Evaluation, check_scorable, weighted_mean
-from amf_lightning.hashed_json import unhashed
+from amf_lightning.evaluation.trial_reports import REPORTED, read_trial_reports
 from amf_lightning.needs import Need, Part
 from amf_lightning.policies.protocol import Policy
-from amf_lightning.reading import read_text
 from amf_lightning.seeding import Purpose, keyed_seed
 from amf_lightning.tasks.task import Episode, EvaluationJob, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
-
-REPORTED = "outcomes.jsonl"
-"""Name of the file in a run folder that `ReportedEpisodes` reads."""
 
 
 class Evaluator(Part, ABC):
@@ -110,10 +104,11 @@ class NoEvaluation(Evaluator):
 class ReportedEpisodes(Evaluator):
     """What a person saw: the share of successes of each task, read from `outcomes.jsonl` in the run folder.
 
-    Each line is one report, `{"demonstrations": 6, "task": "pick", "success": 7, "episodes": 10}`: of the policy after
-    6 demonstrations, 7 of 10 trials of `pick` succeeded. Several lines of the same task and policy add up. The policy
-    after n demonstrations counts as evaluated once every task has at least one trial. A score is a share of successes.
-    A line that `AskedEpisodes` has written carries its `sha256`; who corrects one takes it out.
+    `amf score` writes them. Each line is one report, `{"demonstrations": 6, "task": "pick", "success": 7, "episodes":
+    10}`: of the policy after 6 demonstrations, 7 of 10 trials of `pick` succeeded. Several lines of the same task and
+    policy add up. The policy after n demonstrations counts as evaluated once every task has at least one trial. A score
+    is a share of successes.
+    A line of ours carries its `sha256`; who corrects one takes it out.
     The policy after 6 demonstrations is `judged/000006.safetensors` in the run folder.
     """
 
@@ -147,8 +142,8 @@ class ReportedEpisodes(Evaluator):
     @property
     def unscored(self) -> str:
         return (
-            f"nobody has reported a trial of every task yet. Write trials into `{REPORTED}` in this folder, and call "
-            "the same command again."
+            f"nobody has reported a trial of every task yet. Report trials with `amf score`, which go into "
+            f"`{REPORTED}` in this folder, and call the same command again."
         )
 
 
@@ -169,27 +164,10 @@ def reported_evaluations(
 
 
 def read_reports(path: Path, suite: TaskSuite) -> list[dict[str, Any]]:
-    """The reports in a file; none if there is no file.
+    """The reports in a file that hold, see `read_trial_reports`; none if there is no file.
 
     Raises:
         InputError: a line is not a report of a task of the suite; names it.
     """
-    if not path.is_file():
-        return []
-    reports = []
-    for number, line in enumerate(read_text(path, "Write it in UTF-8.").splitlines(), start=1):
-        try:
-            content = unhashed(json.loads(line))
-            report = {key: int(content[key]) for key in ("demonstrations", "success", "episodes")}
-            suite.task(name := str(content["task"]))
-        except InputError as error:
-            raise InputError(f"{path}, line {number}: {error}") from error
-        except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
-            raise InputError(
-                f"{path}, line {number} is not a report ({error!r}). Write "
-                '{"demonstrations": 6, "task": "pick", "success": 7, "episodes": 10}, with no sha256.'
-            ) from error
-        if not 0 <= report["success"] <= report["episodes"] or report["episodes"] < 1:
-            raise InputError(f"{path}, line {number}: {report['success']} successes in {report['episodes']} episodes.")
-        reports.append({**report, "task": name})
-    return reports
+    keys = ("demonstrations", "task", "success", "episodes")
+    return [{key: getattr(each, key) for key in keys} for each in read_trial_reports(path, suite.task)]

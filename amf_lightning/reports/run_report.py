@@ -11,6 +11,7 @@ from amf_lightning.evaluation.scores import area_under_curve, demonstrations_to,
 from amf_lightning.reports.failures import failure_section
 from amf_lightning.reports.figures import allocation_figure, curve_figure, png
 from amf_lightning.reports.tables import markdown_table, number, plural, uses_phrase
+from amf_lightning.reports.trials import trials_section
 from amf_lightning.tasks.task import TaskSuite
 
 # A table of choices longer than both together loses its middle; selections.jsonl has all of it.
@@ -43,6 +44,7 @@ def write_report(folder: RunFolder, suite: TaskSuite) -> None:
     sections = [
         f"# {selector} on {suite.name}: {plural(len(jobs), 'demonstration')}",
         *_gained(folder, curve, jobs, names, facts),
+        *trials_section(folder.path, names, suite.task),
         f"![Which task was asked when]({folder.allocation_picture.name})",
         *_animation(folder),
         "## Why",
