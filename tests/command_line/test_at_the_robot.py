@@ -183,7 +183,7 @@ def test_a_folder_is_taken_in_at_once_and_what_is_refused_is_named(
 
 BAD: dict[str, Callable[[Path], Any]] = {
     "is truncated or no archive": lambda path: path.write_bytes(save(path, shown(0)).read_bytes()[:300]),
-    "truncated or no archive of numpy": lambda path: np.savez(path, **{"action": np.array([object()])}),
+    "truncated or no archive of numpy": lambda path: np.savez(path, action=np.array([object()])),
     "not finite": lambda path: save(path, shown(0), action=np.full((12, 1), np.nan, np.float32)),
     "its observations consist of": lambda path: save(path, shown(0), **{"observation/camera": np.zeros((13, 2))}),
     "are 2 long": lambda path: save(path, shown(0), action=np.zeros((12, 2), np.float32)),
