@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import yaml
 from tiny_runs import PROCESSES
+from undrawn import draw
 
 from amf_lightning.command_line.main import main
 from amf_lightning.configuration import merge
@@ -51,11 +52,18 @@ class Outcome:
         return f"exit code {self.code}\n{self.stdout}\n{self.stderr}"
 
 
-def amf(*arguments: str | Path, cwd: Path, timeout: float = 280) -> Outcome:
-    """Runs `amf ARGUMENTS` in the folder `cwd`, in a process forked from one that has only imported everything."""
+def amf(*arguments: str | Path, cwd: Path, timeout: float = 280, drawn: bool = False) -> Outcome:
+    """Runs `amf ARGUMENTS` in the folder `cwd`, in a process forked from one that has only imported everything.
+
+    Args:
+        arguments: of `amf`.
+        cwd: where it is run.
+        timeout: seconds after which it hangs.
+        drawn: whether the pictures of a run's report are looked at; else they are only stood in for.
+    """
     with tempfile.TemporaryDirectory() as folder:
         streams = Path(folder, "out"), Path(folder, "err")
-        process = PROCESSES.Process(target=_amf, args=([*map(str, arguments)], cwd, streams), daemon=True)
+        process = PROCESSES.Process(target=_amf, args=([*map(str, arguments)], cwd, streams, drawn), daemon=True)
         process.start()
         process.join(timeout)
         assert process.exitcode is not None, f"amf {arguments} hangs"
@@ -91,7 +99,9 @@ def tree(folder: Path) -> dict[str, bytes | None]:
     }
 
 
-def _amf(arguments: list[str], cwd: Path, streams: tuple[Path, Path]) -> None:
+def _amf(arguments: list[str], cwd: Path, streams: tuple[Path, Path], drawn: bool) -> None:
+    if drawn:
+        draw()
     os.chdir(cwd)
     for descriptor, stream in zip((1, 2), streams, strict=True):
         os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT), descriptor)

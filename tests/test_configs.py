@@ -59,6 +59,10 @@ def marked(names: list[str]) -> list[Any]:
     return [pytest.param(name, marks=METAWORLD if "metaworld" in name else []) for name in names]
 
 
+MUJOCO = {"HalfCheetahVelocity": "halfcheetah", "HumanoidVelocity": "humanoid"}
+"""Worlds whose steps take time, and the folder of the returns that they are scored by."""
+SHORT_HORIZON = 40
+"""Steps in which not all experts succeed: that they do within 200 is tested in `suites`."""
 SELECTION_KEYS = ["demonstration", "round", "task", "task_index", "selector", "scores", "seed"]
 SMALL = ("--data.steps_per_round=5", "--data.evaluation_episodes=1", "--trainer.enable_progress_bar=false")
 
@@ -95,7 +99,8 @@ def test_a_small_run_leaves_every_file_that_is_promised(tmp_path: Path, name: st
     options = [f"--config=configs/{name}", "--trainer.default_root_dir=run", *SMALL]
     options += [] if name in PRETRAINING else ["--active.budget=2", "--active.batch_size=1"]
     options += [] if animated else ["--reports.animation=false"]
-    outcome = amf("fit", *options, cwd=tmp_path)
+    options += short_episodes(name, tmp_path)
+    outcome = amf("fit", *options, cwd=tmp_path, drawn=name in FIRST_RUNS)
     assert outcome.code == 0, outcome.said
     folder = RunFolder(tmp_path / "run")
     config = yaml.safe_load(folder.config.read_text())
@@ -122,7 +127,7 @@ def test_a_small_run_leaves_every_file_that_is_promised(tmp_path: Path, name: st
     assert numbers | {MEAN: list(evaluation["mean"].values())} == last
     assert evaluation["demonstrations"] == budget
 
-    assert_pictures_are_whole(folder)
+    assert_pictures_are_whole(folder, drawn=name in FIRST_RUNS)
     policy = load_policy(str(folder.policy))
     policy.check_suite(suite.signature())
     policy.make()
@@ -142,11 +147,26 @@ def suite_of(config: Mapping[str, Any]) -> TaskSuite:
     return suite
 
 
-def assert_pictures_are_whole(folder: RunFolder) -> None:
+def short_episodes(name: str, folder: Path) -> list[str]:
+    """Options that shorten the episodes of worlds in MuJoCo, most of whose steps show nothing more.
+
+    The returns that scores are normalised by are taken for those of the shorter episodes.
+    """
+    suite = read_configuration(CONFIGS / name)["suite"]["class_path"]
+    if suite not in MUJOCO:
+        return []
+    reference = json.loads((shipped_folder("checkpoints") / MUJOCO[suite] / "reference.json").read_text())
+    path = folder / "reference.json"
+    path.write_text(json.dumps(reference | {"horizon": SHORT_HORIZON}))
+    suite_options = [f"--suite.init_args.horizon={SHORT_HORIZON}", f"--suite.init_args.reference={path}"]
+    return [*suite_options, "--expert.init_args.successes_only=false"]
+
+
+def assert_pictures_are_whole(folder: RunFolder, drawn: bool) -> None:
     report = folder.report.read_text()
     for picture in (folder.curve_picture, folder.allocation_picture):
         image = Image.open(picture).convert("RGB")
-        assert min(image.size) > 100 and image.getextrema() != ((255, 255),) * 3
+        assert not drawn or (min(image.size) > 100 and image.getextrema() != ((255, 255),) * 3)
         assert f"({picture.name})" in report
 
 
