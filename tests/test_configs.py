@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from amf_process import amf, tree
+from amf_process import amf, printed, tree
 from metaworld_marks import METAWORLD
 from PIL import Image, ImageSequence
 
@@ -300,13 +300,14 @@ def test_strategies_differ_in_nothing_but_what_the_comparison_names(tmp_path: Pa
     named = {key for settings in comparison.strategies.values() for key in settings}
     if Path(name).stem.startswith("halfcheetah"):
         assert named == {"selector"}
-    resolved = {}
     kinds = {str(parts_of(settings)): label for label, settings in comparison.strategies.items()}
-    for label in comparison.strategies if every else kinds.values():
+    labels = list(comparison.strategies if every else kinds.values())
+    resolving = []
+    for label in labels:
         (command,) = [words for words in commands if f"--trainer.default_root_dir=out/runs/{label}/seed-0" in words]
-        outcome = amf("fit", *command, "--print_config", cwd=tmp_path)
-        assert outcome.code == 0, outcome.said
-        resolved[label] = values(yaml.safe_load(outcome.stdout))
+        resolving.append(["fit", *command, "--print_config"])
+    texts = printed(resolving, tmp_path)
+    resolved = {label: values(yaml.safe_load(text)) for label, text in zip(labels, texts, strict=True)}
     for first, second in combinations(resolved, 2):
         a, b = resolved[first], resolved[second]
         differing = {key for key in a.keys() | b.keys() if a.get(key) != b.get(key)}
