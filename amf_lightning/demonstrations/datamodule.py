@@ -33,7 +33,8 @@ class DemonstrationDataModule(LightningDataModule):
             what the retention replays.
         steps_per_round: optimiser steps in each round, whatever the amount of data.
         balance_tasks: draw every demonstrated task equally often.
-        evaluation_episodes: episodes of each task in every evaluation; the same ones each time.
+        evaluation_episodes: episodes of each task in every evaluation; the same ones each time. The first and the last
+            may have more, `SimulatedEpisodes.first_and_last`.
         seed: given by `seed_everything`.
         accumulate_grad_batches: given by `trainer.accumulate_grad_batches`: pieces of a minibatch, each with a
             backward pass of its own.
@@ -88,8 +89,12 @@ class DemonstrationDataModule(LightningDataModule):
 
     def val_dataloader(self) -> "EpisodeChunks | list[Any]":
         """This rank's part of the evaluation; an empty list where nothing is simulated."""
+        return self.episodes(self.evaluation_episodes)
+
+    def episodes(self, per_task: int) -> "EpisodeChunks | list[Any]":
+        """This rank's part of an evaluation of so many episodes of each task; as `val_dataloader`."""
         assert self.trainer is not None
-        jobs = self.evaluation.episodes(self.suite, self.evaluation_episodes, self.seed)
+        jobs = self.evaluation.episodes(self.suite, per_task, self.seed)
         if not jobs:
             return []  # Lightning then validates nothing
         mine = jobs[self.trainer.global_rank :: self.trainer.world_size]

@@ -33,6 +33,15 @@ class Evaluation:
     """What the retention says of the policy at that moment, e.g. `alpha/<task>`."""
     failures: tuple[Mapping[str, int], ...] = ()
     """How many evaluation episodes of each task ended before their time without a success, by reason, [K]; none: ()."""
+    episodes: tuple[int, ...] = ()
+    """How many episodes of each task there were, [K]; (): unknown, as in checkpoints of earlier versions."""
+    fewer: "Evaluation | None" = None
+    """The same policy by the episodes that evaluations after rounds have, where these are more of them."""
+
+    @property
+    def of_rounds(self) -> "Evaluation":
+        """The same policy by the episodes that all evaluations of the run have."""
+        return self.fewer or self
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types, as checkpoints hold them."""
@@ -44,6 +53,8 @@ class Evaluation:
             "mean_score": self.mean_score,
             "retention": dict(self.retention),
             **({"failures": [dict(each) for each in self.failures]} if any(self.failures) else {}),
+            **({"episodes": list(self.episodes)} if self.episodes else {}),
+            **({"fewer": self.fewer.to_dict()} if self.fewer else {}),
         }
 
     @classmethod
@@ -57,6 +68,8 @@ class Evaluation:
             mean_score=values["mean_score"],
             retention=values.get("retention", {}),  # checkpoints of earlier versions have none
             failures=tuple(values.get("failures", ())),
+            episodes=tuple(values.get("episodes", ())),
+            fewer=cls.from_dict(values["fewer"]) if values.get("fewer") else None,
         )
 
 
@@ -73,6 +86,12 @@ def evaluations_from(values: Any) -> list[Evaluation]:
             f"The evaluations in the checkpoint cannot be read ({error!r}). Restore it, or remove it: the same command "
             "then trains again from the start on the demonstrations, all of which the run has kept."
         ) from error
+
+
+def matched(before: Evaluation, now: Evaluation) -> tuple[Evaluation, Evaluation]:
+    """Both as they are if they have equally many episodes, else by those that both have: a difference between them is
+    then one of the policies, not of the episodes."""
+    return (before, now) if before.episodes == now.episodes else (before.of_rounds, now.of_rounds)
 
 
 class Forgetting(NamedTuple):

@@ -89,7 +89,8 @@ class RunReports(Callback):
         self._board.flush()  # before the checkpoint says that this round is over
         if trainer.progress_bar_callback is None:
             asked = [job for job in jobs if job.round == trainer.current_epoch]
-            before, after = [None, None, *evaluations][-2:] if is_new else (None, None)
+            of_rounds = [each.of_rounds for each in evaluations]
+            before, after = [None, None, *of_rounds][-2:] if is_new else (None, None)
             seconds = time.monotonic() - self._since
             say(round_line(trainer.current_epoch, asked, len(jobs), self.active.budget, before, after, seconds))
         self._since = time.monotonic()

@@ -4,8 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from amf_lightning.campaign.curve import MEAN, CurveRow
 from amf_lightning.campaign.request import Request
-from amf_lightning.campaign.run_folder import MEAN, CurveRow, RunFolder
+from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.durable import write_durably
 from amf_lightning.evaluation.scores import area_under_curve, demonstrations_to, forgetting
 from amf_lightning.reports.failures import failure_section

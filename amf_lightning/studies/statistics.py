@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from amf_lightning.campaign.run_folder import MEAN
+from amf_lightning.campaign.curve import MEAN
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.scores import area_under_curve, demonstrations_to, forgetting
 from amf_lightning.evaluation.statistics import Interval, bootstrap_interval, median_interval, paired_interval

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import ready_runs
 
-from amf_lightning.campaign.run_folder import MEAN, CurveRow, RunFolder
+from amf_lightning.campaign.curve import MEAN, CurveRow
+from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.statistics import Interval
 from amf_lightning.studies.rows import RunFacts, RunRows, read_run
