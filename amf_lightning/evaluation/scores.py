@@ -233,6 +233,26 @@ def demonstrations_to(threshold: float, demonstrations: Sequence[int], scores: S
     return next((number for number, score in curve if score >= threshold), budget + 1)
 
 
+class Setback(NamedTuple):
+    """The largest fall of the mean score from one evaluation to the next."""
+
+    fall: float
+    """How far it fell; 0 if it never did."""
+    demonstrations: int | None
+    """At the evaluation after the fall; None if there was none."""
+
+
+def largest_setback(demonstrations: Sequence[int], scores: Sequence[float]) -> Setback:
+    """Of a curve, by evaluations of the same episodes.
+
+    >>> largest_setback([0, 1, 2, 3], [0.5, 0.75, 0.25, 1.0])
+    Setback(fall=0.5, demonstrations=2)
+    """
+    falls = [(old - new, count) for old, new, count in zip(scores, scores[1:], demonstrations[1:], strict=False)]
+    fall, count = max(falls, key=lambda pair: pair[0], default=(0.0, 0))
+    return Setback(fall, count) if fall > 0 else Setback(0.0, None)
+
+
 def forgetting(before: Sequence[float], now: Sequence[float], pretrained: Sequence[bool]) -> Forgetting:
     """Mean over the pre-training tasks of (score of π0 − score now), signed and positive part; ours.
 

@@ -27,7 +27,7 @@ from amf_lightning.reports.logged import (
     pretrained_on,
 )
 from amf_lightning.reports.round_lines import round_line, say, start_line
-from amf_lightning.reports.run_report import write_report
+from amf_lightning.reports.run_report import setback_fact, write_report
 from amf_lightning.tasks.task import TaskSuite
 
 
@@ -115,6 +115,7 @@ class RunReports(Callback):
             "scored_by": self.active.evaluation.method,
             "unscored": self.active.evaluation.unscored,
             "budget": self.active.budget,
+            "setback": setback_fact(self.active.evaluations),
             "seed": self.active.seed,
             FINISHED: None,
         }

@@ -13,6 +13,7 @@ from amf_lightning.reports.figures import Band, bands_figure, counts_figure, png
 from amf_lightning.reports.tables import PRIVILEGED, interval, markdown_table, number, plural, uses_phrase
 from amf_lightning.studies.archive import Entry
 from amf_lightning.studies.rows import RunFacts
+from amf_lightning.studies.sentences import told_of_best, told_of_noise, told_of_runs
 from amf_lightning.studies.specification import Specification, setting_of
 from amf_lightning.studies.statistics import MOST_PAIRED, gather_facts, score_band, summarise
 from amf_lightning.studies.summary import Intervals, MetricSummary, StudyFacts, Summary
@@ -45,7 +46,7 @@ def write_summary(
     """
     facts: dict[str, list[RunFacts]] = {}
     for entry in entries:
-        if entry.facts:
+        if entry.facts and entry.curve.strategy in specification.strategies:
             facts.setdefault(entry.curve.strategy, []).append(entry.facts)
     tasks = entries[0].curve.tasks if entries else []
     return _write(output, entries, specification, budget, gather_facts(facts, tasks), missing, failed)
@@ -98,7 +99,11 @@ def summary_text(summary: Summary) -> str:
         f"reaches it, median over seeds with its interval; never counts as {budget + 1}. Forgetting: mean score lost "
         "on the tasks of the pre-training, negative where it rose; worst: where a run had lost most. Largest fall: of "
         "the mean score of these tasks below its start at any time, in the mean over seeds. †: uses privileged "
-        "information.",
+        "information. Setback: the largest fall of the mean score over all tasks from one evaluation to the next, mean "
+        "over seeds.",
+        *told_of_runs(summary),
+        *told_of_best(summary),
+        *told_of_noise(summary),
         f"## Difference to {baseline}, paired by seed",
         _paired_table(summary),
         "Strategy minus baseline. An interval that leaves out 0 is marked: ▲ better, ▼ worse."
@@ -126,8 +131,14 @@ def _write(
     missing: Sequence[str],
     failed: Mapping[str, list[int]] | None,
 ) -> Path:
-    rows = [entry.curve for entry in entries]
-    summary = summarise(rows, specification.baseline, budget, facts, missing, specification.sweep, failed)
+    rows = [entry.curve for entry in entries if entry.curve.strategy in specification.strategies]
+    repeated = specification.repeated
+    repeats = (
+        {repeated: [entry.curve for entry in entries if entry.curve.strategy in specification.repeats]}
+        if repeated
+        else None
+    )
+    summary = summarise(rows, specification.baseline, budget, facts, missing, specification.sweep, failed, repeats)
     bands = {
         label: score_band([run for run in rows if run.strategy == label], summary.budget) for label in summary.seeds
     }
@@ -190,7 +201,18 @@ def _means(summary: Summary, label: str) -> Intervals:
 
 
 def _strategy_table(summary: Summary) -> str:
-    header = ["strategy", "seeds", "AUC", "final score", "to 0.8", "to 0.9", "forgetting", "worst", "largest fall"]
+    header = [
+        "strategy",
+        "seeds",
+        "AUC",
+        "final score",
+        "to 0.8",
+        "to 0.9",
+        "forgetting",
+        "worst",
+        "largest fall",
+        "setback",
+    ]
     rows = []
     for label, metrics in summary.strategies.items():
         rows.append(
@@ -201,6 +223,7 @@ def _strategy_table(summary: Summary) -> str:
                 *(_told(metrics[metric], metrics[metric].median, 1) for metric in ("demos_to_80", "demos_to_90")),
                 *(_told(metrics[metric], metrics[metric].mean, 3) for metric in ("forgetting", "worst_forgetting")),
                 number(summary.largest_fall[label], 3),
+                _told(metrics["setback"], metrics["setback"].mean, 3),
             ]
         )
     return markdown_table(header, rows)

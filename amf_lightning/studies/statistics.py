@@ -6,11 +6,20 @@ import numpy as np
 
 from amf_lightning.campaign.curve import MEAN
 from amf_lightning.errors import InputError
-from amf_lightning.evaluation.scores import area_under_curve, demonstrations_to, forgetting
-from amf_lightning.evaluation.statistics import Interval, bootstrap_interval, median_interval, paired_interval
+from amf_lightning.evaluation.scores import Setback, area_under_curve, demonstrations_to, forgetting, largest_setback
+from amf_lightning.evaluation.statistics import (
+    Interval,
+    bootstrap_interval,
+    clopper_pearson,
+    median_interval,
+    paired_interval,
+)
 from amf_lightning.reports.figures import Band
+from amf_lightning.reports.tables import PRIVILEGED
+from amf_lightning.studies.best import best_set
+from amf_lightning.studies.noise import NoiseFloor, noise_floor
 from amf_lightning.studies.rows import RunFacts, RunRows
-from amf_lightning.studies.summary import COUNTS, METRICS, Intervals, MetricSummary, StudyFacts, Summary
+from amf_lightning.studies.summary import COUNTS, METRICS, Intervals, MetricSummary, StudyFacts, SuccessRate, Summary
 
 LEVEL = 0.9
 RESAMPLES = 10_000
@@ -31,7 +40,9 @@ def run_metrics(run: RunRows, budget: int, pretraining_tasks: Sequence[str] | No
     """
     mean = run.of(MEAN)
     curve = [row.demonstrations for row in mean], [row.score for row in mean], budget
-    pretrained = [[row.score for row in run.of(task)] for task in run.tasks if task in (pretraining_tasks or ())]
+    pretrained = [
+        [row.matched_score for row in run.of(task)] for task in run.tasks if task in (pretraining_tasks or ())
+    ]
     moments = list(zip(*pretrained, strict=True))  # for each evaluation the scores of the pre-training tasks
     losses = [forgetting(moments[0], now, [True] * len(pretrained)) for now in moments]
     return {
@@ -42,7 +53,14 @@ def run_metrics(run: RunRows, budget: int, pretraining_tasks: Sequence[str] | No
         "forgetting": losses[-1].signed if losses else None,
         "forgetting_positive": losses[-1].positive if losses else None,
         "worst_forgetting": max(loss.signed for loss in losses) if losses else None,
+        "setback": setback_of(run).fall,
     }
+
+
+def setback_of(run: RunRows) -> Setback:
+    """The largest fall of the mean score of a run from one evaluation to the next."""
+    mean = run.of(MEAN)
+    return largest_setback([row.demonstrations for row in mean], [row.matched_score for row in mean])
 
 
 def summarise(
@@ -53,6 +71,7 @@ def summarise(
     missing: Sequence[str] = (),
     sweep: str | None = None,
     failed: Mapping[str, list[int]] | None = None,
+    repeats: Mapping[str, Sequence[RunRows]] | None = None,
 ) -> Summary:
     """The numbers of a study over seeds, with bootstrap intervals.
 
@@ -64,6 +83,7 @@ def summarise(
         missing: names of the runs that are not finished.
         sweep: what the number in the labels of a sweep is.
         failed: seeds whose runs failed, by label; no mean of such strategies and no difference to them is told.
+        repeats: runs that differ from those of a strategy in their training seed alone, by its label: of one strategy.
 
     Raises:
         InputError: no run of the baseline, or a curve that does not reach from 0 to the budget.
@@ -78,11 +98,24 @@ def summarise(
     values = {label: _values(of[label], budget, pretraining.get(label)) for label in labels}
     falls = {label: largest_fall(of[label], budget, pretraining.get(label)) for label in labels if label not in failed}
     whole = {label: {} if label in failed else by_seed for label, by_seed in values.items()}
+    areas = {
+        label: {seed: area for seed, numbers in by_seed.items() if (area := numbers["auc"]) is not None}
+        for label, by_seed in whole.items()
+        if by_seed
+    }
+    free = {
+        label: of_label for label, of_label in areas.items() if not PRIVILEGED.intersection(facts.uses.get(label, ()))
+    }
     return Summary(
         strategies={label: _metrics(by_seed, label in failed) for label, by_seed in values.items()},
         paired=_paired(whole, baseline),
         pairs=_pairs(whole) if len(labels) <= MOST_PAIRED else None,
         largest_fall={label: falls.get(label) for label in labels},
+        setbacks={label: [setback_of(run).demonstrations for run in of[label]] for label in labels},
+        best=best_set(areas, LEVEL, RESAMPLES),
+        best_unprivileged=best_set(free, LEVEL, RESAMPLES) if len(free) < len(areas) else None,
+        success={label: success_rate(of[label], budget) for label in labels},
+        noise=_noise(values, repeats or {}, budget),
         seeds={label: list(by_seed) for label, by_seed in values.items()},
         baseline=baseline,
         budget=budget,
@@ -105,10 +138,37 @@ def largest_fall(runs: Sequence[RunRows], budget: int, pretraining_tasks: Sequen
     if not pretrained:
         return None
     table = np.array(
-        [[_held([(r.demonstrations, r.score) for r in run.of(task)], budget) for task in pretrained] for run in runs]
+        [
+            [_held([(r.demonstrations, r.matched_score) for r in run.of(task)], budget) for task in pretrained]
+            for run in runs
+        ]
     ).mean(axis=1)
     change = (table - table[:, :1]).mean(axis=0)
     return max(0.0, float(-change.min()))
+
+
+def success_rate(runs: Sequence[RunRows], budget: int) -> SuccessRate | None:
+    """Of the policies after N demonstrations, all tasks alike; None where rows do not say how many episodes."""
+    rows = [row for run in runs for row in run.rows if row.demonstrations == budget and row.task != MEAN]
+    counts = [(round(row.success * row.episodes), row.episodes) for row in rows if row.episodes]
+    if not counts or len(counts) < len(rows):
+        return None
+    successes, trials = (sum(column) for column in zip(*counts, strict=True))
+    return SuccessRate(successes, trials, *clopper_pearson(successes, trials, LEVEL))
+
+
+def _noise(
+    values: Mapping[str, Mapping[int, Mapping[str, float | None]]],
+    repeats: Mapping[str, Sequence[RunRows]],
+    budget: int,
+) -> NoiseFloor | None:
+    for label, runs in repeats.items():
+        groups = {seed: [numbers] for seed, numbers in values.get(label, {}).items()}
+        for run in runs:
+            if run.seed in groups:
+                groups[run.seed].append(run_metrics(run, budget, None))
+        return noise_floor(label, groups, LEVEL)
+    return None
 
 
 def score_band(runs: Sequence[RunRows], budget: int) -> Band:
