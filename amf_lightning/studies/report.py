@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from amf_lightning.durable import write_durably
@@ -15,7 +16,7 @@ from amf_lightning.studies.archive import Entry
 from amf_lightning.studies.rows import RunFacts
 from amf_lightning.studies.sentences import told_of_best, told_of_noise, told_of_runs
 from amf_lightning.studies.specification import Specification, setting_of
-from amf_lightning.studies.statistics import MOST_PAIRED, gather_facts, score_band, summarise
+from amf_lightning.studies.statistics import MOST_PAIRED, gather_facts, measured_noise, score_band, summarise
 from amf_lightning.studies.summary import Intervals, MetricSummary, StudyFacts, Summary
 
 _FEW_SEEDS = 5
@@ -132,13 +133,10 @@ def _write(
     failed: Mapping[str, list[int]] | None,
 ) -> Path:
     rows = [entry.curve for entry in entries if entry.curve.strategy in specification.strategies]
-    repeated = specification.repeated
-    repeats = (
-        {repeated: [entry.curve for entry in entries if entry.curve.strategy in specification.repeats]}
-        if repeated
-        else None
-    )
-    summary = summarise(rows, specification.baseline, budget, facts, missing, specification.sweep, failed, repeats)
+    summary = summarise(rows, specification.baseline, budget, facts, missing, specification.sweep, failed)
+    if specification.repeated is not None:
+        repeats = [entry.curve for entry in entries if entry.curve.strategy in specification.repeats]
+        summary = replace(summary, noise=measured_noise(specification.repeated, rows, repeats, summary.budget))
     bands = {
         label: score_band([run for run in rows if run.strategy == label], summary.budget) for label in summary.seeds
     }

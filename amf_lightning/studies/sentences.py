@@ -46,10 +46,12 @@ def _best(best: BestSet, which: str) -> str:
     others = [label for label in best.with_best if label != best.best]
     seeds = plural(len(best.seeds), "seed")
     if not others:
-        return f"**{best.best}** is the best{which}, told apart from all {len(best.compared) - 1} others ({seeds})."
+        rest = [label for label in best.compared if label != best.best]
+        named = f"from all {len(rest)} others" if len(rest) > 1 else f"from {rest[0]}"
+        return f"**{best.best}** is the best{which}, told apart {named} ({seeds})."
     return (
-        f"**{best.best}** has the largest mean{which}; **{len(others)} of {len(best.compared) - 1} others cannot be "
-        f"told apart from it** ({seeds}): {', '.join(others)}."
+        f"**{best.best}** has the largest mean{which}; of {plural(len(best.compared) - 1, 'other')} "
+        f"**{len(others)} cannot be told apart from it** ({seeds}): {', '.join(others)}."
     )
 
 

@@ -16,7 +16,7 @@ from amf_lightning.evaluation.statistics import (
 )
 from amf_lightning.reports.figures import Band
 from amf_lightning.reports.tables import PRIVILEGED
-from amf_lightning.studies.best import best_set
+from amf_lightning.studies.best import BestSet, best_set
 from amf_lightning.studies.noise import NoiseFloor, noise_floor
 from amf_lightning.studies.rows import RunFacts, RunRows
 from amf_lightning.studies.summary import COUNTS, METRICS, Intervals, MetricSummary, StudyFacts, SuccessRate, Summary
@@ -71,7 +71,6 @@ def summarise(
     missing: Sequence[str] = (),
     sweep: str | None = None,
     failed: Mapping[str, list[int]] | None = None,
-    repeats: Mapping[str, Sequence[RunRows]] | None = None,
 ) -> Summary:
     """The numbers of a study over seeds, with bootstrap intervals.
 
@@ -83,39 +82,26 @@ def summarise(
         missing: names of the runs that are not finished.
         sweep: what the number in the labels of a sweep is.
         failed: seeds whose runs failed, by label; no mean of such strategies and no difference to them is told.
-        repeats: runs that differ from those of a strategy in their training seed alone, by its label: of one strategy.
 
     Raises:
         InputError: no run of the baseline, or a curve that does not reach from 0 to the budget.
     """
-    labels = list(dict.fromkeys(run.strategy for run in runs))
-    if baseline not in labels:
-        raise InputError(f"There is no finished run of the baseline '{baseline}' among: {', '.join(labels) or 'none'}.")
+    labels = _labels(runs, baseline)
     budget = budget or max(row.demonstrations for run in runs for row in run.rows)
     facts, failed = facts or StudyFacts(), failed or {}
-    pretraining = facts.pretraining_tasks
     of = {label: _of(label, runs) for label in labels}
-    values = {label: _values(of[label], budget, pretraining.get(label)) for label in labels}
-    falls = {label: largest_fall(of[label], budget, pretraining.get(label)) for label in labels if label not in failed}
+    values = {label: _values(of[label], budget, facts.pretraining_tasks.get(label)) for label in labels}
     whole = {label: {} if label in failed else by_seed for label, by_seed in values.items()}
-    areas = {
-        label: {seed: area for seed, numbers in by_seed.items() if (area := numbers["auc"]) is not None}
-        for label, by_seed in whole.items()
-        if by_seed
-    }
-    free = {
-        label: of_label for label, of_label in areas.items() if not PRIVILEGED.intersection(facts.uses.get(label, ()))
-    }
+    best, best_unprivileged = _best_sets(whole, facts)
     return Summary(
         strategies={label: _metrics(by_seed, label in failed) for label, by_seed in values.items()},
         paired=_paired(whole, baseline),
         pairs=_pairs(whole) if len(labels) <= MOST_PAIRED else None,
-        largest_fall={label: falls.get(label) for label in labels},
+        largest_fall={**dict.fromkeys(labels), **_falls(of, budget, facts, failed)},
         setbacks={label: [setback_of(run).demonstrations for run in of[label]] for label in labels},
-        best=best_set(areas, LEVEL, RESAMPLES),
-        best_unprivileged=best_set(free, LEVEL, RESAMPLES) if len(free) < len(areas) else None,
+        best=best,
+        best_unprivileged=best_unprivileged,
         success={label: success_rate(of[label], budget) for label in labels},
-        noise=_noise(values, repeats or {}, budget),
         seeds={label: list(by_seed) for label, by_seed in values.items()},
         baseline=baseline,
         budget=budget,
@@ -127,6 +113,34 @@ def summarise(
         failed=dict(failed),
         sweep=sweep,
     )
+
+
+def _labels(runs: Sequence[RunRows], baseline: str) -> list[str]:
+    labels = list(dict.fromkeys(run.strategy for run in runs))
+    if baseline not in labels:
+        raise InputError(f"There is no finished run of the baseline '{baseline}' among: {', '.join(labels) or 'none'}.")
+    return labels
+
+
+def _best_sets(
+    values: Mapping[str, Mapping[int, Mapping[str, float | None]]], facts: StudyFacts
+) -> tuple[BestSet | None, BestSet | None]:
+    """Who may be best: of all, and of those that use nothing privileged where others do."""
+    areas = {
+        label: {seed: area for seed, numbers in by_seed.items() if (area := numbers["auc"]) is not None}
+        for label, by_seed in values.items()
+        if by_seed
+    }
+    free = {label: of for label, of in areas.items() if not PRIVILEGED.intersection(facts.uses.get(label, ()))}
+    whole = best_set(areas, LEVEL, RESAMPLES)
+    return whole, best_set(free, LEVEL, RESAMPLES) if len(free) < len(areas) else None
+
+
+def _falls(
+    runs: Mapping[str, Sequence[RunRows]], budget: int, facts: StudyFacts, failed: Mapping[str, list[int]]
+) -> dict[str, float | None]:
+    known = facts.pretraining_tasks
+    return {label: largest_fall(of, budget, known.get(label)) for label, of in runs.items() if label not in failed}
 
 
 def largest_fall(runs: Sequence[RunRows], budget: int, pretraining_tasks: Sequence[str] | None) -> float | None:
@@ -157,18 +171,13 @@ def success_rate(runs: Sequence[RunRows], budget: int) -> SuccessRate | None:
     return SuccessRate(successes, trials, *clopper_pearson(successes, trials, LEVEL))
 
 
-def _noise(
-    values: Mapping[str, Mapping[int, Mapping[str, float | None]]],
-    repeats: Mapping[str, Sequence[RunRows]],
-    budget: int,
-) -> NoiseFloor | None:
-    for label, runs in repeats.items():
-        groups = {seed: [numbers] for seed, numbers in values.get(label, {}).items()}
-        for run in runs:
-            if run.seed in groups:
-                groups[run.seed].append(run_metrics(run, budget, None))
-        return noise_floor(label, groups, LEVEL)
-    return None
+def measured_noise(label: str, runs: Sequence[RunRows], repeats: Sequence[RunRows], budget: int) -> NoiseFloor | None:
+    """The noise floor from the runs of one strategy and those that differ from them in their training seed alone."""
+    groups = {run.seed: [run_metrics(run, budget, None)] for run in runs if run.strategy == label}
+    for run in repeats:
+        if run.seed in groups:
+            groups[run.seed].append(run_metrics(run, budget, None))
+    return noise_floor(label, groups, LEVEL)
 
 
 def score_band(runs: Sequence[RunRows], budget: int) -> Band:

@@ -78,3 +78,14 @@ def test_fewer_than_the_rounds_have_is_refused(make_run: MakeRun) -> None:
     run = make_run("few", MORE, ("--data.evaluation_episodes", "9"))
     assert run.finish() == 2
     assert "first_and_last is 7, and the evaluations after rounds have 9 episodes" in run.log.read_text()
+
+
+def test_another_training_seed_is_another_training_of_the_same_episodes(make_run: MakeRun) -> None:
+    changes = {"selector": {"class_path": "Uniform"}, "active": {"budget": 2, "batch_size": 2}}
+    first = make_run("first", changes).complete()
+    other = make_run("other", {**changes, "data": {"training_seed": 77}}).complete()
+    assert first.folder.read_selections() == other.folder.read_selections()
+    assert [path.read_bytes() for path in sorted(first.folder.demonstrations.glob("[!.]*"))] == [
+        path.read_bytes() for path in sorted(other.folder.demonstrations.glob("[!.]*"))
+    ]
+    assert means(first)[0] == means(other)[0] and means(first)[2] != means(other)[2]

@@ -37,6 +37,7 @@ def test_the_numbers_of_one_run() -> None:
         "forgetting": pytest.approx(0.3),
         "forgetting_positive": pytest.approx(0.3),
         "worst_forgetting": pytest.approx(0.35),
+        "setback": pytest.approx(0.05),
     }
 
 
