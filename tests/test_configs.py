@@ -17,7 +17,8 @@ from amf_process import amf, printed, tree
 from metaworld_marks import METAWORLD
 from PIL import Image, ImageSequence
 
-from amf_lightning.campaign.run_folder import MEAN, RunFolder
+from amf_lightning.campaign.curve import MEAN
+from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.configuration import read_configuration
 from amf_lightning.policies.weights import load_policy
 from amf_lightning.shipped import shipped_folder

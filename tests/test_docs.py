@@ -11,7 +11,8 @@ import pytest
 import yaml
 from amf_process import amf, fresh
 
-from amf_lightning.campaign.run_folder import MEAN, RunFolder
+from amf_lightning.campaign.curve import MEAN
+from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.catalogue import classes, resolve
 from amf_lightning.configuration import read_configuration
 from amf_lightning.experts.own import ActorExpert

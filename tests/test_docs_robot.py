@@ -9,7 +9,8 @@ import pytest
 from amf_process import amf
 from test_docs import NAMED, SMALL, blocks, python
 
-from amf_lightning.campaign.run_folder import MEAN, RunFolder
+from amf_lightning.campaign.curve import MEAN
+from amf_lightning.campaign.run_folder import RunFolder
 
 PAGE = "your-robot.md"
 WAITING = 75

@@ -10,8 +10,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from amf_lightning.campaign.campaign_status import CampaignStatus, status_of
+from amf_lightning.campaign.curve import MEAN
 from amf_lightning.campaign.ledger import Ledger
-from amf_lightning.campaign.run_folder import MEAN, RunFolder
+from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.campaign.run_lock import held
 from amf_lightning.errors import InputError
 

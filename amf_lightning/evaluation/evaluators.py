@@ -7,6 +7,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, ClassVar
 
+from amf_lightning.errors import InputError
 from amf_lightning.evaluation.scores import Evaluation, check_scorable, weighted_mean
 from amf_lightning.evaluation.trial_reports import REPORTED, read_trial_reports
 from amf_lightning.needs import Need, Part
@@ -25,6 +26,14 @@ class Evaluator(Part, ABC):
     def episodes(self, suite: TaskSuite, per_task: int, seed: int) -> list[EvaluationJob]:
         """Episodes to be run after each round: none."""
         return []
+
+    def at_ends(self, per_task: int) -> int:
+        """Episodes of each task in the first and the last evaluation of a run, where others have `per_task`.
+
+        Raises:
+            InputError: they would be fewer.
+        """
+        return per_task
 
     judged_by_people: ClassVar[bool] = False
     """Whether people try each policy, so that it has to be on the disk."""
@@ -75,10 +84,28 @@ class SimulatedEpisodes(Evaluator):
     """The same episodes of every task after each round, `data.evaluation_episodes` each; scores are normalised returns.
 
     A score of 0 is the return of random actions, 1 that of the expert.
+
+    Args:
+        first_and_last: episodes of each task in the first and the last evaluation of a run, at least as many as the
+            others have, whose episodes are among them; None: as many. The last one of a run that a rule ends, or an
+            expert who has no more, is one, too. What rounds are judged by, selectors included, stays the same.
     """
 
     needs = (Need.SIMULATOR,)
     instead = "Set evaluation: ReportedEpisodes or NoEvaluation."
+
+    def __init__(self, first_and_last: int | None = None) -> None:
+        if first_and_last is not None and first_and_last < 1:
+            raise InputError(f"SimulatedEpisodes: first_and_last is {first_and_last}; it must be at least 1.")
+        self.first_and_last = first_and_last
+
+    def at_ends(self, per_task: int) -> int:
+        if self.first_and_last is not None and self.first_and_last < per_task:
+            raise InputError(
+                f"SimulatedEpisodes: first_and_last is {self.first_and_last}, and the evaluations after rounds have "
+                f"{per_task} episodes of each task (data.evaluation_episodes). Set it to {per_task} or more."
+            )
+        return self.first_and_last or per_task
 
     def check(self, suite: TaskSuite) -> None:
         """Raises InputError if the suite has no reference returns, or some that say nothing."""
@@ -133,7 +160,8 @@ class ReportedEpisodes(Evaluator):
         shares = tuple(success / episodes for success, episodes in trials.values())
         unknown = (math.nan,) * len(shares)
         mean = weighted_mean(shares, suite.distribution.tolist())
-        return Evaluation(demonstrations, returns=unknown, successes=shares, scores=shares, mean_score=mean)
+        tried = tuple(episodes for _, episodes in trials.values())
+        return Evaluation(demonstrations, unknown, successes=shares, scores=shares, mean_score=mean, episodes=tried)
 
     @property
     def method(self) -> str:

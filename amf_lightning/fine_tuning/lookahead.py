@@ -95,7 +95,7 @@ class Lookahead:
             optimizer.load_state_dict(deepcopy(module.trainer.optimizers[0].state_dict()))
         shards = Shards.of(0, 1, data.accumulate_grad_batches)
         blocks = RoundBatches(
-            lambda: rows, lambda: self.round, data.batch_size, data.steps_per_round, shards, self.seed
+            lambda: rows, lambda: self.round, data.batch_size, data.steps_per_round, shards, data.training_seed
         )
         tail = TailAverage(policy, averaged, data.steps_per_round, module.average)
         with torch.enable_grad():

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -278,8 +277,7 @@ class BehaviouralCloning(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Gathers the episodes of all ranks into `evaluation`."""
-        evaluation = self._running.finish(self.trained_on)
-        self.evaluation = replace(evaluation, retention=self.retention.measure(self.acting, self.suite))
+        self.evaluation = self._running.finish(self.trained_on, self.retention.measure(self.acting, self.suite))
 
     # -- checkpoints ---------------------------------------------------------------------------------------------
 

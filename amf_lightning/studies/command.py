@@ -70,7 +70,7 @@ def run_compare(args: Namespace, program: Sequence[str] = PROGRAM) -> int:
             settings in it.
     """
     specification, output = read_specification(Path(args.config)), user_path(args.output, "--output")
-    archive = Archive(output, list(specification.strategies))
+    archive = Archive(output, specification.labels)
     seeds = parse_seeds(args.seeds) if args.seeds else specification.seeds
     if args.from_curves:
         return _summarise_again(output, specification, archive, seeds)
@@ -221,7 +221,7 @@ def _summarise_again(output: Path, specification: Specification, archive: Archiv
         raise InputError(f"There are no rows of these strategies in {output / 'curves'}. Run the comparison first.")
     there = {(entry.curve.strategy, entry.curve.seed) for entry in archive.entries}
     named = {*(seeds or ()), *archive.seeds, *(seed for _, seed in archive.rowless)}
-    pairs = [(label, seed) for seed in sorted(named) for label in specification.strategies]
+    pairs = [(label, seed) for seed in sorted(named) for label in specification.labels]
     missing = [f"{label} seed {seed}" for label, seed in pairs if (label, seed) not in there]
     print(f"Summary: {write_from_rows(output, archive.entries, specification, missing, archive.failed)}")
     return 0

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from amf_lightning.campaign.curve import CurveRow
 from amf_lightning.campaign.request import Request
-from amf_lightning.campaign.run_folder import CurveRow, RunFolder
+from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.scores import Evaluation, weighted_mean
 

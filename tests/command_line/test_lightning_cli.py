@@ -13,7 +13,8 @@ import pytest
 import yaml
 from amf_process import amf, fresh, tree, write_config
 
-from amf_lightning.campaign.run_folder import MEAN, RunFolder
+from amf_lightning.campaign.curve import MEAN
+from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.command_line.main import COMMANDS, main
 from tiny import TinySuite
 

@@ -8,7 +8,8 @@ import pytest
 import yaml
 from amf_process import amf
 
-from amf_lightning.campaign.run_folder import MEAN, RunFolder
+from amf_lightning.campaign.curve import MEAN
+from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.tasks.trajectory import Trajectory
 
