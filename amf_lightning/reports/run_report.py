@@ -10,7 +10,7 @@ from amf_lightning.durable import write_durably
 from amf_lightning.evaluation.scores import area_under_curve, demonstrations_to, forgetting
 from amf_lightning.reports.failures import failure_section
 from amf_lightning.reports.figures import allocation_figure, curve_figure, png
-from amf_lightning.reports.tables import markdown_table, number, plural, uses_phrase
+from amf_lightning.reports.tables import markdown_table, number, percent, plural, uses_phrase
 from amf_lightning.tasks.task import TaskSuite
 
 # A table of choices longer than both together loses its middle; selections.jsonl has all of it.
@@ -152,7 +152,7 @@ def _gain_table(curve: Curve, jobs: Sequence[Request], names: Sequence[str]) -> 
             "" if name == MEAN else _numbers(numbers),
             str(len(numbers)),
             f"{number(old.episode_return, 1)} → {number(new.episode_return, 1)}",
-            f"{100 * old.success:.0f} → {100 * new.success:.0f} %",
+            f"{percent(old.success).removesuffix(' %')} → {percent(new.success)}",
             f"{number(old.score)} → {number(new.score)}",
             number(new.score - old.score, signed=True),
         ]
