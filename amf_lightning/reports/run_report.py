@@ -12,7 +12,7 @@ from amf_lightning.evaluation.scores import Evaluation, area_under_curve, demons
 from amf_lightning.evaluation.statistics import clopper_pearson
 from amf_lightning.reports.failures import failure_section
 from amf_lightning.reports.figures import allocation_figure, curve_figure, png
-from amf_lightning.reports.tables import markdown_table, number, plural, uses_phrase
+from amf_lightning.reports.tables import markdown_table, number, percent, plural, uses_phrase
 from amf_lightning.reports.trials import trials_section
 from amf_lightning.tasks.task import TaskSuite
 
@@ -165,7 +165,7 @@ def _gain_table(curve: Curve, jobs: Sequence[Request], names: Sequence[str]) -> 
             "" if name == MEAN else _numbers(numbers),
             str(len(numbers)),
             f"{number(old.episode_return, 1)} → {number(new.episode_return, 1)}",
-            f"{100 * old.success:.0f} → {100 * new.success:.0f} %{_exact(new)}",
+            f"{percent(old.success).removesuffix(' %')} → {percent(new.success)}{_exact(new)}",
             f"{number(old.score)} → {number(new.score)}",
             number(new.score - old.score, signed=True),
         ]

@@ -39,11 +39,11 @@ def evaluation_table(evaluation: Evaluation, suite: TaskSuite) -> str:
     weights = suite.distribution.tolist()
     columns = (evaluation.returns, evaluation.successes, evaluation.scores)
     rows = [
-        [task.name, number(value, 1), f"{100 * success:.0f} %", number(score, 3)]
+        [task.name, number(value, 1), percent(success), number(score, 3)]
         for task, value, success, score in zip(suite.tasks, *columns, strict=True)
     ]
     value, success = (weighted_mean(column, weights) for column in columns[:2])
-    rows.append(["mean", number(value, 1), f"{100 * success:.0f} %", number(evaluation.mean_score, 3)])
+    rows.append(["mean", number(value, 1), percent(success), number(evaluation.mean_score, 3)])
     return markdown_table(["task", "return", "success", "score"], rows)
 
 
@@ -57,6 +57,15 @@ def number(value: float | None, digits: int = 2, signed: bool = False) -> str:
         return "–"
     rounded = round(value, digits) + 0.0  # adding zero turns -0.0 into 0.0
     return f"{rounded:{'+' if signed and rounded else ''},.{digits}f}"
+
+
+def percent(share: float) -> str:
+    """A share of a table; an en dash for NaN.
+
+    >>> percent(0.126), percent(float("nan"))
+    ('13 %', '–')
+    """
+    return "–" if math.isnan(share) else f"{100 * share:.0f} %"
 
 
 def interval(mean: float | None, lo: float | None, hi: float | None, digits: int = 2, signed: bool = False) -> str:
