@@ -36,7 +36,9 @@ def draw() -> None:
 def _shown(axes: Axes) -> list[bytes]:
     lines = [np.asarray(line.get_xydata(), float).tobytes() for line in axes.lines]
     points = [np.asarray(each.get_offsets(), float).tobytes() for each in axes.collections]
-    bars = [each.get_path().transformed(each.get_patch_transform()).vertices.tobytes() for each in axes.patches]
+    bars = [
+        np.asarray(each.get_path().transformed(each.get_patch_transform()).vertices).tobytes() for each in axes.patches
+    ]
     return [*lines, *points, *bars, axes.get_title("left").encode()]
 
 

@@ -56,8 +56,10 @@ def png(figure: Figure, dpi: int = 144, small: bool = False) -> bytes:
         canvas.print_figure(buffer, format="png", dpi=dpi, metadata={"Software": None})
         return buffer.getvalue()
     figure.set_dpi(dpi)
-    canvas.draw()  # no PNG: compressing pixels only to reduce them would take as long as the drawing
-    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    # The pixels as they are: a PNG would be compressed only to be read again.
+    canvas.draw()  # type: ignore[no-untyped-call]
+    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    picture = Image.fromarray(pixels).convert("RGB")
     reduced = BytesIO()
     picture.quantize(256, dither=Image.Dither.NONE).save(reduced, format="png", optimize=True)
     return reduced.getvalue()

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from amf_process import amf, write_config
+from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 from torch import Tensor
 
