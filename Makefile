@@ -46,7 +46,7 @@ demo: $(STAMP) ## One active fine-tuning run on HalfCheetah; prints where its re
 	$(BIN)/amf fit --config configs/halfcheetah.yaml --trainer.default_root_dir runs/demo
 
 test: $(STAMP) ## The test suite.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m "not slow and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow and not gpu"
 
 test-fast: $(STAMP) ## The tests that start no process, in less than a minute.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m "fast and not slow" -q

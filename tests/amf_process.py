@@ -1,11 +1,13 @@
 """`amf` as people meet it: a process with arguments, a folder that it works in, an exit code and two streams."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,6 @@ from amf_lightning.command_line.main import main
 from amf_lightning.configuration import merge
 
 TESTS = Path(__file__).resolve().parent
-
-STREAMS = ("out", "err")
 
 TINY: dict[str, Any] = {
     "suite": "tiny.TinySuite",
@@ -65,16 +65,23 @@ def amf(*arguments: str | Path, cwd: Path, timeout: float = 280, drawn: bool = F
         drawn: whether the pictures of a run's report are looked at; else they are only stood in for.
     """
     with tempfile.TemporaryDirectory() as folder:
-        code = _forked([[*map(str, arguments)]], cwd, Path(folder), drawn, timeout)
-        return Outcome(code, *(Path(folder, f"0.{stream}").read_text() for stream in STREAMS))
+        streams = Path(folder, "out"), Path(folder, "err")
+        process = _forked([[*map(str, arguments)]], cwd, [streams], drawn)
+        return Outcome(_code(process, timeout), *(stream.read_text() for stream in streams))
 
 
 def printed(commands: Sequence[Sequence[str]], cwd: Path) -> list[str]:
     """What commands of `amf` print that are run one after the other in one such process, and all end well."""
     with tempfile.TemporaryDirectory() as folder:
-        code = _forked([[*command] for command in commands], cwd, Path(folder), drawn=False, timeout=280)
-        assert code == 0, "".join(path.read_text() for path in Path(folder).glob("*.err"))
-        return [Path(folder, f"{number}.out").read_text() for number in range(len(commands))]
+        streams = [(Path(folder, f"out-{number}"), Path(folder, "err")) for number in range(len(commands))]
+        process = _forked([[*command] for command in commands], cwd, streams, drawn=False)
+        assert _code(process, timeout=280) == 0, Path(folder, "err").read_text()
+        return [stream.read_text() for stream, _ in streams]
+
+
+def started(*arguments: str | Path, cwd: Path, log: Path) -> ForkServerProcess:
+    """Such a process that is under way, with both streams in one file."""
+    return _forked([[*map(str, arguments)]], cwd, [(log, log)], drawn=False)
 
 
 def fresh(*arguments: str | Path, cwd: Path) -> Outcome:
@@ -106,20 +113,28 @@ def tree(folder: Path) -> dict[str, bytes | None]:
     }
 
 
-def _forked(commands: list[list[str]], cwd: Path, folder: Path, drawn: bool, timeout: float) -> int:
-    process = PROCESSES.Process(target=_amf, args=(commands, cwd, folder, drawn), daemon=True)
+def _forked(
+    commands: list[list[str]], cwd: Path, streams: Sequence[tuple[Path, Path]], drawn: bool
+) -> ForkServerProcess:
+    process = PROCESSES.Process(target=_amf, args=(commands, cwd, streams, drawn), daemon=True)
     process.start()
+    return process
+
+
+def _code(process: ForkServerProcess, timeout: float) -> int:
     process.join(timeout)
-    assert process.exitcode is not None, f"amf {commands} hangs"
+    assert process.exitcode is not None, "amf hangs"
     return process.exitcode
 
 
-def _amf(commands: list[list[str]], cwd: Path, folder: Path, drawn: bool) -> None:
+def _amf(commands: list[list[str]], cwd: Path, streams: Sequence[tuple[Path, Path]], drawn: bool) -> None:
     if drawn:
         draw()
     os.chdir(cwd)
     torch.set_num_threads(1)
-    for number, arguments in enumerate(commands):
-        for descriptor, stream in enumerate(STREAMS, start=1):
-            os.dup2(os.open(folder / f"{number}.{stream}", os.O_WRONLY | os.O_CREAT), descriptor)
+    # A shell starts what it puts into the background with Ctrl-C ignored, and tests may run there.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for arguments, files in zip(commands, streams, strict=True):
+        for descriptor, file in enumerate(files, start=1):
+            os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
         main(arguments)

@@ -25,9 +25,18 @@ INTEGRATOR: dict[str, Any] = {
     "active": {"budget": 2, "batch_size": 1},
 }
 
+_OF_PARSER = ("parser", "_subcommand_parsers", "_subcommand_method_arguments")
+_PARSER: dict[str, Any] = {}
+
 
 class _Made(Fit):
-    """Everything of `amf fit` before the fit."""
+    """Everything of `amf fit` before the fit, with a parser that is made once: it takes as long as the parsing."""
+
+    def setup_parser(self, *arguments: Any) -> None:
+        if not _PARSER:
+            super().setup_parser(*arguments)
+            _PARSER.update({name: vars(self)[name] for name in _OF_PARSER})
+        vars(self).update(_PARSER)
 
     def _run_subcommand(self, subcommand: str) -> None:
         pass

@@ -22,7 +22,7 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
         ),
         (
             "training",
-            ("--rounds", "2", "--steps", "100"),
+            ("--rounds", "2", "--steps", "100", "--batch-size", "8"),
             {"amf", "bare", "step", "lightning", "ratio", "step_ratio", "lightning_ratio"},
         ),
         pytest.param(

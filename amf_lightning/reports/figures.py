@@ -56,7 +56,8 @@ def png(figure: Figure, dpi: int = 144, small: bool = False) -> bytes:
         canvas.print_figure(buffer, format="png", dpi=dpi, metadata={"Software": None})
         return buffer.getvalue()
     figure.set_dpi(dpi)
-    canvas.draw()  # type: ignore[no-untyped-call]  # no PNG: it would only be read again
+    # The pixels as they are: a PNG would be compressed only to be read again.
+    canvas.draw()  # type: ignore[no-untyped-call]
     pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
     picture = Image.fromarray(pixels).convert("RGB")
     reduced = BytesIO()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from amf_process import TESTS, Outcome, amf, fresh, tree, write_config
+from amf_process import TESTS, Outcome, amf, fresh, started, tree, write_config
 
 from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.command_line.endings import Program
@@ -331,29 +331,27 @@ def _start(folder: Path, *options: str, **changes: Any) -> "subprocess.Popen[str
         return subprocess.Popen(
             [sys.executable, "-m", "amf_lightning", "fit", "--config=tiny.yaml", *RUN, *options],
             cwd=folder, env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}, text=True,
-            stdout=log, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=_hear_ctrl_c,
+            stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
 
 
-def _hear_ctrl_c() -> None:
-    # A shell starts what it puts into the background with Ctrl-C ignored, and tests may run there.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def _wait_for(path: Path, process: "subprocess.Popen[str]") -> None:
+def _wait_for(path: Path, ended: Callable[[], int | None]) -> None:
     deadline = time.monotonic() + 120
     while not path.exists():
-        assert process.poll() is None and time.monotonic() < deadline, (path.parents[-2] / "log").read_text()
+        assert ended() is None and time.monotonic() < deadline, (path.parents[-2] / "log").read_text()
         time.sleep(0.05)
 
 
 @pytest.mark.parametrize(("number", "code", "name"), [(signal.SIGTERM, 143, "SIGTERM"), (signal.SIGINT, 130, "Ctrl-C")])
 @pytest.mark.parametrize("expert_name", ["SlowExpert", pytest.param("DeafExpert", marks=pytest.mark.slow)])
 def test_a_signal_ends_a_run_with_a_line(tmp_path: Path, number: int, code: int, name: str, expert_name: str) -> None:
-    process = _start(tmp_path, **expert(expert_name))
-    _wait_for(tmp_path / "begun", process)
-    process.send_signal(number)
-    assert process.wait(timeout=30) == code
+    write_config(tmp_path, **expert(expert_name))
+    process = started("fit", "--config=tiny.yaml", *RUN, cwd=tmp_path, log=tmp_path / "log")
+    _wait_for(tmp_path / "begun", lambda: process.exitcode)
+    assert process.pid is not None
+    os.kill(process.pid, number)
+    process.join(timeout=60)
+    assert process.exitcode == code
     said = (tmp_path / "log").read_text()
     assert f"amf: stopped by {name}: the same command goes on. The run is in run.\n" in said
     assert "Traceback" not in said and "Received" not in said and "graceful" not in said
@@ -362,7 +360,7 @@ def test_a_signal_ends_a_run_with_a_line(tmp_path: Path, number: int, code: int,
 def _in_training(tmp_path: Path) -> "subprocess.Popen[str]":
     ddp = ("--trainer.strategy=ddp", "--trainer.devices=2")
     process = _start(tmp_path, *ddp, data={"steps_per_round": 1_000_000}, active={"batch_size": 2})
-    _wait_for(tmp_path / "run" / "demonstrations" / "000001.safetensors", process)
+    _wait_for(tmp_path / "run" / "demonstrations" / "000001.safetensors", process.poll)
     time.sleep(1.0)
     return process
 
