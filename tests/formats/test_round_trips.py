@@ -157,10 +157,11 @@ def test_entries_that_would_have_one_name_elsewhere_are_refused(tmp_path: Path) 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("format", FORMATS)
 def test_memory_does_not_grow_with_the_number_of_episodes(tmp_path: Path, format: str) -> None:
     benchmark = Path(__file__).resolve().parents[2] / "benchmarks" / "formats.py"
-    command = [sys.executable, str(benchmark), "--episodes", "50", "2000", "--formats", format]
+    command = [sys.executable, str(benchmark), "--episodes", "50", "1000", "--formats", format]
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     few, many = ([int(line.split()[column]) for column in (2, 4)] for line in done.stdout.splitlines()[1:])
