@@ -15,6 +15,7 @@ from amf_lightning.campaign.curve import MEAN
 from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.catalogue import classes, resolve
 from amf_lightning.configuration import read_configuration
+from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.experts.own import ActorExpert
 from amf_lightning.experts.recorded import RecordedExpert
 from amf_lightning.policies.weights import load_policy
@@ -239,3 +240,12 @@ def test_the_suite_without_an_environment_is_one() -> None:
     entries = {name: Spec(**entry) for name, entry in options.pop("observation").items()}
     suite = StaticSuite(observation=entries, **options)
     assert suite.simulator is None and [entry.is_image for entry in suite.observation.values()] == [False, True]
+
+
+def test_demonstrations_go_to_lerobot_and_back(tmp_path: Path) -> None:
+    follow("formats.md", tmp_path)
+    names = ("000000.safetensors", "000001.safetensors")
+    for name in names:
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "recordings" / name).read_bytes()
+    assert {each.task for each in DemonstrationStore(tmp_path / "renamed").read_all()} == {"anything"}
+    python("read.py", cwd=tmp_path)

@@ -15,25 +15,7 @@ from amf_lightning.errors import InputError
 from amf_lightning.tasks.trajectory import Trajectory
 
 ADVICE = re.compile(
-    "|".join(
-        [
-            "Record",
-            "[Cc]onvert",
-            "Give",
-            "Name",
-            "Say",
-            "Correct",
-            "Export",
-            "Choose",
-            "Split",
-            "Move",
-            "Rename",
-            "Write",
-            "Save",
-            "Copy",
-            "record it again",
-        ]
-    )
+    "Record|[Cc]onvert|Give|Name|Say|Correct|Export|Choose|Split|Move|Rename|Write|Save|Copy|record it again"
 )
 """What somebody is told to do."""
 

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
@@ -150,5 +152,17 @@ def test_entries_that_would_have_one_name_elsewhere_are_refused(tmp_path: Path) 
     store = store_of(tmp_path / "store", [clash])
     with pytest.raises(InputError, match="one name in robomimic"):
         exported(store, tmp_path / "there", "robomimic")
-    assert not (tmp_path / "there").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
     assert DemonstrationStore(store.folder).read(0).specs == clash.specs
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("format", FORMATS)
+def test_memory_does_not_grow_with_the_number_of_episodes(tmp_path: Path, format: str) -> None:
+    benchmark = Path(__file__).resolve().parents[2] / "benchmarks" / "formats.py"
+    command = [sys.executable, str(benchmark), "--episodes", "50", "1000", "--formats", format]
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    few, many = ([int(line.split()[column]) for column in (2, 4)] for line in done.stdout.splitlines()[1:])
+    assert all(after - before < 40 for before, after in zip(few, many, strict=True)), done.stdout  # MiB

@@ -12,6 +12,10 @@ from amf_lightning.durable import sync_tree, write_durably
 from amf_lightning.errors import InputError
 
 
+class _UnderWayError(InputError):
+    """Another process holds the place, and what is there is its own."""
+
+
 class Staging:
     """The place.
 
@@ -40,7 +44,7 @@ class Staging:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise InputError(
+                raise _UnderWayError(
                     f"Another export to {self._destination} is under way. Wait until it is finished."
                 ) from error
             plan = self._folder / "plan.json"
@@ -50,6 +54,11 @@ class Staging:
                 write_durably(plan, self._plan)
             yield
             self._hand_over()
+        except _UnderWayError:
+            raise
+        except InputError:  # what cannot be exported leaves nothing; what was cut off is gone on with
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
         finally:
             os.close(descriptor)
 
@@ -59,10 +68,9 @@ class Staging:
         if destination.is_dir() and not any(destination.iterdir()):
             destination.rmdir()
         if destination.exists():
-            same = _same(self.content, destination)
-            shutil.rmtree(self._folder)
-            if not same:
+            if not _same(self.content, destination):
                 raise InputError(f"{destination} is there and holds something else. Name another destination.")
+            shutil.rmtree(self._folder)
             return
         self.content.replace(destination)
         sync_tree(destination.parent, below=False)

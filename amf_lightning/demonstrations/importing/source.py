@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+from amf_lightning.demonstrations.importing.hdf5 import SIGNATURE, opened
 from amf_lightning.demonstrations.importing.reading import Reading
 from amf_lightning.demonstrations.importing.recorded import AGAIN
 from amf_lightning.errors import InputError
@@ -24,7 +25,7 @@ FORMATS = {
 }
 """The formats by name, and what of theirs is given. The name is that of the module that reads it."""
 
-_HDF5, _ZIP, _PARQUET = b"\x89HDF\r\n\x1a\n", (b"PK\x03\x04", b"PK\x05\x06"), b"PAR1"
+_ZIP, _PARQUET = (b"PK\x03\x04", b"PK\x05\x06"), b"PAR1"
 
 
 def detect(path: Path) -> str:
@@ -86,7 +87,7 @@ def _of_folder(path: Path) -> str | None:
 def _of_file(path: Path) -> str | None:
     with path.open("rb") as file:
         start = file.read(8)
-    if start == _HDF5:
+    if start == SIGNATURE:
         return _of_hdf5(path)
     if start.startswith(_ZIP):
         return "npz"
@@ -103,8 +104,6 @@ def _of_file(path: Path) -> str | None:
 
 
 def _of_hdf5(path: Path) -> str:
-    from amf_lightning.demonstrations.importing.hdf5 import opened
-
     with opened(path, "HDF5") as file:
         if "data" in file:
             return "robomimic"
