@@ -55,10 +55,27 @@ class SelectionContext:
     they had come."""
     skipped: tuple[int, ...] = ()
     """Task indices of the demonstrations that were asked for and will not come, in order."""
+    told: tuple[Mapping[str, float], ...] = ()
+    """Diagnostics of the selector's choices in the rounds before this one, as they were recorded, [round]."""
+    asked: tuple[tuple[int, ...], ...] = ()
+    """Task indices of the demonstrations that came in each of the rounds before this one, [round][B]."""
     chosen: int = 0
     """How many demonstrations were chosen in this round before this choice: random draws go on where they ended."""
     device: str = "cpu"
     """Where a belief and its criterion are computed; see `Learner.device`."""
+
+    _rollouts: dict[int, list[Trajectory]] = field(default_factory=dict, repr=False, compare=False)
+
+    def policy_rollouts(self, per_task: int) -> tuple[list[Trajectory], int]:
+        """Rollouts of the current policy, made once for all who ask in this choice, and the steps that they took.
+
+        The steps are 0 for whoever asks second.
+        """
+        if per_task in self._rollouts:
+            return self._rollouts[per_task], 0
+        rollouts = self.rollout(self.policy, self.rollout_episodes(per_task))
+        self._rollouts[per_task] = rollouts
+        return rollouts, sum(rollout.length for rollout in rollouts)
 
     def generator(self, position: int = 0) -> torch.Generator:
         """Random numbers that depend on (seed, round, position) alone, the positions counted over the whole round."""

@@ -30,6 +30,7 @@ from amf_lightning.selection.occupancies import (
 )
 from amf_lightning.tasks.steps import Steps
 from amf_lightning.tasks.task import TaskSuite
+from amf_lightning.tasks.trajectory import Trajectory
 from amf_lightning.uncertainty.embeddings import Embedding, LastLayerFeatures
 from amf_lightning.uncertainty.knowledge import Knowledge
 from amf_lightning.uncertainty.posterior import Posterior
@@ -279,6 +280,7 @@ class ReferenceRollouts:
 
     def __init__(self) -> None:
         self.steps = 0
+        self.rollouts: list[Trajectory] = []
         self._steps: dict[str, Steps] = {}
         self._key: tuple[Policy, int] | None = None
 
@@ -287,6 +289,7 @@ class ReferenceRollouts:
         if self._key is None or self._key[0] is not context.pretrained or self._key[1] != context.seed:
             rollouts = context.rollout(context.pretrained, context.rollout_episodes(2))
             self.steps = sum(rollout.length for rollout in rollouts)
+            self.rollouts = rollouts
             self._steps = {
                 task.name: context.steps_of([rollout for rollout in rollouts if rollout.task == task.name])
                 for task in context.suite.tasks

@@ -109,9 +109,13 @@ class PolicyRollout(Occupancy):
     def expected(self, context: SelectionContext) -> Expected:
         """Rolls out every task whose rollouts are needed."""
         counts = context.counts
-        episodes = context.rollout_episodes(self.episodes)
-        due = [episode for episode in episodes if not (self.judge_by_expert and counts[episode.task.index])]
-        rollouts = context.rollout(context.policy, due) if due else []
+        if self.judge_by_expert:
+            episodes = context.rollout_episodes(self.episodes)
+            due = [episode for episode in episodes if not counts[episode.task.index]]
+            rollouts = context.rollout(context.policy, due) if due else []
+            steps = sum(rollout.length for rollout in rollouts)
+        else:
+            rollouts, steps = context.policy_rollouts(self.episodes)
         candidates: list[_Piece] = []
         targets: list[_Piece] = []
         for task in context.suite.tasks:
@@ -121,7 +125,7 @@ class PolicyRollout(Occupancy):
         return Expected(
             candidates=_blocks(candidates, self.states, context, with_actions=False),
             targets=_blocks(targets, self.states, context, with_actions=False),
-            environment_steps=sum(rollout.length for rollout in rollouts),
+            environment_steps=steps,
         )
 
     def _roles(
