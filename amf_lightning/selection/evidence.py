@@ -96,9 +96,24 @@ def occupancy_gaps(shown: Tensor, of: Tensor, rolled: Tensor, rolled_of: Tensor,
     predicted, unknown = _interpolated(
         torch.cat([means, lengths[:, None]], 1), counts, known, contexts, float((w / a).mean())
     )
-    m, m_l = predicted[:, :-1], predicted[:, -1]
-    excess = ((rolled[:, :-1] - m[rolled_of]).square() - w).clamp(min=0) / a
-    distance = (excess * q).sum(1) / q.sum() + ((rolled[:, -1] - m_l[rolled_of]) / 0.25).square() + unknown[rolled_of]
+    # A task that was shown is judged by its own episodes.
+    predicted[known] = torch.cat([means, lengths[:, None]], 1)
+    unknown[known] = 0.0
+    shown_times = torch.zeros(k, dtype=torch.float64).index_add(0, of, torch.ones(len(of), dtype=torch.float64))
+    blur = w * (1 + torch.where(shown_times > 0, 1 / shown_times.clamp(min=1), 0.0))[:, None]  # of the mean, too
+
+    def distances(psi: Tensor, length: Tensor, m: Tensor, m_l: Tensor, blur: Tensor) -> Tensor:
+        excess = ((psi - m).square() - blur).clamp(min=0) / a
+        return (excess * q).sum(1) / q.sum() + ((length - m_l) / 0.25).square()
+
+    # What the expert's own episodes would be seen as, each beside the others of its task.
+    others = shown_times[of] - 1
+    again = others > 0
+    left_out = (predicted[of] * shown_times[of][:, None] - shown) / others.clamp(min=1)[:, None]
+    own = distances(psi[again], length[again], left_out[again, :-1], left_out[again, -1], w * (1 + 1 / others[again])[:, None])
+    ground = float(own.mean()) if again.any() else 0.0
+    distance = distances(rolled[:, :-1], rolled[:, -1], predicted[rolled_of, :-1], predicted[rolled_of, -1], blur[rolled_of])
+    distance = (distance - ground).clamp(min=0) + unknown[rolled_of]
     f = distance / (distance + 1)
     return torch.stack([f[rolled_of == c].mean() for c in range(k)])
 

@@ -12,7 +12,7 @@ from amf_lightning.selection.greedy import level_ties
 from amf_lightning.selection.information_gain import Problem
 from amf_lightning.selection.informed import _EMBEDDING, _OCCUPANCY, InformedSelector
 from amf_lightning.selection.occupancies import Occupancy
-from amf_lightning.selection.transfer import RateModel, expected_rates, expected_reduction
+from amf_lightning.selection.transfer import TransferModel, after, expected_reduction, expected_transfer
 from amf_lightning.uncertainty.embeddings import Embedding
 from amf_lightning.uncertainty.posterior import Posterior
 
@@ -25,26 +25,27 @@ class GapReduction(InformedSelector):
         embedding: Embedding = _EMBEDDING,
         occupancy: Occupancy = _OCCUPANCY,
         rho: float = 0.1,
-        rate: float = 1.0,
-        spread: float = 0.5,
+        exponent: float = 1.0,
         deviation: float = 0.5,
-        error: float = 0.12,
+        error: float = 0.15,
         floor: float = 0.05,
         power: float = 1.0,
         belief: str = "prior",
-        optimism: float = 0.0,
+        share: float = 1.0,
+        effective: bool = True,
+        learn: bool = True,
     ) -> None:
         super().__init__(embedding, occupancy, rho)
         self.evidence: Evidence = OccupancyGap()
         self.needs = union(self.needs, self.evidence.needs)
-        self.model = RateModel(rate, spread, deviation, error, floor)
-        self.power, self.belief, self.optimism = power, belief, optimism
+        self.model = TransferModel(exponent, deviation, 0.5 * deviation, error, floor)
+        self.power, self.belief, self.share, self.effective, self.learn = power, belief, share, effective, learn
 
     def score(self, posterior: Posterior, problem: Problem) -> Tensor:
         raise NotImplementedError
 
     def select(self, context: SelectionContext, batch_size: int) -> Selection:
-        suite = context.suite
+        suite, a = context.suite, self.model.exponent
         names = [task.name for task in suite.tasks]
         covered = context.statistics.covers if context.statistics is not None else {}
         self._reference(context)
@@ -54,7 +55,8 @@ class GapReduction(InformedSelector):
         measured = self.evidence.gaps(context, reference)
         blind = context if self.belief == "posterior" else replace(context, demonstrations=())
         posterior, problem, about = self._embed(blind, states)
-        shares = told_shares(posterior, problem, len(names)) ** self.power
+        shares = self.share * told_shares(posterior, problem, len(names)) ** self.power
+        shares.fill_diagonal_(1.0)
         similarity = task_similarity(posterior, problem, len(names))
         before = [[told[f"gap/{name}"] for name in names] for told in context.told]
         gaps = torch.tensor([*before, measured.gaps.tolist()], dtype=torch.float64)
@@ -62,22 +64,25 @@ class GapReduction(InformedSelector):
         for number, tasks in enumerate(context.asked):
             for task in tasks:
                 counts[number, task] += 1
-        mean, deviation = expected_rates(shares, similarity, gaps, counts, self.model)
-        rates = mean + self.optimism * deviation
-        now = gaps[-1]
-        mu = suite.distribution.to(torch.float64)
+        start = torch.tensor([float(covered.get(name, 0)) for name in names], dtype=torch.float64)
+        known = slice(None) if self.learn else slice(0)
+        transfer = expected_transfer(
+            shares, similarity, gaps if self.learn else gaps[-1:], counts[known], start, self.model
+        )
+        n = start + counts.sum(0) @ (transfer.T if self.effective else torch.eye(len(names), dtype=torch.float64))
+        now, mu = gaps[-1], suite.distribution.to(torch.float64)
         for task in context.pending:
-            now = now * torch.exp(-mean[:, task])
+            now, n = after(now, n, transfer, task, a)
         picks, scores = [], []
         for position in range(batch_size):
-            score = expected_reduction(now, rates, mu)
+            score = expected_reduction(now, n, transfer, mu, a)
             left = context.allowed(picks)
             picks.append(argmax_keyed(level_ties(score, left), left, context.generator(position)))
             scores.append(tuple(score.tolist()))
-            now = (now * torch.exp(-mean[:, picks[-1]])).clamp(max=1)
+            now, n = after(now, n, transfer, picks[-1], a)
         diagnostics = {
             **{f"gap/{name}": g for name, g in zip(names, measured.gaps.tolist(), strict=True)},
-            **{f"rate/{name}": float(mean[i, i]) for i, name in enumerate(names)},
+            **{f"teaches/{name}": float(transfer[:, i].mean()) for i, name in enumerate(names)},
             **about,
             "environment_steps": float(
                 states.environment_steps + measured.environment_steps + self._reference.steps_in(context.round)
