@@ -7,8 +7,12 @@ JOBS ?= 2
 # Metaworld pins an old MuJoCo, so it has an environment of its own.
 METAWORLD := .venv-metaworld
 METAWORLD_STAMP := $(METAWORLD)/.installed
+# LeRobot wants Python 3.12 or newer and an older torch, which brings gigabytes of CUDA: an environment of its own, not in CI.
+FORMATS := .venv-formats
+FORMATS_STAMP := $(FORMATS)/.installed
+FORMATS_PYTHON ?= python3.12
 
-.PHONY: help install demo test test-fast test-gpu test-metaworld soak slow check format clean
+.PHONY: help install demo test test-fast test-gpu test-metaworld test-formats samples soak slow check format clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -25,6 +29,15 @@ $(METAWORLD_STAMP): pyproject.toml constraints.txt constraints-metaworld.txt
 	grep -v '^mujoco' constraints.txt | cat - constraints-metaworld.txt > $(METAWORLD)/constraints.txt
 	$(METAWORLD)/bin/python -m pip install --quiet --constraint $(METAWORLD)/constraints.txt torch
 	$(METAWORLD)/bin/python -m pip install --quiet --constraint $(METAWORLD)/constraints.txt --editable '.[dev,metaworld]'
+	touch $@
+
+$(FORMATS_STAMP): constraints-formats.txt
+	test -x $(FORMATS)/bin/python || $(FORMATS_PYTHON) -m venv $(FORMATS)
+	$(FORMATS)/bin/python -m pip install --quiet --constraint constraints-formats.txt torch torchvision
+	$(FORMATS)/bin/python -m pip install --quiet --constraint constraints-formats.txt 'lerobot[dataset]' 'minari[arrow,hdf5]' pytest pytest-timeout
+	# robomimic's own requirements have to be compiled; of them these are imported.
+	$(FORMATS)/bin/python -m pip install --quiet --constraint constraints-formats.txt --no-deps robomimic
+	$(FORMATS)/bin/python -m pip install --quiet --constraint constraints-formats.txt six psutil imageio matplotlib tensorboardX
 	touch $@
 
 install: $(STAMP) ## Make .venv and install the package with what its tests need.
@@ -45,6 +58,12 @@ test-gpu: $(STAMP) ## Runs on a GPU and selection on it; without one, the same c
 test-metaworld: $(METAWORLD_STAMP) ## The tests that need Metaworld, in an environment of their own.
 	OMP_NUM_THREADS=1 $(METAWORLD)/bin/python -m pytest -n $(JOBS) -m metaworld tests
 
+test-formats: $(FORMATS_STAMP) ## LeRobot, Minari and robomimic read what we write, in an environment of their own (gigabytes).
+	HF_HUB_OFFLINE=1 PYTHONPATH=. $(FORMATS)/bin/python -m pytest -m formats tests/formats
+
+samples: $(FORMATS_STAMP) ## Write tests/data/formats anew with these libraries.
+	HF_HUB_OFFLINE=1 $(FORMATS)/bin/python tests/formats/make_samples.py
+
 soak: $(STAMP) ## Kills, bad input and full disks for two minutes; hours with SOAK="--minutes 120 --seed 3".
 	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m soak $(SOAK)
 
@@ -61,4 +80,4 @@ format: $(STAMP) ## Format, and mend what can be mended.
 	$(BIN)/ruff format .
 
 clean: ## Remove the environments and caches; runs stay.
-	rm -rf $(VENV) $(METAWORLD) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(METAWORLD) $(FORMATS) .mypy_cache .pytest_cache .ruff_cache

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from amf_lightning.policies.mlp import MLPPolicy
     from amf_lightning.policies.protocol import Policy
     from amf_lightning.policies.weights import load_policy
+    from amf_lightning.selection.advice import advise
     from amf_lightning.selection.baselines import RoundRobin, Uniform
     from amf_lightning.selection.informed import InformationGain
     from amf_lightning.simulation.rollout import rollout
@@ -39,6 +40,7 @@ __all__ = [
     "Trajectory",
     "Uniform",
     "__version__",
+    "advise",
     "load_policy",
     "rollout",
 ]
@@ -58,6 +60,7 @@ PLACES = {
     "TaskSuite": "tasks.task",
     "Trajectory": "tasks.trajectory",
     "Uniform": "selection.baselines",
+    "advise": "selection.advice",
     "load_policy": "policies.weights",
     "rollout": "simulation.rollout",
 }

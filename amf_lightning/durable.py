@@ -134,3 +134,11 @@ def _sync_names(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_tree(path: Path, *, below: bool = True) -> None:
+    """Puts a file or folder on the disk; of a folder also all that is in it, unless `below` is false."""
+    if path.is_dir():
+        for each in path.iterdir() if below else ():
+            sync_tree(each)
+    _sync_names(path)  # of a file, its bytes

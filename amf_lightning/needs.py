@@ -12,6 +12,7 @@ class Need(Enum):
     SIMULATOR = "simulator rollouts"
     PRETRAINING_STATISTICS = "pre-training statistics"
     PRETRAINING_COUNTS = "pre-training counts"
+    PRETRAINING_DEMONSTRATIONS = "the demonstrations that π0 was trained on"
     EVALUATIONS = "evaluation returns"
     TRIAL_TRAINING = "trial fine-tuning"
     EXPERT_ACTIONS = "expert actions at expected states"
@@ -21,12 +22,18 @@ class Need(Enum):
     GRADIENT_STEPS = "a policy that learns by gradient steps"
     REPEATABLE_LOSS = "a loss that is the same each time in evaluation mode"
     OWN_POSTERIOR = "a policy that is a posterior itself (GaussianProcessPolicy)"
+    HELD_OUT = "recordings that are held out"
     STORED_IMPORTANCE = "the importance of weights in the pre-trained policy's file"
 
     @property
     def privileged(self) -> bool:
         """Whether nobody has it for free in practice: the reports mark a selector that needs it."""
-        return self in (Need.PRETRAINING_COUNTS, Need.EVALUATIONS, Need.TRIAL_TRAINING)
+        return self in (
+            Need.PRETRAINING_COUNTS,
+            Need.PRETRAINING_DEMONSTRATIONS,
+            Need.EVALUATIONS,
+            Need.TRIAL_TRAINING,
+        )
 
     @property
     def is_information(self) -> bool:
@@ -35,6 +42,7 @@ class Need(Enum):
             Need.SIMULATOR,
             Need.PRETRAINING_STATISTICS,
             Need.PRETRAINING_COUNTS,
+            Need.PRETRAINING_DEMONSTRATIONS,
             Need.EVALUATIONS,
             Need.TRIAL_TRAINING,
             Need.STORED_IMPORTANCE,

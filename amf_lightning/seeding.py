@@ -30,6 +30,8 @@ class Purpose(IntEnum):
     MEET = 16
     CHOOSE = 17
     REHEARSE = 18
+    SEARCH = 19
+    POOL = 20
 
 
 def keyed_seed(seed: int, purpose: Purpose, *key: int) -> int:

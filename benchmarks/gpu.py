@@ -25,7 +25,8 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from amf_lightning.campaign.run_folder import MEAN, RunFolder
+from amf_lightning.campaign.curve import MEAN
+from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.command_line.main import main as amf
 from amf_lightning.selection.greedy import condition_on_task
 from amf_lightning.selection.information_gain import marginal_gains, task_scores

@@ -1,6 +1,7 @@
 """How long it takes to score every task once: against activeft, and as the number of tasks grows.
 
     python benchmarks/selection.py --tasks 10 30 100 300 1000 --states 16 --features 257 --threads 2
+    python benchmarks/selection.py --advisor 1000 --features 256 --threads 1
 
 Times are the best of a few; ratios are those of one repetition, in which both sides are timed one after the other, and
 the tables give the median over `--repeats` repetitions with the smallest and the largest. `activeft` is the dense
@@ -19,9 +20,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from amf_lightning.selection.advice import advise
 from amf_lightning.selection.information_gain import Blocks, Problem, marginal_gains
 from amf_lightning.uncertainty.posterior import FeatureSpacePosterior
 
@@ -158,6 +161,21 @@ def print_tables(sizes: Sequence[Repetitions]) -> None:
     print(f"\nTime grows like tasks^{exponent(sizes):.2f} (fitted to the upper half; the work is quadratic).")
 
 
+def advisor_times(tasks: int, features: int, requests: int = 8) -> dict[str, float]:
+    """Seconds of the clock and of the processor in which `advise` names requests; half of the tasks were shown once."""
+    generator = np.random.default_rng(0)
+    centres = {f"task {task:04d}": generator.normal(size=features) for task in range(tasks)}
+
+    def episode(name: str) -> Any:
+        return (centres[name] + 0.5 * generator.normal(size=(int(HORIZON), features))).astype(np.float32)
+
+    looks = {name: [episode(name), episode(name)] for name in centres}
+    shown = {name: [episode(name)] for name in list(centres)[: tasks // 2]}
+    clock, processor = time.perf_counter(), time.process_time()
+    advise(looks, shown, count=requests)
+    return {"seconds": time.perf_counter() - clock, "cpu_seconds": time.process_time() - processor}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=int, nargs="+", default=[10, 30, 100, 300, 1000])
@@ -167,9 +185,19 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--float32", action="store_true", help="points in single precision; factors stay in double")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--advisor", type=int, metavar="TASKS", help="time the advisor with eight requests instead")
     parser.add_argument("--json", type=Path, help="write the numbers here too")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    if arguments.advisor:
+        times = advisor_times(arguments.advisor, arguments.features)
+        print(
+            f"The advisor took {times['seconds']:.2f} s ({times['cpu_seconds']:.2f} s of the processor) for eight "
+            f"requests among {arguments.advisor} tasks with {arguments.features} features."
+        )
+        if arguments.json:
+            arguments.json.write_text(json.dumps(times))
+        return
     dtype = torch.float32 if arguments.float32 else torch.float64
     sizes = [
         [

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,14 @@ from typing import Any
 import torch
 import yaml
 from tiny_runs import PROCESSES
+from undrawn import draw
 
 from amf_lightning.command_line.main import main
 from amf_lightning.configuration import merge
 
 TESTS = Path(__file__).resolve().parent
+
+STREAMS = ("out", "err")
 
 TINY: dict[str, Any] = {
     "suite": "tiny.TinySuite",
@@ -51,15 +55,26 @@ class Outcome:
         return f"exit code {self.code}\n{self.stdout}\n{self.stderr}"
 
 
-def amf(*arguments: str | Path, cwd: Path, timeout: float = 280) -> Outcome:
-    """Runs `amf ARGUMENTS` in the folder `cwd`, in a process forked from one that has only imported everything."""
+def amf(*arguments: str | Path, cwd: Path, timeout: float = 280, drawn: bool = False) -> Outcome:
+    """Runs `amf ARGUMENTS` in the folder `cwd`, in a process forked from one that has only imported everything.
+
+    Args:
+        arguments: of `amf`.
+        cwd: where it is run.
+        timeout: seconds after which it hangs.
+        drawn: whether the pictures of a run's report are looked at; else they are only stood in for.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        streams = Path(folder, "out"), Path(folder, "err")
-        process = PROCESSES.Process(target=_amf, args=([*map(str, arguments)], cwd, streams), daemon=True)
-        process.start()
-        process.join(timeout)
-        assert process.exitcode is not None, f"amf {arguments} hangs"
-        return Outcome(process.exitcode, *(stream.read_text() for stream in streams))
+        code = _forked([[*map(str, arguments)]], cwd, Path(folder), drawn, timeout)
+        return Outcome(code, *(Path(folder, f"0.{stream}").read_text() for stream in STREAMS))
+
+
+def printed(commands: Sequence[Sequence[str]], cwd: Path) -> list[str]:
+    """What commands of `amf` print that are run one after the other in one such process, and all end well."""
+    with tempfile.TemporaryDirectory() as folder:
+        code = _forked([[*command] for command in commands], cwd, Path(folder), drawn=False, timeout=280)
+        assert code == 0, "".join(path.read_text() for path in Path(folder).glob("*.err"))
+        return [Path(folder, f"{number}.out").read_text() for number in range(len(commands))]
 
 
 def fresh(*arguments: str | Path, cwd: Path) -> Outcome:
@@ -91,9 +106,20 @@ def tree(folder: Path) -> dict[str, bytes | None]:
     }
 
 
-def _amf(arguments: list[str], cwd: Path, streams: tuple[Path, Path]) -> None:
+def _forked(commands: list[list[str]], cwd: Path, folder: Path, drawn: bool, timeout: float) -> int:
+    process = PROCESSES.Process(target=_amf, args=(commands, cwd, folder, drawn), daemon=True)
+    process.start()
+    process.join(timeout)
+    assert process.exitcode is not None, f"amf {commands} hangs"
+    return process.exitcode
+
+
+def _amf(commands: list[list[str]], cwd: Path, folder: Path, drawn: bool) -> None:
+    if drawn:
+        draw()
     os.chdir(cwd)
-    for descriptor, stream in zip((1, 2), streams, strict=True):
-        os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT), descriptor)
     torch.set_num_threads(1)
-    main(arguments)
+    for number, arguments in enumerate(commands):
+        for descriptor, stream in enumerate(STREAMS, start=1):
+            os.dup2(os.open(folder / f"{number}.{stream}", os.O_WRONLY | os.O_CREAT), descriptor)
+        main(arguments)

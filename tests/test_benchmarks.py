@@ -53,6 +53,17 @@ def test_a_benchmark_prints_a_table_and_writes_its_numbers(
     assert "The limit is" in done.stdout
 
 
+@pytest.mark.slow
+def test_the_commands_at_the_robot_are_timed(tmp_path: Path) -> None:
+    options = ["--demonstrations=6", "--tasks=3", "--steps=4", "--repetitions=1", f"--json={tmp_path / 'out.json'}"]
+    environment = {**os.environ, "PYTHONPATH": str(BENCHMARKS.parent), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(BENCHMARKS / "lab.py"), *options]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    numbers = json.loads((tmp_path / "out.json").read_text())
+    assert f"| amf status | {numbers['status']:.2f} |" in done.stdout and "The limit is" in done.stdout
+
+
 def test_the_scoring_agrees_with_activeft_and_both_tables_are_printed(tmp_path: Path) -> None:
     options = ["--tasks", "2", "5", "--states=4", "--features=9", "--threads=1", "--repeats=2", "--device=cpu"]
     found = subprocess.run(
@@ -70,3 +81,13 @@ def test_the_scoring_agrees_with_activeft_and_both_tables_are_printed(tmp_path: 
     for row in (row for rows in sizes for row in rows):
         assert row["same_pick"] and row["relative_error"] < 1e-6
         assert row["times_faster"] > 0 and row["products"] > 0 and row["peak_gib"] > 0
+
+
+def test_the_advisor_is_timed(tmp_path: Path) -> None:
+    options = ["--advisor=6", "--features=5", "--threads=1", f"--json={tmp_path / 'out.json'}"]
+    environment = {**os.environ, "PYTHONPATH": str(BENCHMARKS.parent), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(BENCHMARKS / "selection.py"), *options]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "among 6 tasks" in done.stdout
+    assert 0 < json.loads((tmp_path / "out.json").read_text())["cpu_seconds"] < 60

@@ -11,8 +11,9 @@ import pytest
 import yaml
 from amf_process import amf, fresh
 
-from amf_lightning.campaign.run_folder import MEAN, RunFolder
-from amf_lightning.catalogue import resolve
+from amf_lightning.campaign.curve import MEAN
+from amf_lightning.campaign.run_folder import RunFolder
+from amf_lightning.catalogue import classes, resolve
 from amf_lightning.configuration import read_configuration
 from amf_lightning.experts.own import ActorExpert
 from amf_lightning.experts.recorded import RecordedExpert
@@ -119,6 +120,12 @@ def test_recordings_are_written_without_this_package(tmp_path: Path) -> None:
         expert = RecordedExpert(str(tmp_path / "recordings"))
     assert expert.remaining(suite, [0, 0]) == [1, 1]
     assert RecordedExpert(str(tmp_path / "recordings"), include_failures=True).remaining(suite, [0, 0]) == [2, 1]
+
+
+@pytest.mark.parametrize("key", ["selector", "retention", "evaluation", "controller"])
+def test_the_page_of_parts_names_every_part(key: str) -> None:
+    page = (DOCS / "parts.md").read_text()
+    assert [name for name in classes(key) if f"`{name}`" not in page and f" {name}`" not in page] == []
 
 
 def test_the_pins_on_the_page_are_those_of_the_files() -> None:

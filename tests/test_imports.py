@@ -16,6 +16,7 @@ ORDER = (
     "durable",
     "writable",
     "reading",
+    "hashed_json",
     "lifeline",
     "needs",
     "seeding",

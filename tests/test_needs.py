@@ -50,6 +50,7 @@ def test_tables_list_information_and_mark_what_nobody_has_for_free() -> None:
     assert uses_of(Outer(Inner())) == ["simulator rollouts", "pre-training counts"]
     assert {need for need in Need if need.privileged} == {
         Need.PRETRAINING_COUNTS,
+        Need.PRETRAINING_DEMONSTRATIONS,
         Need.EVALUATIONS,
         Need.TRIAL_TRAINING,
     }

@@ -40,6 +40,13 @@ class PointEnv(gymnasium.Env[NDArray[Any], NDArray[Any]]):
         error = abs(self.x - self.goal)
         return np.array([self.x, self.v]), -error, False, self.steps >= self.horizon, {"success": error < 0.1}
 
+    def render(self) -> Any:
+        """The point as a column, from -1 at the left to 1 at the right: [32, 32, 3] bytes."""
+        picture = np.zeros((32, 32, 3), np.uint8)
+        column = int(np.clip(16 + 14 * self.x, 2, 29))
+        picture[:, column - 2 : column + 3] = 255
+        return picture
+
 
 class TinySuite(TaskSuite):
     """Four goals.

@@ -52,6 +52,7 @@ FINE_TUNING: dict[str, Any] = {
             ]
         },
     },
+    "model": {"average": 0.5},
     "active": {"budget": 5, "batch_size": 2},
     "trainer": {"gradient_clip_val": 0.5},
 }

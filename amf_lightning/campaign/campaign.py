@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from amf_lightning.campaign.campaign_status import CampaignStatus, status_of
 from amf_lightning.campaign.learner import Learner
 from amf_lightning.campaign.ledger import Ledger
+from amf_lightning.campaign.receiving import DESCRIPTION, Received, checked, described, receive
 from amf_lightning.campaign.request import Request
 from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.errors import InputError
+from amf_lightning.tasks.description import SuiteDescription
 
 if TYPE_CHECKING:  # who only reads a campaign needs no torch
     from amf_lightning.demonstrations.store import DemonstrationStore
@@ -80,7 +82,7 @@ class Campaign:
             requests, diagnostics = self._choose(n - len(pending), pending, learner)
             if not requests:
                 return pending
-            if self.ledger.ask(requests, diagnostics):
+            if self.ledger.ask(requests, diagnostics, {DESCRIPTION: SuiteDescription.of(self.suite).to_json()}):
                 return [*pending, *requests]
 
     @property
@@ -116,7 +118,7 @@ class Campaign:
                 not fit the suite or the task. Nothing is kept then.
         """
         number = request.demonstration if isinstance(request, Request) else request
-        trajectory = self._checked(self._request(number).episode(self.suite), trajectory)
+        trajectory = checked(self.suite, self._request(number).task, trajectory)
         store = self._store
         sha256 = store.digest(number, trajectory)
         self.ledger.record(number, sha256, write=lambda: store.write(number, trajectory))
@@ -128,34 +130,48 @@ class Campaign:
         Raises:
             InputError: it does not fit the suite, or is of a task that the suite lacks.
         """
-        from amf_lightning.tasks.task import Episode
-
         suite, store = self.suite, self._store
         task = suite.task(trajectory.task)
         seed = 0 if trajectory.seed is None else trajectory.seed  # nothing reads the seed of what is there
-        trajectory = self._checked(Episode(task, seed), trajectory)
+        trajectory = checked(suite, task.name, trajectory)
         number = self.ledger.record_unasked(
             task.name, task.index, len(suite.tasks), seed, lambda number: store.write(number, trajectory)
         )
         return self._request(number)
 
-    def skip(self, request: Request | int, reason: str) -> None:
+    def receive(self, trajectory: "Trajectory", request: int | None = None, by: str = "") -> Received:
+        """Keeps a recording, for the open request that it answers or for none; the same one twice is once.
+
+        It answers the request that is named if that is of its task; if none is named, the oldest open one of its task.
+        Else it counts as one that nobody asked for.
+
+        Args:
+            trajectory: the recording.
+            request: number of the request that it is meant for.
+            by: who hands it over.
+
+        Raises:
+            InputError: it does not fit the suite, or the request is not open. Nothing is kept then.
+        """
+        return receive(self.ledger, self._store, self.description, trajectory, request, by)
+
+    def skip(self, request: Request | int, reason: str, by: str = "") -> None:
         """Notes that a request will not be answered, and why. The next `ask` makes up for it.
 
         Raises:
             InputError: there is no such request, or it is answered.
         """
         number = request.demonstration if isinstance(request, Request) else request
-        self.ledger.skip(self._request(number).demonstration, reason)
+        self.ledger.skip(self._request(number).demonstration, reason, by)
 
-    def undo(self, request: Request | int) -> None:
+    def undo(self, request: Request | int, by: str = "") -> None:
         """Takes back an answer that was not trained on, or a skip; the request is then open again.
 
         Raises:
             InputError: there is nothing to take back, or the answer was handed to training.
         """
         number = request.demonstration if isinstance(request, Request) else request
-        self.ledger.undo(self._request(number).demonstration)
+        self.ledger.undo(self._request(number).demonstration, by)
 
     # -- rounds -------------------------------------------------------------------------------------------------------
 
@@ -210,6 +226,15 @@ class Campaign:
         """How many were asked for, answered, skipped, open and told without a request, in all and of each task."""
         return status_of(self.ledger)
 
+    @property
+    def description(self) -> SuiteDescription:
+        """Tasks, observations and actions, as the ledger has them from the last time that anything was asked for.
+
+        Raises:
+            InputError: it does not say them.
+        """
+        return described(self.ledger) if self._suite is None else SuiteDescription.of(self._suite)
+
     # -- inside -------------------------------------------------------------------------------------------------------
 
     @property
@@ -232,21 +257,9 @@ class Campaign:
         return DemonstrationStore(self._demonstrations)
 
     def _request(self, number: int) -> Request:
-        for request in self.ledger.jobs():
-            if request.demonstration == number:
-                return request
+        if (request := self.ledger.request(number)) is not None:
+            return request
         raise InputError(f"{self.folder} has no request {number}. See Campaign.pending for those that are open.")
-
-    def _checked(self, episode: "Episode", trajectory: "Trajectory") -> "Trajectory":
-        """The trajectory in the suite's types; InputError if it does not show the episode in the suite's terms."""
-        from amf_lightning.experts.checked import in_types_of, objection
-
-        if reason := objection(self.suite, episode, trajectory):
-            raise InputError(
-                f"The demonstration of task '{episode.task.name}' of suite '{self.suite.name}' cannot be used: "
-                f"{reason}. It was not kept."
-            )
-        return in_types_of(self.suite, trajectory)
 
     def _choose(
         self, n: int, pending: Sequence[Request], learner: Learner | None

@@ -30,6 +30,8 @@ class CampaignStatus:
     """The requests that wait for an answer."""
     open_round: int
     """The round that takes what comes now; as many as are closed."""
+    rounds: int = 0
+    """Those in which something was asked for or came."""
 
 
 def status_of(ledger: Ledger) -> CampaignStatus:
@@ -39,23 +41,27 @@ def status_of(ledger: Ledger) -> CampaignStatus:
         InputError: the ledger cannot be read.
     """
     recorded, skipped = ledger.recorded().keys(), ledger.skipped().keys()
-    requests = ledger.jobs()
+    outline = ledger.outline()
+    rows: dict[str, list[tuple[int, bool]]] = {
+        task: [] for _, task in sorted({(index, task) for _, _, task, index, _ in outline})
+    }
+    for number, _, task, _, is_asked in outline:
+        rows[task].append((number, is_asked))
 
-    def counts(some: list[Request]) -> Counts:
-        asked = [request.demonstration for request in some if request.asked]
+    def counts(some: list[tuple[int, bool]]) -> Counts:
+        asked = [number for number, is_asked in some if is_asked]
         return Counts(
             asked=len(asked),
             answered=sum(number in recorded for number in asked),
             skipped=sum(number in skipped for number in asked),
             pending=sum(number not in recorded and number not in skipped for number in asked),
-            unasked=sum(not request.asked and request.demonstration in recorded for request in some),
+            unasked=sum(not is_asked and number in recorded for number, is_asked in some),
         )
 
-    names = {request.task_index: request.task for request in sorted(requests, key=lambda request: request.task_index)}
-    settled = recorded | skipped
     return CampaignStatus(
-        total=counts(requests),
-        tasks={name: counts([request for request in requests if request.task == name]) for name in names.values()},
-        pending=tuple(request for request in requests if request.demonstration not in settled),
+        total=counts([row for of_task in rows.values() for row in of_task]),
+        tasks={name: counts(of_task) for name, of_task in rows.items()},
+        pending=tuple(ledger.pending()),
         open_round=ledger.open_round(),
+        rounds=len({round for _, round, *_ in outline}),
     )

@@ -204,6 +204,7 @@ def _context(
         scores=scores[-1] if scores else None,
         trainable=learner.trainable,
         score_history=scores,
+        evaluated_after=tuple(evaluation.demonstrations for evaluation in learner.evaluations),
         lookahead=learner.lookahead,
         device=learner.device,
     )

@@ -5,19 +5,26 @@ from pathlib import Path
 from typing import Any
 
 from amf_lightning.errors import InputError
+from amf_lightning.hashed_json import digest
 from amf_lightning.reading import read_json_mapping
 
 ADVICE = "Remove it; the command that made the run writes it anew."
 SEAL, FINISHED = "sha256", "finished"
-"""Keys: SHA-256 of the tables that the file is about, by name; how many demonstrations all results of the folder are
-about, or null while they are being replaced."""
+"""Keys: SHA-256 of the tables that the file is about, and of all else in the file, by name; how many demonstrations all
+results of the folder are about, or null while they are being replaced."""
+_OWN = "evaluation.json"
+
+
+def sealed(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What the file holds of the facts: with their hash, beside those of the tables."""
+    return {**facts, SEAL: {**facts.get(SEAL, {}), _OWN: digest({SEAL: {}, **facts})}}
 
 
 def read_facts(path: Path) -> dict[str, Any]:
     """The contents of the file; empty if there is none. Keys that are not known here pass as they are.
 
     Raises:
-        InputError: it is damaged, or a fact has a type that no run writes; names the fact.
+        InputError: it is damaged or was changed, or a fact has a type that no run writes; names the fact.
     """
     if not path.exists():
         return {}
@@ -25,6 +32,9 @@ def read_facts(path: Path) -> dict[str, Any]:
     for name, is_valid in _VALID.items():
         if name in facts and not is_valid(facts[name]):
             raise InputError(f"{path} says '{name}': {str(facts[name])[:80]!r}, which no run writes. {ADVICE}")
+    own = facts.get(SEAL, {}).pop(_OWN, None)
+    if own not in (None, digest(facts)):
+        raise InputError(f"{path} was changed after it was written: it is not what its SHA-256 is of. {ADVICE}")
     return facts
 
 

@@ -1,21 +1,29 @@
 """The ledger of a run holds its requests and their answers: the one source of truth, in one SQLite file."""
 
-import json
 import math
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
+from amf_lightning.campaign import acts
 from amf_lightning.campaign.ledger_file import LedgerFile
-from amf_lightning.campaign.request import NOBODY, Request, scores_from_json, scores_to_json
+from amf_lightning.campaign.ledger_rows import (
+    OPEN_ROUND,
+    insert_skip,
+    insert_unasked,
+    next_number,
+    open_round,
+    request_from_row,
+    request_to_row,
+    round_of,
+)
+from amf_lightning.campaign.request import NOBODY, Request
 from amf_lightning.errors import InputError
 
 _ADDED_UP = "environment_steps"
 """The diagnostic that is a cost: several choices of one round add up. Of the others the last choice's stay."""
-_OPEN_ROUND = "SELECT coalesce(max(round) + 1, 0) FROM closed"
 _ARRIVALS_1 = "SELECT demonstration, jobs.round AS arrived FROM recorded JOIN jobs USING (demonstration)"
 _ARRIVALS = _ARRIVALS_1.replace("jobs.round", "coalesce(recorded.round, jobs.round)")
 
@@ -48,12 +56,19 @@ class Ledger:
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
-    def ask(self, requests: Sequence[Request], diagnostics: Mapping[str, float]) -> bool:
+    def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
+        """What is done in the block is there whole after it, or not at all; no other process writes meanwhile."""
+        return self._file.transaction()
+
+    def ask(
+        self, requests: Sequence[Request], diagnostics: Mapping[str, float], facts: Mapping[str, str] | None = None
+    ) -> bool:
         """Fixes what is asked for, all of it or nothing.
 
         Args:
             requests: of one round, their demonstrations numbered on from the last one.
             diagnostics: numbers of the selector that go with the choice.
+            facts: about the whole run, as in `set_fact`.
 
         Returns:
             Whether it was written. It was not if another process has taken these numbers or closed the round, so that
@@ -68,18 +83,19 @@ class Ledger:
         if [request.demonstration for request in requests] != list(range(first, first + len(requests))):
             raise ValueError(f"round {number} must number its demonstrations without gaps, got {requests}")
         with self._file.transaction() as connection:
-            start = _next_number(connection)
+            start = next_number(connection)
             if first > start:
                 raise ValueError(f"round {number} must number its demonstrations from {start}, got {first}")
             [(last_round,)] = connection.execute("SELECT max(round) FROM jobs")
-            if first < start or number < max(_open_round(connection), last_round or 0):
+            if first < start or number < max(open_round(connection), last_round or 0):
                 return False
-            connection.executemany("INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?)", map(_request_to_row, requests))
+            connection.executemany("INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?)", map(request_to_row, requests))
             connection.executemany(
                 "INSERT INTO diagnostics VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = "
                 f"CASE name WHEN '{_ADDED_UP}' THEN value + excluded.value ELSE excluded.value END",
                 ((number, name, float(value)) for name, value in diagnostics.items()),
             )
+            connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", (facts or {}).items())
         return True
 
     def record(self, demonstration: int, sha256: str, write: Callable[[], object] | None = None) -> None:
@@ -96,7 +112,7 @@ class Ledger:
             ValueError: there is no such request.
         """
         with self._file.transaction() as connection:
-            asked_in = _round_of(connection, demonstration)
+            asked_in = round_of(connection, demonstration)
             [(recorded_hash,)] = connection.execute(
                 "SELECT (SELECT sha256 FROM recorded WHERE demonstration = ?)", (demonstration,)
             )
@@ -113,7 +129,7 @@ class Ledger:
             # Before the row: a crash between the two leaves a file that nobody counts, never a row without its file.
             if write is not None:
                 write()
-            arrived = _open_round(connection)
+            arrived = open_round(connection)
             values = (demonstration, sha256, arrived if arrived > asked_in else None)
             connection.execute("INSERT INTO recorded VALUES (?, ?, ?)", values)
 
@@ -131,15 +147,9 @@ class Ledger:
             The number.
         """
         with self._file.transaction() as connection:
-            # The transaction holds the number while the file is written, so that no other process takes it.
-            number, arrived = _next_number(connection), _open_round(connection)
-            request = Request(number, arrived, task, task_index, NOBODY, (math.nan,) * tasks, seed)
-            sha256 = write(number)
-            connection.execute("INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?)", _request_to_row(request))
-            connection.execute("INSERT INTO recorded VALUES (?, ?, NULL)", (number, sha256))
-        return number
+            return insert_unasked(connection, task, task_index, tasks, seed, write)[0]
 
-    def skip(self, demonstration: int, reason: str) -> None:
+    def skip(self, demonstration: int, reason: str, by: str = "") -> None:
         """Notes that a request will not be answered. The first reason stays.
 
         Raises:
@@ -147,12 +157,13 @@ class Ledger:
             ValueError: there is no such request.
         """
         with self._file.transaction() as connection:
-            _round_of(connection, demonstration)
+            round_of(connection, demonstration)
             if connection.execute("SELECT 1 FROM recorded WHERE demonstration = ?", (demonstration,)).fetchone():
                 raise InputError(f"Demonstration {demonstration} is there already. Undo that to skip it.")
-            _skip(connection, demonstration, reason)
+            insert_skip(connection, demonstration, reason)
+            acts.note(connection, acts.SKIP, demonstration, by)
 
-    def undo(self, demonstration: int) -> None:
+    def undo(self, demonstration: int, by: str = "") -> None:
         """Takes back an answer or a skip; the request is then open again. An answer nobody asked for is skipped.
 
         Raises:
@@ -160,15 +171,16 @@ class Ledger:
             ValueError: there is no such request.
         """
         with self._file.transaction() as connection:
-            asked_in = _round_of(connection, demonstration)
+            asked_in = round_of(connection, demonstration)
             [(selector,)] = connection.execute("SELECT selector FROM jobs WHERE demonstration = ?", (demonstration,))
             rows = connection.execute("SELECT round FROM recorded WHERE demonstration = ?", (demonstration,)).fetchall()
-            if rows and (asked_in if rows[0][0] is None else rows[0][0]) < _open_round(connection):
+            if rows and (asked_in if rows[0][0] is None else rows[0][0]) < open_round(connection):
                 raise InputError(f"Demonstration {demonstration} was trained on and cannot be taken back.")
+            acts.note(connection, acts.UNDO, demonstration, by)
             if rows:
                 connection.execute("DELETE FROM recorded WHERE demonstration = ?", (demonstration,))
                 if selector == NOBODY:  # its number stays taken, as numbers have no gaps
-                    _skip(connection, demonstration, "taken back")
+                    insert_skip(connection, demonstration, "taken back")
                 return
             cursor = None
             if selector != NOBODY:
@@ -184,7 +196,7 @@ class Ledger:
             ValueError: an earlier round is open.
         """
         with self._file.transaction() as connection:
-            if round > (opened := _open_round(connection)):
+            if round > (opened := open_round(connection)):
                 raise ValueError(f"round {round} cannot be closed before round {opened}")
             if round == opened:
                 if not connection.execute(f"SELECT 1 FROM ({_ARRIVALS}) WHERE arrived >= ?", (round,)).fetchone():
@@ -201,13 +213,27 @@ class Ledger:
     def round(self, round: int) -> list[Request] | None:
         """The requests of a round in order, or None if there is none."""
         rows = self._file.query("SELECT * FROM jobs WHERE round = ? ORDER BY demonstration", round)
-        return [_request_from_row(row) for row in rows] or None
+        return [request_from_row(row) for row in rows] or None
 
     def jobs(self, before_round: int | None = None) -> list[Request]:
         """All requests, or those of earlier rounds than `before_round`, ordered by demonstration."""
         bound = 2**63 - 1 if before_round is None else before_round
         rows = self._file.query("SELECT * FROM jobs WHERE round < ? ORDER BY demonstration", bound)
-        return [_request_from_row(row) for row in rows]
+        return [request_from_row(row) for row in rows]
+
+    def request(self, demonstration: int) -> Request | None:
+        """The request of that number, if there is one."""
+        rows = self._file.query("SELECT * FROM jobs WHERE demonstration = ?", demonstration)
+        return request_from_row(rows[0]) if rows else None
+
+    def outline(self) -> list[tuple[int, int, str, int, bool]]:
+        """Of all requests, in order of number: number, round, name and index of the task, whether it was asked for.
+
+        For who needs no scores, which take most of the time to read.
+        """
+        columns = f"demonstration, round, task, task_index, selector != '{NOBODY}'"
+        rows = self._file.query(f"SELECT {columns} FROM jobs ORDER BY demonstration")
+        return [(number, round, task, index, bool(asked)) for number, round, task, index, asked in rows]
 
     def diagnostics(self, round: int) -> dict[str, float]:
         """The numbers given with a round, by name; empty if nothing was asked in it."""
@@ -233,13 +259,14 @@ class Ledger:
     def pending(self) -> list[Request]:
         """The requests that are neither answered nor skipped, in order of number."""
         settled = self.recorded().keys() | self.skipped().keys()
-        return [request for request in self.jobs() if request.demonstration not in settled]
+        numbers = [number for number, *_ in self.outline() if number not in settled]
+        return [request for number in numbers if (request := self.request(number)) is not None]
 
     def open_round(self) -> int:
         """The round that takes what comes now: as many as are closed."""
         if self._file.version == 1:  # it trained on a round as soon as all of it was recorded
-            return len({request.round for request in self.jobs()} - {request.round for request in self.pending()})
-        rows = self._file.query(_OPEN_ROUND)
+            return len({round for _, round, *_ in self.outline()} - {request.round for request in self.pending()})
+        rows = self._file.query(OPEN_ROUND)
         return int(rows[0][0]) if rows else 0
 
     def fact(self, key: str) -> str | None:
@@ -247,38 +274,10 @@ class Ledger:
         rows = self._file.query("SELECT value FROM facts WHERE key = ?", key)
         return str(rows[0][0]) if rows else None
 
+    def acts(self) -> list[acts.Act]:
+        """What people did, in that order."""
+        return acts.acts_from(self._file.query(acts.ACTS))
+
     def close(self) -> None:
         """Closes the file; a later call opens it again."""
         self._file.close()
-
-
-def _next_number(connection: sqlite3.Connection) -> int:
-    [(number,)] = connection.execute("SELECT coalesce(max(demonstration) + 1, 0) FROM jobs")
-    return int(number)
-
-
-def _open_round(connection: sqlite3.Connection) -> int:
-    [(number,)] = connection.execute(_OPEN_ROUND)
-    return int(number)
-
-
-def _round_of(connection: sqlite3.Connection, demonstration: int) -> int:
-    row = connection.execute("SELECT round FROM jobs WHERE demonstration = ?", (demonstration,)).fetchone()
-    if row is None:
-        raise ValueError(f"no round has asked for demonstration {demonstration}")
-    return int(row[0])
-
-
-def _skip(connection: sqlite3.Connection, demonstration: int, reason: str) -> None:
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    connection.execute("INSERT OR IGNORE INTO skipped VALUES (?, ?, ?)", (demonstration, reason, now))
-
-
-def _request_to_row(request: Request) -> tuple[Any, ...]:
-    names = ("demonstration", "round", "task", "task_index", "selector")
-    return (*(getattr(request, name) for name in names), json.dumps(scores_to_json(request.scores)), request.seed)
-
-
-def _request_from_row(row: tuple[int, int, str, int, str, str, int]) -> Request:
-    demonstration, number, task, task_index, selector, scores, seed = row
-    return Request(demonstration, number, task, task_index, selector, scores_from_json(json.loads(scores)), seed)

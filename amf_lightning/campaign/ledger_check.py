@@ -62,6 +62,8 @@ def _contradiction(connection: sqlite3.Connection, version: int) -> str | None:
         if round < last_round or index < 0 or indices.setdefault(task, index) != index:
             return f"request {number}, of round {round} for task '{task}', does not follow from those before it"
         last_round = round
+        if version >= 3:  # their hash says that they are what was written, and parsing takes long
+            continue
         try:
             scores_from_json(json.loads(scores))
         except (ValueError, TypeError, RecursionError):

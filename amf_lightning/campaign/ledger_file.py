@@ -148,7 +148,7 @@ class LedgerFile:
             )
         connection.execute("BEGIN")  # one state of the file for all that is looked at
         if (problems := connection.execute("PRAGMA integrity_check(1)").fetchall()) != [("ok",)]:
-            raise sqlite3.DatabaseError(str(problems[0][0]))
+            raise sqlite3.DatabaseError(" ".join(str(problems[0][0]).split()))
         check_rows(connection, version)
         [(whole,)] = connection.execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
         if (size := self.path.stat().st_size) < whole:  # SQLite reads a page that was cut off as if zeros followed

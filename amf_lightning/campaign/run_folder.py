@@ -4,14 +4,14 @@ import csv
 import hashlib
 import io
 import json
-import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from amf_lightning.campaign.facts import ADVICE, FINISHED, SEAL, read_facts
+from amf_lightning.campaign.curve import CURVE_COLUMNS, MEAN, CurveRow, curve_table, is_header, row_from, rows_of
+from amf_lightning.campaign.facts import ADVICE, FINISHED, SEAL, read_facts, sealed
 from amf_lightning.campaign.request import Request, scores_from_json, scores_to_json
 from amf_lightning.configuration import plain
 from amf_lightning.durable import write_durably
@@ -20,22 +20,6 @@ from amf_lightning.reading import read_text, read_yaml_mapping
 
 if TYPE_CHECKING:  # it imports torch, which reading the folder of a run can do without
     from amf_lightning.evaluation.scores import Evaluation
-
-MEAN = "mean"
-"""What stands in the column `task` of the row that averages over tasks."""
-CURVE_COLUMNS = ("demonstrations", "task", "return", "success", "score")
-
-
-@dataclass(frozen=True)
-class CurveRow:
-    """One line of `curve.csv`."""
-
-    demonstrations: int
-    task: str
-    """Name of a task, or `mean`."""
-    episode_return: float
-    success: float
-    score: float
 
 
 class RunFolder:
@@ -82,7 +66,7 @@ class RunFolder:
     def write_curve(
         self, evaluations: Sequence["Evaluation"], task_names: Sequence[str], weights: Sequence[float] | None = None
     ) -> None:
-        """Writes `curve.csv`: for each evaluation a row a task, then the row `mean`.
+        """Writes `curve.csv`: for each evaluation a row a task, then the row `mean`; see `curve_table`.
 
         Args:
             evaluations: in increasing numbers of demonstrations.
@@ -94,14 +78,8 @@ class RunFolder:
             InputError: a task is called `mean`.
             ValueError: the weights are not those of `mean_score`.
         """
-        rows = [row for evaluation in evaluations for row in _rows(evaluation, task_names, weights)]
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(CURVE_COLUMNS)
-        writer.writerows(
-            (row.demonstrations, row.task, repr(row.episode_return), repr(row.success), repr(row.score)) for row in rows
-        )
-        write_durably(self.curve, text.getvalue())
+        rows = [row for evaluation in evaluations for row in rows_of(evaluation, task_names, weights)]
+        write_durably(self.curve, curve_table(rows))
 
     def write_forgetting(self, table: str) -> None:
         """Writes `forgetting.csv`; see `forgetting_table`."""
@@ -117,9 +95,9 @@ class RunFolder:
             lines = list(csv.reader(io.StringIO(self._table(self.curve), newline="")))
         except csv.Error as error:
             raise InputError(f"{self.curve} is not a table ({error}). Remove it.") from error
-        if lines and tuple(lines[0]) != CURVE_COLUMNS:
+        if lines and not is_header(lines[0]):
             raise InputError(f"{self.curve} has the columns {lines[0]} instead of {list(CURVE_COLUMNS)}. Remove it.")
-        return [self._curve_row(line, number) for number, line in enumerate(lines[1:], start=2)]
+        return [self._curve_row(line, number, len(lines[0])) for number, line in enumerate(lines[1:], start=2)]
 
     def write_evaluation(
         self,
@@ -130,8 +108,8 @@ class RunFolder:
     ) -> None:
         """Writes `evaluation.json`: `{demonstrations, tasks: {NAME: {return, success, score}}, mean: {…}, FACT: …}`.
 
-        A task of which evaluation episodes ended before their time without a success has `failures`, too: how many, by
-        reason.
+        Beside a score stand `episodes` and `score_of_rounds` as in `CurveRow`, where there is something to say. A task
+        of which evaluation episodes ended before their time without a success has `failures`, too: how many, by reason.
 
         Args:
             evaluation: of one policy; None if nobody has evaluated it: then there are no tasks and no mean.
@@ -139,11 +117,8 @@ class RunFolder:
             weights: as in `write_curve`.
             facts: further entries of plain types, e.g. the seed. They come after ours and cannot replace them.
         """
-        rows = [] if evaluation is None else list(_rows(evaluation, task_names, weights))
-        tasks = {
-            row.task: plain({"return": row.episode_return, "success": row.success, "score": row.score}, strict=True)
-            for row in rows
-        }
+        rows = [] if evaluation is None else list(rows_of(evaluation, task_names, weights))
+        tasks = {row.task: plain(_measured(row), strict=True) for row in rows}
         mean = tasks.pop(MEAN, None)
         for name, failures in zip(task_names, evaluation.failures if evaluation else (), strict=False):
             tasks[name] |= {"failures": dict(failures)} if failures else {}
@@ -234,7 +209,7 @@ class RunFolder:
         return read_yaml_mapping(self.config, advice)
 
     def _write_facts(self, facts: Mapping[str, Any]) -> None:
-        write_durably(self.evaluation, json.dumps(facts, indent=2, allow_nan=False) + "\n")
+        write_durably(self.evaluation, json.dumps(sealed(facts), indent=2, allow_nan=False) + "\n")
 
     def _table(self, path: Path) -> str:
         """The text of a table, empty if there is none."""
@@ -260,10 +235,9 @@ class RunFolder:
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(f"{self.selections}, line {number} is not a selection ({error!r}). Remove it.") from error
 
-    def _curve_row(self, line: Sequence[str], number: int) -> CurveRow:
+    def _curve_row(self, line: Sequence[str], number: int, columns: int) -> CurveRow:
         try:
-            demonstrations, task, episode_return, success, score = line
-            return CurveRow(int(demonstrations), task, float(episode_return), float(success), float(score))
+            return row_from(line, columns)
         except ValueError as error:
             raise InputError(f"{self.curve}, line {number} is not a row of a curve ({error}). Remove it.") from error
 
@@ -272,17 +246,7 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _rows(evaluation: "Evaluation", task_names: Sequence[str], weights: Sequence[float] | None) -> Iterator[CurveRow]:
-    from amf_lightning.evaluation.scores import weighted_mean  # imports torch, which who only reads does without
-
-    if MEAN in task_names:
-        raise InputError(f"A task cannot be called '{MEAN}': tables keep that name for the mean over tasks.")
-    weights = (1.0,) * len(task_names) if weights is None else weights
-    if not math.isclose(weighted_mean(evaluation.scores, weights), evaluation.mean_score, rel_tol=1e-9, abs_tol=1e-12):
-        raise ValueError(f"weights {weights} do not give the mean score {evaluation.mean_score}")
-    number = evaluation.demonstrations
-    columns = (evaluation.returns, evaluation.successes, evaluation.scores)
-    for name, *values in zip(task_names, *columns, strict=True):
-        yield CurveRow(number, name, *values)
-    means = (weighted_mean(evaluation.returns, weights), weighted_mean(evaluation.successes, weights))
-    yield CurveRow(number, MEAN, *means, evaluation.mean_score)
+def _measured(row: CurveRow) -> dict[str, float]:
+    numbers = {"return": row.episode_return, "success": row.success, "score": row.score}
+    further = {"episodes": row.episodes, "score_of_rounds": row.score_of_rounds}
+    return numbers | {name: number for name, number in further.items() if number is not None}

@@ -2,21 +2,23 @@
 
 import shutil
 import sqlite3
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from amf_lightning.campaign.campaign_status import CampaignStatus, status_of
+from amf_lightning.campaign.curve import MEAN
 from amf_lightning.campaign.ledger import Ledger
-from amf_lightning.campaign.run_folder import MEAN, RunFolder
+from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.campaign.run_lock import held
 from amf_lightning.errors import InputError
 
 RUNNING, FINISHED, STOPPED, INTERRUPTED = "running", "finished", "stopped", "interrupted"
-BY_HAND = "by hand"
+BY_HAND, WAITING = "by hand", "waiting"
+_AWAITED = "AwaitedExpert"
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class RunStatus:
     state: str
     """`running`: a process of this machine holds the folder. `finished`: the budget is spent. `stopped`: a rule ended
     the run before that. `by hand`: there is no run, only a `Campaign` that somebody's own code asks and tells.
-    `interrupted`: none of these; the command that began the run goes on with it."""
+    `waiting`: people are to answer, with `amf add`, what is open. `interrupted`: none of these; the command that began
+    the run goes on with it."""
     reason: str | None
     """Why the run stopped before its budget was spent; None if it did not."""
     suite: str
@@ -52,20 +55,21 @@ def read_status(path: Path) -> RunStatus:
     Raises:
         InputError: the folder holds no run, or one of its files is damaged.
     """
-    folder = RunFolder(path)
-    by_hand = folder.ledger.is_file() and not folder.config.is_file()
-    if not by_hand and not folder.config.is_file():
-        raise InputError(f"{path} holds no run: there is no {folder.config.name}. Give the folder of a run.")
+    folder = run_at(path)
+    by_hand = not folder.config.is_file()
     config = {} if by_hand else folder.read_config()
     # Looked at first: a run that ends while its files are read is then called running, never interrupted.
     running = held(path)
-    campaign, rounds = _read_ledger(folder, running)
+    with ledger_to_read(folder) as ledger:
+        campaign = status_of(ledger)
     last = [row for row in folder.read_curve() if row.task == MEAN][-1:]
     budget = _get(config, "active", "budget")
     stopped = folder.stopped
     state = RUNNING if running else BY_HAND if by_hand else INTERRUPTED
     if not running and isinstance(budget, int) and folder.finished(budget):
         state = STOPPED if stopped else FINISHED
+    elif state == INTERRUPTED and campaign.pending and _class_name(config, "expert") == _AWAITED:
+        state = WAITING
     return RunStatus(
         folder=str(path),
         state=state,
@@ -74,26 +78,43 @@ def read_status(path: Path) -> RunStatus:
         selector=_class_name(config, "selector"),
         seed=_get(config, "seed_everything"),
         budget=budget,
-        rounds=rounds,
+        rounds=campaign.rounds,
         campaign=campaign,
         score=last[0].score if last else None,
         evaluated_after=last[0].demonstrations if last else None,
     )
 
 
-def _read_ledger(folder: RunFolder, running: bool) -> tuple[CampaignStatus, int]:
-    """Where the campaign stands, and how many rounds have begun."""
+def run_at(path: Path) -> RunFolder:
+    """The folder of a run, or of a campaign that somebody drives by hand.
+
+    Raises:
+        InputError: the folder holds neither.
+    """
+    folder = RunFolder(path)
+    if not (folder.config.is_file() or folder.ledger.is_file()):
+        raise InputError(f"{path} holds no run: there is no {folder.config.name}. Give the folder of a run.")
+    return folder
+
+
+@contextmanager
+def ledger_to_read(folder: RunFolder) -> Iterator[Ledger]:
+    """The ledger of a run, whatever a process does there or was killed in; nothing of the folder is changed."""
     journal = folder.ledger.with_name(f"{folder.ledger.name}-journal")
-    if running or not journal.exists() or not _abandoned(folder.ledger):
-        return _contents(folder.ledger)
+    if held(folder.path) or not journal.exists() or not _abandoned(folder.ledger):
+        with closing(Ledger(folder.ledger, read_only=True)) as ledger:
+            yield ledger
+        return
     # Its writer was killed. Whoever opens the file rolls the transaction back, so it is opened in a copy.
     with TemporaryDirectory() as temporary:
+        path = Path(temporary, folder.ledger.name)
         try:
-            for path in (folder.ledger, journal):
-                shutil.copy(path, temporary)
+            for each in (folder.ledger, journal):
+                shutil.copy(each, temporary)
         except FileNotFoundError:  # another process has rolled it back meanwhile
-            return _contents(folder.ledger)
-        return _contents(Path(temporary, folder.ledger.name))
+            path = folder.ledger
+        with closing(Ledger(path, read_only=True)) as ledger:
+            yield ledger
 
 
 def _abandoned(ledger: Path) -> bool:
@@ -105,14 +126,6 @@ def _abandoned(ledger: Path) -> bool:
         except sqlite3.Error as error:
             return error.sqlite_errorname == "SQLITE_READONLY_ROLLBACK"
     return False
-
-
-def _contents(path: Path) -> tuple[CampaignStatus, int]:
-    ledger = Ledger(path, read_only=True)
-    try:
-        return status_of(ledger), len({request.round for request in ledger.jobs()})
-    finally:
-        ledger.close()
 
 
 def _get(config: Mapping[str, Any], *keys: str) -> Any:

@@ -17,9 +17,9 @@ from amf_lightning.command_line.signals import NAMES, Signals
 from amf_lightning.errors import AmfError, ExitCode, InputError, Stopped, UserCodeError
 from amf_lightning.user_code import blamed, told
 
-GO_ON = ("fit", "compare", "train-expert")
+GO_ON = ("fit", "compare", "search-schedule", "train-expert")
 """Commands that go on where they were."""
-GRACE = {"compare": 15.0}
+GRACE = {"compare": 15.0, "search-schedule": 15.0}
 """Seconds that a command may take to end after a signal: the runs of a comparison end before it."""
 _GRACE = 5.0
 _ALIKE = 2.0

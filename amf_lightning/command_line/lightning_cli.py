@@ -30,6 +30,7 @@ from amf_lightning.evaluation.evaluators import SimulatedEpisodes
 from amf_lightning.fine_tuning.active_sampling_callback import ActiveSampling
 from amf_lightning.fine_tuning.checkpoint_io import DurableCheckpointIO
 from amf_lightning.fine_tuning.module import BehaviouralCloning
+from amf_lightning.fine_tuning.processes import check_cores
 from amf_lightning.reports.report_callback import RunReports
 from amf_lightning.reports.run_logger import RunLogger
 from amf_lightning.reports.tables import evaluation_table
@@ -124,7 +125,9 @@ class CommandLine(LightningCLI):
         options = self.config_init[self.subcommand].trainer
         folder = options.default_root_dir
         program = PROGRAM.get()
-        callbacks = [*([OwnSignals(program.signals)] if program else []), *(options.callbacks or [])]
+        given = options.callbacks or []  # a list, or the only one
+        given = given if isinstance(given, list) else [given]
+        callbacks = [*([OwnSignals(program.signals)] if program else []), *given]
         callbacks.insert(0, WholeRounds(self._get(self.config_init, "active")))
         if options.enable_checkpointing is not False:
             # One file, replaced in one step: the state at the end of the last finished round.
@@ -152,6 +155,7 @@ class CommandLine(LightningCLI):
             trainer = super().instantiate_trainer(callbacks=callbacks, **kwargs)
         except (ImportError, RuntimeError, TypeError, ValueError) as error:
             raise InputError(f"The trainer cannot be made: {' '.join(str(error).split())}") from error
+        check_cores(trainer)
         if program:
             program.signals.launched = lambda: getattr(trainer.strategy.launcher, "procs", [])
         return trainer
@@ -172,6 +176,7 @@ class CommandLine(LightningCLI):
             if self.trainer.is_global_zero:
                 print(f"\nThe run in {self.folder.path} waits for demonstrations; then the same command goes on.")
                 print(*(f"  {each.why([task.name for task in model.suite.tasks])}" for each in waiting), sep="\n")
+                print(f"Hand them over with: amf add {self.folder.path} FILE")
             raise SystemExit(ExitCode.WAITING)
         if active.stopped is None and len(active.jobs) < active.budget:
             raise UnfinishedError(

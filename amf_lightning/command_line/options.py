@@ -21,7 +21,12 @@ _LINKED = {
     *("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "log_every_n_steps"),
 }
 """Parameters of these classes that follow from other keys."""
-_FILES = {"compare": "studies/command.py"}
+_FILES = {
+    "compare": "studies/command.py",
+    "search-schedule": "studies/search.py",
+    "import": "command_line/import_demonstrations.py",
+    "export": "command_line/export_demonstrations.py",
+}
 """Where a command adds its options, if not in its own module."""
 
 

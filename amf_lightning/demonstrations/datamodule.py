@@ -33,10 +33,13 @@ class DemonstrationDataModule(LightningDataModule):
             what the retention replays.
         steps_per_round: optimiser steps in each round, whatever the amount of data.
         balance_tasks: draw every demonstrated task equally often.
-        evaluation_episodes: episodes of each task in every evaluation; the same ones each time.
+        evaluation_episodes: episodes of each task in every evaluation; the same ones each time. The first and the last
+            may have more, `SimulatedEpisodes.first_and_last`.
         seed: given by `seed_everything`.
         accumulate_grad_batches: given by `trainer.accumulate_grad_batches`: pieces of a minibatch, each with a
             backward pass of its own.
+        training_seed: of the minibatches and of what losses draw; None: `seed`. With another one a run has the same
+            episodes and another training, which is how a comparison measures its noise floor.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class DemonstrationDataModule(LightningDataModule):
         evaluation_episodes: int = 3,
         seed: int = 0,
         accumulate_grad_batches: int = 1,
+        training_seed: int | None = None,
     ) -> None:
         super().__init__()
         for name, value in (
@@ -66,7 +70,10 @@ class DemonstrationDataModule(LightningDataModule):
         self.steps_per_round = steps_per_round
         self.balance_tasks = balance_tasks
         self.evaluation_episodes = evaluation_episodes
+        if training_seed is not None and training_seed < 0:
+            raise InputError(f"data.training_seed is {training_seed}; it must be at least 0.")
         self.seed = seed
+        self.training_seed = seed if training_seed is None else training_seed
         self.accumulate_grad_batches = accumulate_grad_batches
         self.demonstrations: list[Trajectory] = []
         """Those of the rounds so far, this one's included, in order."""
@@ -83,13 +90,17 @@ class DemonstrationDataModule(LightningDataModule):
             batch_size=self.batch_size,
             steps=self.steps_per_round,
             shards=Shards.of(trainer.global_rank, trainer.world_size, self.accumulate_grad_batches),
-            seed=self.seed,
+            seed=self.training_seed,
         )
 
     def val_dataloader(self) -> "EpisodeChunks | list[Any]":
         """This rank's part of the evaluation; an empty list where nothing is simulated."""
+        return self.episodes(self.evaluation_episodes)
+
+    def episodes(self, per_task: int) -> "EpisodeChunks | list[Any]":
+        """This rank's part of an evaluation of so many episodes of each task; as `val_dataloader`."""
         assert self.trainer is not None
-        jobs = self.evaluation.episodes(self.suite, self.evaluation_episodes, self.seed)
+        jobs = self.evaluation.episodes(self.suite, per_task, self.seed)
         if not jobs:
             return []  # Lightning then validates nothing
         mine = jobs[self.trainer.global_rank :: self.trainer.world_size]

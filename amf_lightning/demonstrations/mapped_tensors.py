@@ -44,6 +44,31 @@ def map_tensors(path: Path, file: BinaryIO) -> tuple[dict[str, Array], dict[str,
         ValueError: the header does not describe what follows it, or another file took the name meanwhile.
         OSError: it cannot be read.
     """
+    places, start, size, metadata = _layout(file)
+    content = _mapped(path, size)
+    # The map is made by name: make sure that it is of the file that was opened, whose hash the caller may have checked.
+    if not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+        raise ValueError("another file took its name while it was read")
+    return {name: _view(content[start:], *place) for name, place in places.items()}, metadata
+
+
+def read_tensors(file: BinaryIO) -> tuple[dict[str, Array], dict[str, Any]]:
+    """What `map_tensors` gives, read into memory, without torch.
+
+    Raises:
+        ValueError: the header does not describe what follows it.
+        OSError: it cannot be read.
+    """
+    places, start, size, metadata = _layout(file)
+    file.seek(start)
+    content = np.frombuffer(bytearray(file.read(size - start)), np.uint8)
+    if len(content) != size - start:
+        raise ValueError("it became shorter while it was read")
+    return {name: _view(content, *place) for name, place in places.items()}, metadata
+
+
+def _layout(file: BinaryIO) -> tuple[dict[str, Any], int, int, dict[str, Any]]:
+    """Where each tensor lies, where they start, the size of the file, and the metadata."""
     size = os.fstat(file.fileno()).st_size
     header, start = _header(file, size)
     metadata = header.pop("__metadata__", {})
@@ -57,11 +82,7 @@ def map_tensors(path: Path, file: BinaryIO) -> tuple[dict[str, Array], dict[str,
         end = stop
     if start + end != size:
         raise ValueError(f"its header describes {start + end} bytes, but it has {size}")
-    content = _mapped(path, size)
-    # The map is made by name: make sure that it is of the file that was opened, whose hash the caller may have checked.
-    if not os.path.samestat(os.fstat(file.fileno()), path.stat()):
-        raise ValueError("another file took its name while it was read")
-    return {name: _view(content[start:], *place) for name, place in places.items()}, metadata
+    return places, start, size, metadata
 
 
 def _header(file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:

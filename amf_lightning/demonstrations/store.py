@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from amf_lightning.demonstrations.mapped_tensors import DTYPES, MAX_HEADER, map_tensors
+from amf_lightning.demonstrations.mapped_tensors import DTYPES, MAX_HEADER, map_tensors, read_tensors
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
 from amf_lightning.tasks.spec import STATE
@@ -57,7 +57,7 @@ class DemonstrationStore:
         path = self.path(index)
         if path.exists():
             try:
-                self.read(index)
+                _read_whole(path, index)
             except InputError as error:
                 raise InputError(f"{error} If it is not needed, move it away and run again.") from error
         content = _encode(path, index, trajectory)
@@ -114,6 +114,30 @@ class DemonstrationStore:
         return [self.read(int(name)) for name in names]
 
 
+def read_file(path: Path) -> Trajectory:
+    """The demonstration in a file of any name and number, in memory: the file may go away afterwards.
+
+    Raises:
+        InputError: the file is truncated or not a demonstration.
+    """
+    try:
+        return _read_whole(path, None)
+    except InputError as error:  # of a run the advice would be another
+        raise InputError(f"{str(error).partition(' Restore the file ')[0]} Give a whole copy of it.") from error
+
+
+def _read_whole(path: Path, index: int | None) -> Trajectory:
+    """The demonstration in a file, in memory, without torch; of any number if `index` is None."""
+    try:
+        with path.open("rb") as file:
+            arrays, metadata = read_tensors(file)
+    except OSError as error:
+        raise _refused(path, f"cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise _damaged(path, error) from error
+    return _decode(path, arrays, metadata, index)
+
+
 def fingerprint(trajectory: Trajectory) -> str:
     """What tells a demonstration from others, whatever its number and folder: 16 hexadecimal digits.
 
@@ -165,12 +189,12 @@ def _plain(array: NDArray[Any], dtype: Any = None) -> NDArray[Any]:
     return np.ascontiguousarray(array, (array.dtype if dtype is None else np.dtype(dtype)).newbyteorder("<"))
 
 
-def _decode(path: Path, arrays: Arrays, metadata: Mapping[str, Any], index: int) -> Trajectory:
+def _decode(path: Path, arrays: Arrays, metadata: Mapping[str, Any], index: int | None) -> Trajectory:
     try:
         about = json.loads(metadata["demonstration"])
         if about["format"] not in (_FORMAT, _VERSION_0_1):
             raise _refused(path, f"has format '{about['format']}', not '{_FORMAT}'")
-        if about["index"] != index:
+        if index is not None and about["index"] != index:
             raise _refused(path, f"is demonstration {about['index']} under another name")
         if about["format"] == _VERSION_0_1:
             arrays = {_NAMES_0_1.get(name, name): array for name, array in arrays.items()}

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from amf_lightning.durable import append_durably
 from amf_lightning.errors import InputError
-from amf_lightning.evaluation.evaluators import REPORTED, ReportedEpisodes, read_reports
+from amf_lightning.evaluation.evaluators import ReportedEpisodes, read_reports
+from amf_lightning.evaluation.trial_reports import REPORTED
+from amf_lightning.hashed_json import hashed
 from amf_lightning.tasks.task import TaskSuite
 
 _ANSWERS = {"y": True, "yes": True, "n": False, "no": False}
@@ -32,7 +34,7 @@ class AskedEpisodes(ReportedEpisodes):
             for number in range(done, per_task):
                 success = _answer(f"Run {policy} on '{task.name}', trial {number + 1} of {per_task}. Success? [y/n] ")
                 trial = {"demonstrations": demonstrations, "task": task.name, "success": int(success), "episodes": 1}
-                append_durably(path, [json.dumps(trial)])
+                append_durably(path, [json.dumps(hashed(trial))])
 
     @property
     def method(self) -> str:

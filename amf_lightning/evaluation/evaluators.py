@@ -1,22 +1,20 @@
 """Evaluators say how good a policy is: by simulated episodes, by what a person reports, or not at all."""
 
-import json
 import math
 from abc import ABC
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, ClassVar
 
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.scores import Evaluation, check_scorable, weighted_mean
+from amf_lightning.evaluation.trial_reports import REPORTED, read_trial_reports
 from amf_lightning.needs import Need, Part
-from amf_lightning.reading import read_text
+from amf_lightning.policies.protocol import Policy
 from amf_lightning.seeding import Purpose, keyed_seed
 from amf_lightning.tasks.task import Episode, EvaluationJob, TaskSuite
-
-REPORTED = "outcomes.jsonl"
-"""Name of the file in a run folder that `ReportedEpisodes` reads."""
+from amf_lightning.tasks.trajectory import Trajectory
 
 
 class Evaluator(Part, ABC):
@@ -28,6 +26,14 @@ class Evaluator(Part, ABC):
     def episodes(self, suite: TaskSuite, per_task: int, seed: int) -> list[EvaluationJob]:
         """Episodes to be run after each round: none."""
         return []
+
+    def at_ends(self, per_task: int) -> int:
+        """Episodes of each task in the first and the last evaluation of a run, where others have `per_task`.
+
+        Raises:
+            InputError: they would be fewer.
+        """
+        return per_task
 
     judged_by_people: ClassVar[bool] = False
     """Whether people try each policy, so that it has to be on the disk."""
@@ -47,6 +53,19 @@ class Evaluator(Part, ABC):
             policy: its file.
         """
 
+    def measured(
+        self, policy: Policy, suite: TaskSuite, held_out: Mapping[str, Sequence[Trajectory]], demonstrations: int
+    ) -> Evaluation:
+        """What recordings say of a policy; called only of one that needs `Need.HELD_OUT`.
+
+        Args:
+            policy: frozen, on the CPU.
+            suite: of the run.
+            held_out: recordings of each task, by its name, that the policy was not trained on.
+            demonstrations: that the policy was trained on.
+        """
+        raise NotImplementedError
+
     @property
     def method(self) -> str:
         """How scores come about, for reports: a clause."""
@@ -65,10 +84,28 @@ class SimulatedEpisodes(Evaluator):
     """The same episodes of every task after each round, `data.evaluation_episodes` each; scores are normalised returns.
 
     A score of 0 is the return of random actions, 1 that of the expert.
+
+    Args:
+        first_and_last: episodes of each task in the first and the last evaluation of a run, at least as many as the
+            others have, whose episodes are among them; None: as many. The last one of a run that a rule ends, or an
+            expert who has no more, is one, too. What rounds are judged by, selectors included, stays the same.
     """
 
     needs = (Need.SIMULATOR,)
     instead = "Set evaluation: ReportedEpisodes or NoEvaluation."
+
+    def __init__(self, first_and_last: int | None = None) -> None:
+        if first_and_last is not None and first_and_last < 1:
+            raise InputError(f"SimulatedEpisodes: first_and_last is {first_and_last}; it must be at least 1.")
+        self.first_and_last = first_and_last
+
+    def at_ends(self, per_task: int) -> int:
+        if self.first_and_last is not None and self.first_and_last < per_task:
+            raise InputError(
+                f"SimulatedEpisodes: first_and_last is {self.first_and_last}, and the evaluations after rounds have "
+                f"{per_task} episodes of each task (data.evaluation_episodes). Set it to {per_task} or more."
+            )
+        return self.first_and_last or per_task
 
     def check(self, suite: TaskSuite) -> None:
         """Raises InputError if the suite has no reference returns, or some that say nothing."""
@@ -94,9 +131,11 @@ class NoEvaluation(Evaluator):
 class ReportedEpisodes(Evaluator):
     """What a person saw: the share of successes of each task, read from `outcomes.jsonl` in the run folder.
 
-    Each line is one report, `{"demonstrations": 6, "task": "pick", "success": 7, "episodes": 10}`: of the policy after
-    6 demonstrations, 7 of 10 trials of `pick` succeeded. Several lines of the same task and policy add up. The policy
-    after n demonstrations counts as evaluated once every task has at least one trial. A score is a share of successes.
+    `amf score` writes them. Each line is one report, `{"demonstrations": 6, "task": "pick", "success": 7, "episodes":
+    10}`: of the policy after 6 demonstrations, 7 of 10 trials of `pick` succeeded. Several lines of the same task and
+    policy add up. The policy after n demonstrations counts as evaluated once every task has at least one trial. A score
+    is a share of successes.
+    A line of ours carries its `sha256`; who corrects one takes it out.
     The policy after 6 demonstrations is `judged/000006.safetensors` in the run folder.
     """
 
@@ -121,7 +160,8 @@ class ReportedEpisodes(Evaluator):
         shares = tuple(success / episodes for success, episodes in trials.values())
         unknown = (math.nan,) * len(shares)
         mean = weighted_mean(shares, suite.distribution.tolist())
-        return Evaluation(demonstrations, returns=unknown, successes=shares, scores=shares, mean_score=mean)
+        tried = tuple(episodes for _, episodes in trials.values())
+        return Evaluation(demonstrations, unknown, successes=shares, scores=shares, mean_score=mean, episodes=tried)
 
     @property
     def method(self) -> str:
@@ -130,8 +170,8 @@ class ReportedEpisodes(Evaluator):
     @property
     def unscored(self) -> str:
         return (
-            f"nobody has reported a trial of every task yet. Write trials into `{REPORTED}` in this folder, and call "
-            "the same command again."
+            f"nobody has reported a trial of every task yet. Report trials with `amf score`, which go into "
+            f"`{REPORTED}` in this folder, and call the same command again."
         )
 
 
@@ -152,27 +192,10 @@ def reported_evaluations(
 
 
 def read_reports(path: Path, suite: TaskSuite) -> list[dict[str, Any]]:
-    """The reports in a file; none if there is no file.
+    """The reports in a file that hold, see `read_trial_reports`; none if there is no file.
 
     Raises:
         InputError: a line is not a report of a task of the suite; names it.
     """
-    if not path.is_file():
-        return []
-    reports = []
-    for number, line in enumerate(read_text(path, "Write it in UTF-8.").splitlines(), start=1):
-        try:
-            content = json.loads(line)
-            report = {key: int(content[key]) for key in ("demonstrations", "success", "episodes")}
-            suite.task(name := str(content["task"]))
-        except InputError as error:
-            raise InputError(f"{path}, line {number}: {error}") from error
-        except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
-            raise InputError(
-                f"{path}, line {number} is not a report ({error!r}). Write "
-                '{"demonstrations": 6, "task": "pick", "success": 7, "episodes": 10}.'
-            ) from error
-        if not 0 <= report["success"] <= report["episodes"] or report["episodes"] < 1:
-            raise InputError(f"{path}, line {number}: {report['success']} successes in {report['episodes']} episodes.")
-        reports.append({**report, "task": name})
-    return reports
+    keys = ("demonstrations", "task", "success", "episodes")
+    return [{key: getattr(each, key) for key in keys} for each in read_trial_reports(path, suite.task)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from amf_lightning.evaluation.scores import Evaluation, forgetting
+from amf_lightning.evaluation.scores import Evaluation, forgetting, matched
 
 _COLUMNS = ("demonstrations", "task", "pretrained", "score", "forgotten", "lost")
 ALL_TASKS = "mean"
@@ -60,6 +60,7 @@ def forgetting_metrics(
     measures = {f"retention/{name}": value for name, value in now.retention.items()}
     if not any(pretrained):
         return measures
+    first, now = matched(first, now)
     both = forgetting(first.scores, now.scores, pretrained)
     tasks = zip(names, first.scores, now.scores, pretrained, strict=True)
     each = {f"forgetting/{name}": old - new for name, old, new, is_pretrained in tasks if is_pretrained}
@@ -86,7 +87,7 @@ def forgetting_table(
     measures = list(dict.fromkeys(name for each in evaluations for name in measures_of(each, names)))
     writer.writerow((*_COLUMNS, *measures, "frozen"))
     for now in evaluations:
-        first, values = evaluations[0], measures_of(now, names)
+        (first, now), values = matched(evaluations[0], now), measures_of(now, names)
         for name, is_pretrained, old, new in zip(names, pretrained, first.scores, now.scores, strict=True):
             row = (now.demonstrations, name, int(is_pretrained), repr(new), repr(old - new), repr(max(old - new, 0.0)))
             numbers = (_or_empty(values.get(measure, {}).get(name)) for measure in measures)

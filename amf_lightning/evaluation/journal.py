@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from amf_lightning.durable import append_durably
+from amf_lightning.hashed_json import hashed, unhashed
 from amf_lightning.simulation.outcomes import EpisodeResult
 from amf_lightning.tasks.failure import FailureReason
 from amf_lightning.tasks.task import Episode, EvaluationJob
@@ -13,8 +14,8 @@ from amf_lightning.tasks.task import Episode, EvaluationJob
 class EvaluationJournal:
     """Results of evaluation episodes in a file of lines, by policy, task, number and seed.
 
-    An evaluation that was killed goes on with the episodes that are not there. What cannot be read is run again: the
-    last line may have been cut off.
+    An evaluation that was killed goes on with the episodes that are not there. What cannot be read, or is not what was
+    written, is run again: the last line may have been cut off.
 
     Args:
         path: of the file; created at the first result.
@@ -26,11 +27,11 @@ class EvaluationJournal:
         self._results: dict[tuple[str, int, int], EpisodeResult] = {}
         for line in path.read_bytes().splitlines() if path.is_file() else ():
             try:
-                entry = json.loads(line)
+                entry = unhashed(json.loads(line))
                 if entry["policy"] == policy:
                     key = str(entry["task"]), int(entry["number"]), int(entry["seed"])
                     self._results[key] = _result(entry)
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 continue
 
     def result(self, number: int, episode: Episode) -> EpisodeResult | None:
@@ -41,16 +42,18 @@ class EvaluationJournal:
         """Writes results; they are on the disk when this returns."""
         lines = [
             json.dumps(
-                {
-                    "policy": self._policy,
-                    "task": episode.task.name,
-                    "number": number,
-                    "seed": episode.seed,
-                    "return": result.counted_return,
-                    "success": result.success,
-                    "reason": result.reason,
-                    "begun": result.begun,
-                },
+                hashed(
+                    {
+                        "policy": self._policy,
+                        "task": episode.task.name,
+                        "number": number,
+                        "seed": episode.seed,
+                        "return": result.counted_return,
+                        "success": result.success,
+                        "reason": result.reason,
+                        "begun": result.begun,
+                    }
+                ),
                 allow_nan=False,
             )
             for (number, episode), result in results.items()

@@ -22,6 +22,8 @@ class Measured(NamedTuple):
     """Of each task, [K]."""
     begun: bool
     """Whether any episode got further than its first step."""
+    first: "Measured | None" = None
+    """What the first episodes of each task alone came to, if that was asked for."""
 
 
 class EpisodeMetric(Metric):
@@ -33,6 +35,7 @@ class EpisodeMetric(Metric):
     Args:
         task_count: K.
         episodes: E, evaluation episodes of each task.
+        first: F ≤ E, also tell what the first F of each task came to, with the bits of a metric of F episodes.
         device: of the run; the numbers are on it if it is a GPU, because NCCL merges no others.
     """
 
@@ -43,8 +46,11 @@ class EpisodeMetric(Metric):
     begun: Tensor
     counted: Tensor
 
-    def __init__(self, task_count: int, episodes: int, device: torch.device | None = None) -> None:
+    def __init__(
+        self, task_count: int, episodes: int, device: torch.device | None = None, first: int | None = None
+    ) -> None:
         super().__init__()
+        self._first = first
         shape = (task_count, episodes)
         self.add_state("returns", torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("successes", torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
@@ -79,8 +85,15 @@ class EpisodeMetric(Metric):
                 f"episode {episode} of task {task} was counted {int(self.counted[task, episode])} times instead of "
                 f"once, and so were {len(wrong) - 1} other episodes counted wrongly"
             )
-        reasons = [[REASONS[number - 1] if number else None for number in row] for row in self.reasons.tolist()]
+        first = None if self._first is None else self._of(self._first)
+        return self._of(self.returns.shape[1])._replace(first=first)
+
+    def _of(self, episodes: int) -> Measured:
+        """What the first episodes of each task came to."""
+        returns, successes, numbers, begun = (
+            each[:, :episodes].contiguous().cpu() for each in (self.returns, self.successes, self.reasons, self.begun)
+        )
+        reasons = [[REASONS[number - 1] if number else None for number in row] for row in numbers.tolist()]
         failures = tuple(count_failures(row) for row in reasons)
         # A GPU adds in another order, and the scores of π0 would depend on where it is trained.
-        returns, successes = self.returns.cpu().mean(dim=1), self.successes.cpu().mean(dim=1)
-        return Measured(returns, successes, failures, bool(self.begun.any()))
+        return Measured(returns.mean(dim=1), successes.mean(dim=1), failures, bool(begun.any()))

@@ -33,6 +33,15 @@ class Evaluation:
     """What the retention says of the policy at that moment, e.g. `alpha/<task>`."""
     failures: tuple[Mapping[str, int], ...] = ()
     """How many evaluation episodes of each task ended before their time without a success, by reason, [K]; none: ()."""
+    episodes: tuple[int, ...] = ()
+    """How many episodes of each task there were, [K]; (): unknown, as in checkpoints of earlier versions."""
+    fewer: "Evaluation | None" = None
+    """The same policy by the episodes that evaluations after rounds have, where these are more of them."""
+
+    @property
+    def of_rounds(self) -> "Evaluation":
+        """The same policy by the episodes that all evaluations of the run have."""
+        return self.fewer or self
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types, as checkpoints hold them."""
@@ -44,6 +53,8 @@ class Evaluation:
             "mean_score": self.mean_score,
             "retention": dict(self.retention),
             **({"failures": [dict(each) for each in self.failures]} if any(self.failures) else {}),
+            **({"episodes": list(self.episodes)} if self.episodes else {}),
+            **({"fewer": self.fewer.to_dict()} if self.fewer else {}),
         }
 
     @classmethod
@@ -57,6 +68,8 @@ class Evaluation:
             mean_score=values["mean_score"],
             retention=values.get("retention", {}),  # checkpoints of earlier versions have none
             failures=tuple(values.get("failures", ())),
+            episodes=tuple(values.get("episodes", ())),
+            fewer=cls.from_dict(values["fewer"]) if values.get("fewer") else None,
         )
 
 
@@ -73,6 +86,12 @@ def evaluations_from(values: Any) -> list[Evaluation]:
             f"The evaluations in the checkpoint cannot be read ({error!r}). Restore it, or remove it: the same command "
             "then trains again from the start on the demonstrations, all of which the run has kept."
         ) from error
+
+
+def matched(before: Evaluation, now: Evaluation) -> tuple[Evaluation, Evaluation]:
+    """Both as they are if they have equally many episodes, else by those that both have: a difference between them is
+    then one of the policies, not of the episodes."""
+    return (before, now) if before.episodes == now.episodes else (before.of_rounds, now.of_rounds)
 
 
 class Forgetting(NamedTuple):
@@ -212,6 +231,26 @@ def demonstrations_to(threshold: float, demonstrations: Sequence[int], scores: S
     """
     curve = _checked_curve(demonstrations, scores, budget)
     return next((number for number, score in curve if score >= threshold), budget + 1)
+
+
+class Setback(NamedTuple):
+    """The largest fall of the mean score from one evaluation to the next."""
+
+    fall: float
+    """How far it fell; 0 if it never did."""
+    demonstrations: int | None
+    """At the evaluation after the fall; None if there was none."""
+
+
+def largest_setback(demonstrations: Sequence[int], scores: Sequence[float]) -> Setback:
+    """Of a curve, by evaluations of the same episodes.
+
+    >>> largest_setback([0, 1, 2, 3], [0.5, 0.75, 0.25, 1.0])
+    Setback(fall=0.5, demonstrations=2)
+    """
+    falls = [(old - new, count) for old, new, count in zip(scores, scores[1:], demonstrations[1:], strict=False)]
+    fall, count = max(falls, key=lambda pair: pair[0], default=(0.0, 0))
+    return Setback(fall, count) if fall > 0 else Setback(0.0, None)
 
 
 def forgetting(before: Sequence[float], now: Sequence[float], pretrained: Sequence[bool]) -> Forgetting:

@@ -1,11 +1,12 @@
 """One evaluation by simulated episodes: from the policy that acts to its scores."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 
 from amf_lightning.evaluation.journal import EvaluationJournal
-from amf_lightning.evaluation.metric import EpisodeMetric
+from amf_lightning.evaluation.metric import EpisodeMetric, Measured
 from amf_lightning.evaluation.scores import Evaluation, evaluate_returns
 from amf_lightning.simulation.outcomes import refuse, result_of, warn_of_failures
 from amf_lightning.simulation.rollout import rollout
@@ -27,6 +28,7 @@ class SimulatedEvaluation:
         journal: keeps each episode that is over, and knows those that were; None keeps nothing.
         on_step: called with the number of environment steps just taken.
         device: of the processes' common sums, where they are on GPUs.
+        rounds: how many of them evaluations after rounds have, if that is fewer.
     """
 
     def __init__(
@@ -37,9 +39,11 @@ class SimulatedEvaluation:
         journal: EvaluationJournal | None = None,
         on_step: Callable[[int], None] | None = None,
         device: torch.device | None = None,
+        rounds: int | None = None,
     ) -> None:
         self._suite, self._acting, self._journal, self._on_step = suite, acting, journal, on_step
-        self._metric = EpisodeMetric(len(suite.tasks), episodes, device)
+        self._metric = EpisodeMetric(len(suite.tasks), episodes, device, rounds)
+        self._episodes, self._rounds = episodes, rounds
         self._broken: list[Trajectory] = []
         self._count = 0
 
@@ -61,8 +65,12 @@ class SimulatedEvaluation:
         results = [known.get(job) or fresh[job] for job in jobs]
         self._metric.update(results, [episode.task.index for _, episode in jobs], [number for number, _ in jobs])
 
-    def finish(self, demonstrations: int) -> Evaluation:
+    def finish(self, demonstrations: int, retention: Mapping[str, float] | None = None) -> Evaluation:
         """What is known of the policy after so many demonstrations, once all its episodes were run.
+
+        Args:
+            demonstrations: that it was trained on.
+            retention: what the retention says of it.
 
         Raises:
             InputError, UserCodeError: every episode broke off at its first step; see `refuse`.
@@ -72,4 +80,12 @@ class SimulatedEvaluation:
         if not measured.begun:  # on every process, as what they measured was gathered
             refuse(first or Failure(FailureReason.EXCEPTION, "An episode broke off"), _EPISODES)
         warn_of_failures(self._broken, _EPISODES, self._count)
-        return evaluate_returns(demonstrations, measured.returns, measured.successes, self._suite, measured.failures)
+
+        def evaluation(of: Measured, episodes: int) -> Evaluation:
+            known = evaluate_returns(demonstrations, of.returns, of.successes, self._suite, of.failures)
+            return replace(known, retention=retention or {}, episodes=(episodes,) * len(self._suite.tasks))
+
+        whole = evaluation(measured, self._episodes)
+        if measured.first is None or self._rounds is None:
+            return whole
+        return replace(whole, fewer=evaluation(measured.first, self._rounds))

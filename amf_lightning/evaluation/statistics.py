@@ -1,5 +1,6 @@
-"""Intervals over seeds by the bootstrap: pure functions."""
+"""Intervals: over seeds by the bootstrap, of success rates exactly. Pure functions."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -68,14 +69,58 @@ def paired_interval(a: Values, b: Values, level: float = 0.9, resamples: int = 1
     return _bootstrap(first - second, np.mean, level, resamples, seed)
 
 
+def clopper_pearson(successes: int, trials: int, level: float = 0.9) -> tuple[float, float]:
+    """The exact interval of a success rate (Clopper and Pearson, Biometrika 26, 1934): ends (low, high) in [0, 1].
+
+    The rates at which as many successes or more, and as many or fewer, have a probability of (1 − level)/2 each. It
+    holds the true rate with a probability of at least `level` whatever that rate is, also where all trials came out
+    alike; for few trials it is wider than it need be.
+
+    Args:
+        successes: k, from 0 to n.
+        trials: n, at least 1, independent and alike.
+        level: probability mass of the interval.
+
+    Raises:
+        InputError: the counts or the level are not such.
+
+    >>> [round(end, 4) for end in clopper_pearson(3, 3)]  # (0.05)^(1/3)
+    [0.3684, 1.0]
+    """
+    if not (trials >= 1 and 0 <= successes <= trials):
+        raise InputError(f"A success rate needs 0 to n successes in n ≥ 1 trials, got {successes} in {trials}.")
+    _check_level(level)
+    tail = (1.0 - level) / 2.0
+    return _rate_of_tail(successes, trials, tail), 1.0 - _rate_of_tail(trials - successes, trials, tail)
+
+
+def _rate_of_tail(successes: int, trials: int, tail: float) -> float:
+    """The rate at which at least k of n trials succeed with probability `tail`, by bisection; 0 for k = 0."""
+    if successes == 0:
+        return 0.0
+    more = np.arange(successes, trials + 1)
+    logs = np.log(np.arange(1, trials + 1))
+    factorials = np.concatenate([[0.0], np.cumsum(logs)])
+    ways = factorials[trials] - factorials[more] - factorials[trials - more]  # log of the binomial coefficients
+    low, high = 0.0, 1.0
+    while low < (middle := (low + high) / 2.0) < high:  # until there is no number between them
+        log_terms = ways + more * math.log(middle) + (trials - more) * math.log1p(-middle)
+        low, high = (middle, high) if np.exp(log_terms).sum() < tail else (low, middle)
+    return low
+
+
+def _check_level(level: float) -> None:
+    if not 0.0 < level < 1.0:
+        raise InputError(f"The level of an interval lies between 0 and 1, got {level}.")
+
+
 def _bootstrap(values: Values, statistic: Callable[..., Any], level: float, resamples: int, seed: int) -> Interval:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or not len(array):
         raise InputError(f"An interval needs the values of at least one seed, got shape {array.shape}.")
     if not np.isfinite(array).all():
         raise InputError(f"An interval needs finite values, got {array.tolist()}.")
-    if not 0.0 < level < 1.0:
-        raise InputError(f"The level of an interval lies between 0 and 1, got {level}.")
+    _check_level(level)
     # Keyed by the seed alone: strategies with equally many values are resampled at the same positions.
     draws = np.random.default_rng(seed).integers(len(array), size=(resamples, len(array)))
     lo, hi = np.quantile(statistic(array[draws], axis=1), [(1.0 - level) / 2.0, (1.0 + level) / 2.0])

@@ -2,21 +2,24 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from amf_lightning.experts.expert import Expert
 from amf_lightning.tasks.spec import described
-from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 from amf_lightning.user_code import refusal
+
+if TYPE_CHECKING:  # who only takes in a recording needs no torch
+    from amf_lightning.experts.expert import Expert
+    from amf_lightning.tasks.description import SuiteDescription
+    from amf_lightning.tasks.task import Episode, TaskSuite
 
 _ROUNDING = 1e-4
 """By how much an action may leave [-1, 1]: what scaling to and fro in float32 does."""
 
 
-def entries_of(expert: Expert, given: object, wanted: int) -> list[Any]:
+def entries_of(expert: "Expert", given: object, wanted: int) -> list[Any]:
     """What `demonstrate` gave, as a list of one entry for each episode.
 
     Raises:
@@ -32,7 +35,7 @@ def entries_of(expert: Expert, given: object, wanted: int) -> list[Any]:
     return entries
 
 
-def remaining_of(expert: Expert, suite: TaskSuite, given: Sequence[int]) -> tuple[float, ...]:
+def remaining_of(expert: "Expert", suite: "TaskSuite", given: Sequence[int]) -> tuple[float, ...]:
     """What the expert says that it has left of each task, [K]: see `Expert.remaining`.
 
     Raises:
@@ -50,12 +53,12 @@ def remaining_of(expert: Expert, suite: TaskSuite, given: Sequence[int]) -> tupl
     return tuple(left)
 
 
-def check_shown(expert: Expert, suite: TaskSuite, episode: Episode, shown: Trajectory) -> None:
+def check_shown(expert: "Expert", suite: "TaskSuite", episode: "Episode", shown: Trajectory) -> None:
     """Raises AmfError, naming expert and task, unless `shown` demonstrates the episode in the suite's terms.
 
     Its own lengths, and that it is finite, a `Trajectory` has checked itself.
     """
-    if reason := objection(suite, episode, shown):
+    if reason := objection(suite, episode.task.name, shown):
         raise refusal(
             expert,
             f"{type(expert).__name__}: the demonstration of task '{episode.task.name}' of suite '{suite.name}' cannot "
@@ -64,11 +67,11 @@ def check_shown(expert: Expert, suite: TaskSuite, episode: Episode, shown: Traje
         )
 
 
-def objection(suite: TaskSuite, episode: Episode, shown: Trajectory) -> str | None:
-    """Why a demonstration does not show the episode in the suite's terms; None if it does."""
+def objection(suite: "TaskSuite | SuiteDescription", task: str, shown: Trajectory) -> str | None:
+    """Why a demonstration does not show the task of that name in the suite's terms; None if it does."""
     if not isinstance(shown, Trajectory):
         return f"it is a {type(shown).__name__}, not a Trajectory"
-    if shown.task != episode.task.name:
+    if shown.task != task:
         return f"it is one of task '{shown.task}'; they must come in the order of the episodes"
     if reason := misfit(suite, shown):
         return reason
@@ -84,7 +87,7 @@ def objection(suite: TaskSuite, episode: Episode, shown: Trajectory) -> str | No
     return None
 
 
-def misfit(suite: TaskSuite, trajectory: Trajectory) -> str | None:
+def misfit(suite: "TaskSuite | SuiteDescription", trajectory: Trajectory) -> str | None:
     """How a trajectory's entries of the observation, or its actions, differ from the suite's; None if they do not.
 
     Whether there are rewards, a success and an observation after the last action is the trajectory's own business.
@@ -104,7 +107,7 @@ def misfit(suite: TaskSuite, trajectory: Trajectory) -> str | None:
     return None
 
 
-def in_types_of(suite: TaskSuite, trajectory: Trajectory) -> Trajectory:
+def in_types_of(suite: "TaskSuite | SuiteDescription", trajectory: Trajectory) -> Trajectory:
     """The trajectory with entries of floating point in the suite's precision, e.g. float64 as float32.
 
     Many simulators and robots compute in float64; what fits the suite otherwise need not be converted by hand.

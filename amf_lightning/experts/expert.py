@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from amf_lightning.errors import InputError
@@ -59,6 +59,18 @@ class Expert(Part, ABC):
             InputError: the expert does not fit the suite.
         """
         return [math.inf] * len(suite.tasks)
+
+    def begin(self, seed: int) -> None:
+        """Told the seed of the run before anything else; an expert whose episodes carry seeds of their own does
+        nothing."""
+
+    def held_out(self, suite: TaskSuite) -> Mapping[str, Sequence[Trajectory]]:
+        """Demonstrations of every task of the suite, by its name, that are never given, to judge by; {}: it has none.
+
+        Raises:
+            InputError: it has some, but not of every task.
+        """
+        return {}
 
     def leave_out(self, suite: TaskSuite, known: Collection[str]) -> None:
         """Told, before a run asks for anything, what π0 was trained on; an expert that makes demonstrations anew does

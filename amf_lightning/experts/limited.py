@@ -53,6 +53,14 @@ class LimitedExpert(Expert):
             left[index] = min(left[index], max(0, limit - given[index]))
         return left
 
+    def begin(self, seed: int) -> None:
+        """See `Expert.begin`."""
+        self.expert.begin(seed)
+
+    def held_out(self, suite: TaskSuite) -> Mapping[str, Sequence[Trajectory]]:
+        """See `Expert.held_out`."""
+        return self.expert.held_out(suite)
+
     def leave_out(self, suite: TaskSuite, known: Collection[str]) -> None:
         """See `Expert.leave_out`."""
         self.expert.leave_out(suite, known)

@@ -134,7 +134,7 @@ class RecordedExpert(Expert):
             reason = (
                 f"suite '{suite.name}' has no task '{trajectory.task}'"
                 if task is None
-                else objection(suite, Episode(task, 0), trajectory)
+                else objection(suite, task.name, trajectory)
             )
             if reason:
                 wrong.append(f"{name}, a recording of task '{trajectory.task}', does not fit: {reason}.")

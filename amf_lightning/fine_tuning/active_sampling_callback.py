@@ -16,12 +16,14 @@ from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.campaign.stopping import StopRule, rounds_of
 from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
 from amf_lightning.demonstrations.store import DemonstrationStore
-from amf_lightning.evaluation.evaluators import Evaluator, reported_evaluations
+from amf_lightning.evaluation.evaluators import Evaluator
 from amf_lightning.evaluation.scores import Evaluation, evaluations_from
 from amf_lightning.experts.checked import remaining_of
 from amf_lightning.experts.expert import Expert
 from amf_lightning.fine_tuning import provisions
-from amf_lightning.fine_tuning.judged import have_judged
+from amf_lightning.fine_tuning.ends import evaluate_end, is_short
+from amf_lightning.fine_tuning.export import export
+from amf_lightning.fine_tuning.judged import evaluations_without_simulation
 from amf_lightning.fine_tuning.lookahead import Lookahead
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.fine_tuning.processes import check_processes, check_strategy
@@ -31,8 +33,7 @@ from amf_lightning.selection.context import Selector
 from amf_lightning.tasks.task import Episode, TaskSuite, checked_parallel
 from amf_lightning.tasks.trajectory import Trajectory
 
-Answer = tuple[Request, str]
-"""A request that was answered, and the SHA-256 of the file of its demonstration."""
+Answer = tuple[Request, str]  # that was answered, and the SHA-256 of the file of its demonstration
 
 
 class ActiveSampling(Callback):
@@ -66,6 +67,7 @@ class ActiveSampling(Callback):
     ) -> None:
         rounds_of(budget, batch_size)
         selector.check(suite, budget)
+        expert.begin(seed)
         remaining_of(expert, suite, [0] * len(suite.tasks))
         self.suite = suite
         self.expert = expert
@@ -75,18 +77,13 @@ class ActiveSampling(Callback):
         self.batch_size = batch_size
         self.stop = stop
         self.seed = seed
-        self.evaluations: list[Evaluation] = []
-        """After 0 demonstrations and after each evaluated round."""
+        self.evaluations: list[Evaluation] = []  # after 0 demonstrations and after each evaluated round
         self.jobs: list[Request] = []
         """What was demonstrated in the rounds so far, this one included, in the order of `data.demonstrations`."""
-        self.diagnostics: dict[str, float] = {}
-        """What the selector reported this round."""
-        self.stopped: str | None = None
-        """Why the run ended before the budget was spent, if it did."""
-        self.waiting: list[Request] = []
-        """The requests for whose answers the run has to wait, if it ended for that reason."""
-        self._answered: list[str] | None = None
-        """SHA-256 of what the policy was trained on, in that order; None if a checkpoint does not say."""
+        self.diagnostics: dict[str, float] = {}  # what the selector reported this round
+        self.stopped: str | None = None  # why the run ended before the budget was spent, if it did
+        self.waiting: list[Request] = []  # for whose answers the run has to wait, if it ended for that reason
+        self._answered: list[str] | None = None  # SHA-256 of what it was trained on; None if a checkpoint says nothing
 
     # -- Lightning's hooks, in the order in which they are called ---------------------------------------------------
 
@@ -98,12 +95,13 @@ class ActiveSampling(Callback):
         if stage == "fit":
             parts |= {"expert": self.expert, "selector": self.selector, "retention": module.retention}
             self.expert.leave_out(self.suite, module.origin.demonstrations)
-        check_needs(parts, provisions.what_is_missing(module, self.suite, self.evaluation))
+        check_needs(parts, provisions.what_is_missing(module, self.suite, self.evaluation, self.expert))
         self.evaluation.check(self.suite)
+        self.evaluation.at_ends(_data(trainer).evaluation_episodes)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        check_processes(_module(pl_module).policy, self.suite, trainer)
-        folder = RunFolder(Path(trainer.default_root_dir))
+        module, folder = _module(pl_module), RunFolder(Path(trainer.default_root_dir))
+        check_processes(module.policy, self.suite, trainer)
         self._store = DemonstrationStore(folder.demonstrations)
         self._restored, self.waiting, rounds = False, [], 0
         if trainer.is_global_zero:  # the other processes are told what the ledger says
@@ -111,16 +109,14 @@ class ActiveSampling(Callback):
             rounds = provisions.rounds_in_all(self._campaign, self.budget, self.batch_size)
         trainer.fit_loop.max_epochs = trainer.strategy.broadcast(rounds)
         if trainer.is_global_zero:
-            provisions.check_origin(
-                self._campaign.ledger.fact("pretrained"), _module(pl_module), trainer.default_root_dir
-            )
-            provisions.warn_of_forgetting(self.selector, _module(pl_module).retention)
+            provisions.check_origin(self._campaign.ledger.fact("pretrained"), module, trainer.default_root_dir)
+            provisions.warn_of_forgetting(self.selector, module.retention)
             provisions.try_to_repeat(self._campaign.ledger, self.suite, self.seed)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._restore(trainer)
         if not self.evaluations:
-            self._evaluate(trainer, pl_module)
+            self._evaluate(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module, data = _module(pl_module), _data(trainer)
@@ -129,7 +125,8 @@ class ActiveSampling(Callback):
         )
         if self.stopped is not None:
             if not self.evaluations or self.evaluations[-1].demonstrations != len(self.jobs):
-                self._evaluate(trainer, pl_module)
+                self._evaluate(trainer)
+            self._complete_last(trainer)
             raise StopIteration  # Lightning's way to end a fit in good order
         self._collect(trainer, requests)
         if trainer.is_global_zero:  # what is there from a smaller budget must not be taken for this one's
@@ -143,20 +140,22 @@ class ActiveSampling(Callback):
         self._answered = [*(self._answered or []), *(sha256 for _, sha256 in arrived)]
         data.demonstrations += self._read(trainer, arrived)
         module.trained_on = len(data.demonstrations)
+        self.evaluations[1:] = [each.of_rounds for each in self.evaluations[1:]]  # none of them was the last
         if trainer.max_epochs == trainer.current_epoch + 1:
             trainer.check_val_every_n_epoch = 1  # the last round is always evaluated
 
-    def _evaluate(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Evaluates outside of Lightning's own validation."""
-        module, episodes = _module(pl_module), _data(trainer).val_dataloader()
-        if not len(episodes):
+    def _evaluate(self, trainer: Trainer) -> None:
+        """The first evaluation, or the last."""
+        module = _module(trainer.lightning_module)
+        if (evaluation := evaluate_end(module, self.evaluation)) is None:
             self._take_reports(trainer, ask=True)
-            return
-        module.on_validation_epoch_start()
-        for index, batch in enumerate(episodes):
-            module.validation_step(batch, index)
-        module.on_validation_epoch_end()
-        self.on_validation_end(trainer, pl_module)
+        module.evaluation = evaluation
+        self.on_validation_end(trainer, module)
+
+    def _complete_last(self, trainer: Trainer) -> None:
+        """Makes the last evaluation anew if it has only the episodes that those after rounds have."""
+        if is_short(self.evaluations, len(self.jobs), _module(trainer.lightning_module), self.evaluation):
+            self._evaluate(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         evaluation = _module(pl_module).evaluation
@@ -166,26 +165,25 @@ class ActiveSampling(Callback):
             self.evaluations = [*earlier, evaluation]
 
     def _take_reports(self, trainer: Trainer, ask: bool = False) -> None:
-        """Reads what is known without simulation about the policies after the rounds so far; may ask people first."""
-        folder, rounds = Path(trainer.default_root_dir), [job.round for job in self.jobs]
-        if ask and self.evaluation.judged_by_people:
-            if trainer.is_global_zero:
-                have_judged(_module(trainer.lightning_module), self.evaluation)
-            trainer.strategy.barrier()
-        self.evaluations = reported_evaluations(self.evaluation, folder, rounds, self.suite)
+        """Takes what is known without simulation about the policies after the rounds so far."""
+        self.evaluations = evaluations_without_simulation(self, _module(trainer.lightning_module), ask)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not len(_data(trainer).val_dataloader()):
             evaluated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
             self._take_reports(trainer, ask=evaluated)
+        elif trainer.max_epochs == trainer.current_epoch + 1:
+            self._complete_last(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._restore(trainer)  # if the run was complete before it began
         if not len(_data(trainer).val_dataloader()):
             self._take_reports(trainer)
+        elif not self.waiting and trainer.current_epoch == trainer.max_epochs:
+            self._complete_last(trainer)  # it was not known to be the last if the budget was lowered
         if trainer.is_global_zero and not self.waiting:
             folder = RunFolder(Path(trainer.default_root_dir))
-            _module(pl_module).export(folder.policy, _data(trainer).demonstrations)
+            export(_module(pl_module), folder.policy, _data(trainer).demonstrations)
 
     def state_dict(self) -> dict[str, Any]:
         return {"evaluations": [evaluation.to_dict() for evaluation in self.evaluations], "answers": self._answered}
@@ -240,7 +238,7 @@ class ActiveSampling(Callback):
             statistics=module.statistics,
             pretraining_counts=module.pretraining_counts,
             trainable=module.trainable(),
-            evaluations=self.evaluations,
+            evaluations=[each.of_rounds for each in self.evaluations],
             lookahead=Lookahead(module, data, self.expert, number, first, self.seed),
             device=str(module.device) if module.device.type == "cuda" else "cpu",
         )
@@ -282,8 +280,8 @@ class ActiveSampling(Callback):
         """Reads back what the finished rounds collected; a round after them is not trained on yet."""
         if self._restored:
             return
-        finished = self._answers(before=trainer.current_epoch) if trainer.is_global_zero else []
-        finished = trainer.strategy.broadcast(finished)
+        before, is_first = trainer.current_epoch, trainer.is_global_zero
+        finished = trainer.strategy.broadcast(self._answers(before=before) if is_first else [])
         self.jobs = [request for request, _ in finished]
         here, module = [sha256 for _, sha256 in finished], _module(trainer.lightning_module)
         self._answered = provisions.checked_answers(module.trained_on, self._answered, here, trainer.default_root_dir)

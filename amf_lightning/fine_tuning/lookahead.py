@@ -14,6 +14,7 @@ from amf_lightning.evaluation.simulated import SimulatedEvaluation
 from amf_lightning.experts.expert import Expert
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.fine_tuning.round import meet_demonstrations, round_rows, take_steps
+from amf_lightning.fine_tuning.tail_average import TailAverage
 from amf_lightning.policies.protocol import Policy, RefittedPolicy, frozen_copy
 from amf_lightning.seeding import Purpose, keyed_seed
 from amf_lightning.tasks.task import Episode
@@ -59,8 +60,9 @@ class Lookahead:
         _check(self.module)
         demonstrations = [*self.data.demonstrations, *self._demonstrate(tasks)]
         policy = deepcopy(self.module.policy)  # the run's own policy must come out of the trial as it went in
-        self._train(policy, demonstrations)
-        return self._evaluate(policy, len(demonstrations))
+        averaged = deepcopy(self.module.averaged)
+        self._train(policy, averaged, demonstrations)
+        return self._evaluate(policy if averaged is None else averaged, len(demonstrations))
 
     def _demonstrate(self, tasks: Sequence[int]) -> list[Trajectory]:
         suite, demonstrations = self.module.suite, []
@@ -80,7 +82,7 @@ class Lookahead:
     def _count(self, steps: int) -> None:
         self.steps += steps
 
-    def _train(self, policy: Policy, demonstrations: list[Trajectory]) -> None:
+    def _train(self, policy: Policy, averaged: Policy | None, demonstrations: list[Trajectory]) -> None:
         """What the round does to the policy, with the optimiser's state of the last round."""
         module, data = self.module, self.data
         rows = round_rows(demonstrations, module.suite, module.retention, data.balance_tasks, policy.window)
@@ -93,12 +95,13 @@ class Lookahead:
             optimizer.load_state_dict(deepcopy(module.trainer.optimizers[0].state_dict()))
         shards = Shards.of(0, 1, data.accumulate_grad_batches)
         blocks = RoundBatches(
-            lambda: rows, lambda: self.round, data.batch_size, data.steps_per_round, shards, self.seed
+            lambda: rows, lambda: self.round, data.batch_size, data.steps_per_round, shards, data.training_seed
         )
+        tail = TailAverage(policy, averaged, data.steps_per_round, module.average)
         with torch.enable_grad():
             for block in blocks:
                 losses = partial(module.losses, policy)
-                take_steps(block, losses, block.factors, optimizer, seeds=block.seeds)
+                take_steps(block, losses, block.factors, optimizer, after_step=tail.after_step, seeds=block.seeds)
 
     def _evaluate(self, policy: Policy, demonstrations: int) -> float:
         acting, per_task = frozen_copy(policy).cpu(), self.data.evaluation_episodes

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -14,9 +13,8 @@ from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
-from amf_lightning.demonstrations.batches import Block, MicroBatch, demonstration_rows
+from amf_lightning.demonstrations.batches import Block, MicroBatch
 from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
-from amf_lightning.demonstrations.store import fingerprint
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.scores import Evaluation
 from amf_lightning.evaluation.simulated import SimulatedEvaluation
@@ -27,20 +25,19 @@ from amf_lightning.fine_tuning.origin import Origin
 from amf_lightning.fine_tuning.precision import clip_gradients, converted, scaled_back
 from amf_lightning.fine_tuning.refitting import check_refitted, idle_optimizer
 from amf_lightning.fine_tuning.round import losses_of, meet_demonstrations, round_rows, take_steps
+from amf_lightning.fine_tuning.tail_average import TailAverage, checked_share
 from amf_lightning.policies.categorical import check_actions
 from amf_lightning.policies.controllers import PolicyController
 from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.policies.preflight import rehearse_export
 from amf_lightning.policies.protocol import Policy, RefittedPolicy, frozen_copy
-from amf_lightning.policies.statistics import FeatureStatistics, feature_statistics
+from amf_lightning.policies.statistics import FeatureStatistics
 from amf_lightning.policies.unfamiliar import Familiarity
-from amf_lightning.policies.weights import PolicyFactory, build_policy, load_policy, save_policy
+from amf_lightning.policies.weights import PolicyFactory, build_policy, load_policy
 from amf_lightning.retention.frozen import hold_statistics, mask_gradients, placed, restore_frozen
-from amf_lightning.retention.importance import stored_importance
 from amf_lightning.retention.retention import NoRetention, Retention, RetentionContext
 from amf_lightning.seeding import Purpose, keyed_generator
 from amf_lightning.tasks.task import EvaluationJob, TaskSuite
-from amf_lightning.tasks.trajectory import Trajectory
 from amf_lightning.user_code import ends_nothing
 
 ControllerFactory = Callable[[Policy], PolicyController]
@@ -57,6 +54,8 @@ class BehaviouralCloning(LightningModule):
         retention: given by the top-level key `retention`.
         optimizer: class of the optimiser and its options.
         reset_optimizer: forget the optimiser's state (momentum) at the start of each round.
+        average: share of each round's optimiser steps, its last, whose weights' mean acts: is evaluated, rolled out and
+            exported. Training goes on from the last weights. 0: the last weights act.
         store_importance: keep in the exported file how much each weight matters, for `StoredImportance`.
         seed: given by `seed_everything`.
         gradient_clip_val: given by `trainer.gradient_clip_val`; None or 0 clips nothing.
@@ -73,6 +72,7 @@ class BehaviouralCloning(LightningModule):
         retention: Retention | None = None,
         optimizer: OptimizerCallable = lambda p: AdamW(p, lr=1e-3, weight_decay=0.0, fused=True),
         reset_optimizer: bool = False,
+        average: float = 0.0,
         store_importance: bool = False,
         seed: int = 0,
         gradient_clip_val: int | float | None = None,
@@ -88,6 +88,7 @@ class BehaviouralCloning(LightningModule):
         self.retention = retention or NoRetention()
         self.optimizer = optimizer
         self.reset_optimizer = reset_optimizer
+        self.average = checked_share(average)
         self.store_importance = store_importance
         self.seed = seed
         self.gradient_clip_val = gradient_clip_val
@@ -103,7 +104,10 @@ class BehaviouralCloning(LightningModule):
             check_refitted(self.policy, self.retention)
         self.policy = self._controlled(self.retention.wrap(self.policy, suite))
         self.origin.start = frozen_copy(self.policy)
-        self._featured, self._familiarity = rehearse_export(self.policy, suite), Familiarity(suite)
+        averages = average > 0 and not isinstance(self.policy, RefittedPolicy)
+        # In training mode as the rest, or Lightning warns; what acts is a copy in evaluation mode.
+        self.averaged = frozen_copy(self.policy).train() if averages else None
+        self.featured, self._familiarity = rehearse_export(self.policy, suite), Familiarity(suite)
         self.masks: dict[str, Tensor] = {}
         self.trained_on = 0
         """Demonstrations that the policy was fine-tuned on."""
@@ -150,9 +154,14 @@ class BehaviouralCloning(LightningModule):
         frozen = {name: torch.zeros(p.shape, dtype=torch.bool) for name, p in parameters if not p.requires_grad}
         return {**{name: mask.cpu() for name, mask in self.masks.items()}, **frozen}
 
+    @property
+    def acting(self) -> Policy:
+        """What the rounds so far have come to: the trained policy, or the mean of its last weights."""
+        return self.policy if self.averaged is None else self.averaged
+
     def acting_policy(self) -> Policy:
-        """A frozen copy of the current policy on the CPU, for rollouts and selection."""
-        return frozen_copy(self.policy).cpu()
+        """A frozen copy of what acts, on the CPU, for rollouts and selection."""
+        return frozen_copy(self.acting).cpu()
 
     @property
     def data(self) -> DemonstrationDataModule:
@@ -165,8 +174,9 @@ class BehaviouralCloning(LightningModule):
         """Measures what is to be protected, before the optimiser and the strategy look at the parameters."""
         if stage != "fit":
             return
-        counts, importance = self.pretraining_counts, self.origin.importance
-        context = RetentionContext(self.suite, self.pretrained, self.seed, counts, importance)
+        counts, origin = self.pretraining_counts, self.origin
+        left = origin.importance, origin.demonstrations_folder, origin.demonstrations
+        context = RetentionContext(self.suite, self.pretrained, self.seed, counts, *left)
         self.retention.prepare(context, self.policy)
         self.masks = self.retention.masks()
         for name, parameter in self.policy.named_parameters():
@@ -219,7 +229,7 @@ class BehaviouralCloning(LightningModule):
     def training_step(self, block: Block, batch_idx: int) -> None:
         optimizer = self.optimizers()
         assert isinstance(optimizer, Optimizer)
-        watch = LossWatch(self._log)
+        watch = LossWatch(self._after_step)
         # Lightning has autocast on around all of this, but only a forward pass is meant to be in it.
         with torch.autocast(self.device.type, enabled=False):
             losses = partial(self.losses, self.policy)
@@ -232,8 +242,9 @@ class BehaviouralCloning(LightningModule):
         with nullcontext() if last or not isinstance(strategy, ParallelStrategy) else strategy.block_backward_sync():
             self.manual_backward(objective)
 
-    def _log(self, losses: Mapping[str, Tensor]) -> None:
-        """Logs the losses of every n-th step. Logging each would cost a fifth of it."""
+    def _after_step(self, losses: Mapping[str, Tensor]) -> None:
+        """Averages weights, and logs the losses of every n-th step. Logging each would cost a fifth of it."""
+        self._tail.after_step(losses)
         if not self.log_every_n_steps or self.global_step % self.log_every_n_steps:
             return
         metrics = {f"loss/{name}": loss.detach() for name, loss in losses.items()}
@@ -250,6 +261,7 @@ class BehaviouralCloning(LightningModule):
         rows = data.rows["demonstrations"]
         meet_demonstrations(self.policy, self.pretrained, rows, self.device, self.seed, self.current_epoch)
         self._familiarity.look(self.policy, shown if self.trainer.is_global_zero else [], self.current_epoch)
+        self._tail = TailAverage(self.policy, self.averaged, data.steps_per_round, self.average)
         if self.reset_optimizer:
             for optimizer in self.trainer.optimizers:
                 optimizer.state.clear()
@@ -265,25 +277,9 @@ class BehaviouralCloning(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Gathers the episodes of all ranks into `evaluation`."""
-        evaluation = self._running.finish(self.trained_on)
-        self.evaluation = replace(evaluation, retention=self.retention.measure(self.policy, self.suite))
+        self.evaluation = self._running.finish(self.trained_on, self.retention.measure(self.acting, self.suite))
 
-    # -- export --------------------------------------------------------------------------------------------------
-
-    def export(self, path: Path, demonstrations: list[Trajectory]) -> None:
-        """Writes the policy with the statistics of its own final features over the demonstrations of this run."""
-        policy = self.acting_policy()
-        task_names = [trajectory.task for trajectory in demonstrations]
-        steps = demonstration_rows(demonstrations, self.suite, window=policy.window).everything()
-        counts = {task.name: task_names.count(task.name) for task in self.suite.tasks}
-        covers = {name: count for name, count in counts.items() if count}
-        statistics = feature_statistics(policy, steps, covers) if self._featured else None
-        total = {name: count + self.origin.counts.get(name, 0) for name, count in counts.items()}
-        # A `RefittedPolicy` keeps its rows instead.
-        stores_importance = self.store_importance and not isinstance(policy, RefittedPolicy)
-        importance = stored_importance(policy, steps, self.seed) if stores_importance else None
-        known = self.origin.demonstrations | {fingerprint(trajectory) for trajectory in demonstrations}
-        save_policy(path, policy, self.suite.signature(), statistics, total, importance, known)
+    # -- checkpoints ---------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["suite"] = self.suite.signature()

@@ -1,9 +1,11 @@
 """The origin of a fine-tuning: π0, the file that it was read from, and what was deployed at first."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor
 
+from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.policies.statistics import FeatureStatistics
 from amf_lightning.policies.weights import PolicyFile
@@ -37,6 +39,12 @@ class Origin:
     def demonstrations(self) -> frozenset[str]:
         """`fingerprint` of each demonstration that π0 was trained on, as far as its file says."""
         return self.file.demonstrations if self.file else frozenset()
+
+    @property
+    def demonstrations_folder(self) -> Path | None:
+        """Where the run that made the file left those demonstrations; None if the file does not lie in its folder."""
+        folder = RunFolder(self.file.path.parent).demonstrations if self.file else None
+        return folder if folder is not None and folder.is_dir() else None
 
     @property
     def importance(self) -> dict[str, Tensor]:

@@ -1,6 +1,10 @@
 """What several processes that train one policy together need of it."""
 
+import os
+import warnings
+
 from lightning import Trainer
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 from amf_lightning.errors import InputError
@@ -8,6 +12,30 @@ from amf_lightning.fine_tuning.refitting import check_alone
 from amf_lightning.policies.protocol import Policy, RefittedPolicy
 from amf_lightning.policies.rehearsal import unreached_weights
 from amf_lightning.tasks.task import TaskSuite
+
+_MOST_PER_CORE = 4
+"""Processes on a core beyond which a machine has no memory left before they have begun."""
+
+
+def check_cores(trainer: Trainer) -> None:
+    """Processes on the CPU share its cores: warns where they are more than these.
+
+    Raises:
+        InputError: they are so many that the machine would only be busy with them.
+    """
+    processes = trainer.num_devices
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not isinstance(trainer.accelerator, CPUAccelerator) or processes <= cores:
+        return
+    said = f"trainer.devices: {processes} starts as many processes on {cores} cores of the CPU"
+    cure = (
+        f"Set trainer.devices to at most {cores}: with trainer.devices: 1 and trainer.accumulate_grad_batches: "
+        f"{processes} one process comes to the same."
+    )
+    if processes > _MOST_PER_CORE * cores:
+        raise InputError(f"{said}. {cure}")
+    if trainer.is_global_zero:
+        warnings.warn(f"{said}, which takes longer than fewer. {cure}", stacklevel=2)
 
 
 def check_strategy(strategy: object) -> None:

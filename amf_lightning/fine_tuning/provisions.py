@@ -7,6 +7,7 @@ from amf_lightning.campaign.campaign import Campaign
 from amf_lightning.campaign.ledger import Ledger
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.evaluators import Evaluator, NoEvaluation, SimulatedEpisodes
+from amf_lightning.experts.expert import Expert
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.needs import Need
 from amf_lightning.policies.provided import lacks
@@ -17,6 +18,12 @@ from amf_lightning.simulation.repetition import repeats
 from amf_lightning.suites.gymnasium_suite import GymnasiumSuite
 from amf_lightning.tasks.task import TaskSuite
 
+_OF_PRETRAINING = (
+    Need.PRETRAINING_STATISTICS,
+    Need.PRETRAINING_COUNTS,
+    Need.PRETRAINING_DEMONSTRATIONS,
+    Need.STORED_IMPORTANCE,
+)
 REPEATS = "repeats"
 """Key of the ledger's fact "no" where a suite was found not to do the same again."""
 
@@ -38,7 +45,9 @@ def rounds_in_all(campaign: Campaign, budget: int, batch_size: int) -> int:
     return begun - (-(budget - demonstrations) // batch_size)
 
 
-def what_is_missing(module: BehaviouralCloning, suite: TaskSuite, evaluation: Evaluator) -> dict[Need, str]:
+def what_is_missing(
+    module: BehaviouralCloning, suite: TaskSuite, evaluation: Evaluator, expert: Expert | None = None
+) -> dict[Need, str]:
     """What a run does not have, each with the reason as a clause, for `check_needs`."""
     missing: dict[Need, str] = {}
     if suite.simulator is None:
@@ -51,9 +60,14 @@ def what_is_missing(module: BehaviouralCloning, suite: TaskSuite, evaluation: Ev
         missing[Need.STORED_IMPORTANCE] = "the file of the pre-trained policy keeps none"
     if module.pretraining_counts is None:
         missing[Need.PRETRAINING_COUNTS] = "there is no file of a pre-trained policy that says what it was trained on"
+    if module.origin.demonstrations_folder is None:
+        missing[Need.PRETRAINING_DEMONSTRATIONS] = "none lie beside the file of the pre-trained policy"
     if module.origin.file is None:
-        for need in (Need.PRETRAINING_STATISTICS, Need.PRETRAINING_COUNTS, Need.STORED_IMPORTANCE):
+        for need in _OF_PRETRAINING:
             missing[need] = "there is no pre-trained policy (model.pretrained is not set)"
+    if expert is None or not expert.held_out(suite):
+        name = "nobody" if expert is None else type(expert).__name__
+        missing[Need.HELD_OUT] = f"{name}, the expert, holds none out"
     if isinstance(evaluation, NoEvaluation):
         missing[Need.EVALUATIONS] = "nobody evaluates the policy (evaluation: NoEvaluation)"
     if not isinstance(evaluation, SimulatedEpisodes):

@@ -34,6 +34,10 @@ class PolicyController(Controller):
     def device(self) -> torch.device:
         return self.policy.device
 
+    @property
+    def acting(self) -> object:
+        return self.policy
+
     def begin(self, episodes: Sequence[Episode], width: int) -> None:
         # A padding row gets a stream of its own too; nobody looks at its actions.
         self._seeds = [episode.seed for episode in episodes] + [0] * (width - len(episodes))

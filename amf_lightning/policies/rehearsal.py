@@ -37,7 +37,7 @@ def rehearse(policy: Policy, suite: TaskSuite) -> None:
     Raises:
         UserCodeError: its actions have the wrong shape, differ from call to call or with the rows beside them, or come
             from a generator that nobody has set; its file does not make it again; or its loss has the wrong shape,
-            remembers, or reaches no weight.
+            remembers, reaches no weight, or is the same whatever the weights are.
     """
     acting = frozen_copy(policy).cpu()
     with lent_global_generators() as set_to:
@@ -47,7 +47,8 @@ def rehearse(policy: Policy, suite: TaskSuite) -> None:
         for part in acting.parts:
             check_remade(part, steps, suite.dimensions, set_to)
         if not isinstance(policy, RefittedPolicy):
-            check_learning(deepcopy(policy).cpu().train(), steps, set_to)
+            check_learning(learning := deepcopy(policy).cpu().train(), steps, set_to)
+            check_moved(learning, steps, suite.dimensions, set_to)
 
 
 def made_up_steps(policy: Policy, suite: TaskSuite, draw: int, rows: int = _ROWS) -> Steps:
@@ -212,6 +213,39 @@ def check_learning(policy: Policy, steps: Steps, set_to: Callable[[int], None]) 
         )
 
 
+def check_moved(policy: Policy, steps: Steps, dimensions: Dimensions, set_to: Callable[[int], None]) -> None:
+    """Raises UserCodeError if the gradient of its loss is zero in every entry, whatever the rows and the weights.
+
+    A policy that saturates at made-up rows has no gradient there and may well have one elsewhere: it is asked for small
+    numbers too, and with its initial weights.
+
+    Args:
+        policy: in training mode; its buffers may change.
+        steps: [N], with actions.
+        dimensions: that it was made for.
+        set_to: sets the global generators.
+    """
+
+    tried = policy
+    for weights in ("present", "initial"):
+        set_to(1)
+        if weights == "initial":
+            tried = type(policy)(dimensions.observation, dimensions.context, dimensions.action, **policy.options)
+        if any(_has_gradient(tried, rows) for rows in (steps, _scaled(steps, 1e-3), _scaled(steps, 0))):
+            return
+    raise UserCodeError(
+        f"{_named(policy)}: the gradient of its loss is zero in every entry of every weight, so nothing would be "
+        "trained. Let the loss depend on the weights: look for a factor of zero, rounding, sign() or argmax() between "
+        "them and the loss."
+    )
+
+
+def _has_gradient(policy: Policy, steps: Steps) -> bool:
+    weights = [weight for weight in policy.parameters() if weight.requires_grad]
+    gradients: Sequence[Tensor | None] = torch.autograd.grad(policy.loss(steps).mean(), weights, allow_unused=True)
+    return any(bool(gradient.count_nonzero()) for gradient in gradients if gradient is not None)
+
+
 def unreached_weights(policy: Policy, suite: TaskSuite) -> list[str]:
     """Names of the weights that are to be trained and that no gradient of the loss reaches."""
     copy = deepcopy(policy).cpu().train()
@@ -236,12 +270,14 @@ def bearable_steps(policy: Policy, suite: TaskSuite) -> tuple[Steps, Steps]:
             policy.predict(steps)
             policy.predict(others)
     except Exception:
-        return _blank(steps), _blank(others)
+        return _scaled(steps, 0), _scaled(others, 0)
     return steps, others
 
 
-def _blank(steps: Steps) -> Steps:
-    return replace(steps, observations={name: torch.zeros_like(entry) for name, entry in steps.observations.items()})
+def _scaled(steps: Steps, factor: float) -> Steps:
+    """The rows with entries of the observation times a factor, each of its own type."""
+    entries = {name: (entry * factor).to(entry.dtype) for name, entry in steps.observations.items()}
+    return replace(steps, observations=entries)
 
 
 def _near(one: Tensor, other: Tensor, tolerance: float) -> bool:

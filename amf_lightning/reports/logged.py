@@ -8,7 +8,14 @@ import numpy as np
 from amf_lightning.campaign.request import Request
 from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.evaluation.forgetting import FrozenShare, forgetting_metrics, frozen_shares, total
-from amf_lightning.evaluation.scores import Evaluation, area_under_curve, demonstrations_to, forgetting, weighted_mean
+from amf_lightning.evaluation.scores import (
+    Evaluation,
+    area_under_curve,
+    demonstrations_to,
+    forgetting,
+    matched,
+    weighted_mean,
+)
 from amf_lightning.fine_tuning.active_sampling_callback import ActiveSampling
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.needs import uses_of
@@ -46,6 +53,7 @@ def log_evaluation(board: Board, evaluations: Sequence[Evaluation], module: Beha
         module: as it was evaluated.
         rounds: that are finished.
     """
+    evaluations = [each.of_rounds for each in evaluations]  # a curve is of policies, not of numbers of episodes
     now, suite, pretrained = evaluations[-1], module.suite, pretrained_on(module)
     names, weights = [task.name for task in suite.tasks], suite.distribution.tolist()
     lower, upper = np.quantile(now.scores, (0.25, 0.75)).tolist()
@@ -146,8 +154,8 @@ def final_figures(
     figures = {"demonstrations": float(demonstrations)}
     if not evaluations:
         return figures
-    first, last = evaluations[0], evaluations[-1]
-    figures["score"] = last.mean_score
+    first, last = matched(evaluations[0], evaluations[-1])
+    figures["score"] = evaluations[-1].mean_score
     if any(pretrained):
         figures["forgetting"] = forgetting(first.scores, last.scores, pretrained).signed
     if first.demonstrations == 0:

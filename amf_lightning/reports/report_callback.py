@@ -27,7 +27,7 @@ from amf_lightning.reports.logged import (
     pretrained_on,
 )
 from amf_lightning.reports.round_lines import round_line, say, start_line
-from amf_lightning.reports.run_report import write_report
+from amf_lightning.reports.run_report import setback_fact, write_report
 from amf_lightning.tasks.task import TaskSuite
 
 
@@ -89,7 +89,8 @@ class RunReports(Callback):
         self._board.flush()  # before the checkpoint says that this round is over
         if trainer.progress_bar_callback is None:
             asked = [job for job in jobs if job.round == trainer.current_epoch]
-            before, after = [None, None, *evaluations][-2:] if is_new else (None, None)
+            of_rounds = [each.of_rounds for each in evaluations]
+            before, after = [None, None, *of_rounds][-2:] if is_new else (None, None)
             seconds = time.monotonic() - self._since
             say(round_line(trainer.current_epoch, asked, len(jobs), self.active.budget, before, after, seconds))
         self._since = time.monotonic()
@@ -114,6 +115,7 @@ class RunReports(Callback):
             "scored_by": self.active.evaluation.method,
             "unscored": self.active.evaluation.unscored,
             "budget": self.active.budget,
+            "setback": setback_fact(self.active.evaluations),
             "seed": self.active.seed,
             FINISHED: None,
         }

@@ -4,13 +4,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from amf_lightning.campaign.curve import MEAN, CurveRow
 from amf_lightning.campaign.request import Request
-from amf_lightning.campaign.run_folder import MEAN, CurveRow, RunFolder
+from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.durable import write_durably
-from amf_lightning.evaluation.scores import area_under_curve, demonstrations_to, forgetting
+from amf_lightning.evaluation.scores import Evaluation, area_under_curve, demonstrations_to, forgetting, largest_setback
+from amf_lightning.evaluation.statistics import clopper_pearson
 from amf_lightning.reports.failures import failure_section
 from amf_lightning.reports.figures import allocation_figure, curve_figure, png
 from amf_lightning.reports.tables import markdown_table, number, plural, uses_phrase
+from amf_lightning.reports.trials import trials_section
 from amf_lightning.tasks.task import TaskSuite
 
 # A table of choices longer than both together loses its middle; selections.jsonl has all of it.
@@ -43,6 +46,7 @@ def write_report(folder: RunFolder, suite: TaskSuite) -> None:
     sections = [
         f"# {selector} on {suite.name}: {plural(len(jobs), 'demonstration')}",
         *_gained(folder, curve, jobs, names, facts),
+        *trials_section(folder.path, names, suite.task),
         f"![Which task was asked when]({folder.allocation_picture.name})",
         *_animation(folder),
         "## Why",
@@ -53,6 +57,12 @@ def write_report(folder: RunFolder, suite: TaskSuite) -> None:
         _cost(jobs, facts),
     ]
     write_durably(folder.report, "\n\n".join(sections) + "\n")
+
+
+def setback_fact(evaluations: Sequence[Evaluation]) -> dict[str, float | int | None]:
+    """`setback` in `evaluation.json`: the largest fall of the mean score from one evaluation to the next, and when."""
+    counts = [each.demonstrations for each in evaluations]
+    return dict(largest_setback(counts, [each.of_rounds.mean_score for each in evaluations])._asdict())
 
 
 def read_by_task(folder: RunFolder) -> Curve:
@@ -122,6 +132,9 @@ def _summary(curve: Curve, jobs: Sequence[Request], names: Sequence[str], facts:
         ]
     else:
         lines = [f"{gained}. The policy before the first demonstration was not evaluated."]
+    fall, after = largest_setback(counts, [curve[count][MEAN].matched_score for count in counts])
+    if after is not None:
+        lines.append(f"Largest setback: the mean score fell by {number(fall, 3)} to the evaluation after {after}.")
     if most:
         lines.append(f"Asked most: {', '.join(f'{name} ({times[name]}×)' for name in most)}.")
     if most and never:
@@ -152,13 +165,29 @@ def _gain_table(curve: Curve, jobs: Sequence[Request], names: Sequence[str]) -> 
             "" if name == MEAN else _numbers(numbers),
             str(len(numbers)),
             f"{number(old.episode_return, 1)} → {number(new.episode_return, 1)}",
-            f"{100 * old.success:.0f} → {100 * new.success:.0f} %",
+            f"{100 * old.success:.0f} → {100 * new.success:.0f} %{_exact(new)}",
             f"{number(old.score)} → {number(new.score)}",
             number(new.score - old.score, signed=True),
         ]
         rows.append([f"**{cell}**" if cell and name == MEAN else cell for cell in row])
     header = ["task", "asked as number", "asked", "return", "success", "score", "change"]
-    return markdown_table(header, rows, left=2)
+    table = markdown_table(header, rows, left=2)
+    if not any(_exact(last[name]) for name in names):
+        return table
+    before, after = ({of[name].episodes for name in names} for of in (first, last))
+    brackets = "Brackets: exact 90 % intervals of the last evaluation (Clopper and Pearson, 1934)"
+    if len(before) > 1 or len(after) > 1:  # people report as many trials as they made
+        return f"{table}\n\n{brackets}."
+    [count], others = after, "as many" if before == after else before.pop()
+    return f"{table}\n\n{brackets}, over {count} episodes of each task; {others} at the first."
+
+
+def _exact(row: CurveRow) -> str:
+    """The interval of a task's success rate; nothing for the mean over tasks, and where nobody counted episodes."""
+    if row.task == MEAN or not row.episodes:
+        return ""
+    low, high = clopper_pearson(round(row.success * row.episodes), row.episodes)
+    return f" [{100 * low:.0f}, {100 * high:.0f}]"
 
 
 def _numbers(numbers: Sequence[int]) -> str:

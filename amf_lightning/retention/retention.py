@@ -2,6 +2,7 @@
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from amf_lightning.tasks.task import TaskSuite
 
 @dataclass(frozen=True)
 class RetentionContext:
-    """What a retention may look at. There are no pre-training data in it: they are gone."""
+    """What a retention may look at. Pre-training data are gone, unless somebody has kept them."""
 
     suite: TaskSuite
     pretrained: Policy
@@ -25,6 +26,10 @@ class RetentionContext:
     """Demonstrations of each task that π0 was trained on, [K], if its file says so."""
     importance: Mapping[str, Tensor] = field(default_factory=dict)
     """Importance of each parameter that π0's file keeps, by its name; empty if it keeps none."""
+    pretraining_demonstrations: Path | None = None
+    """The folder beside π0's file in which the run that made it left its demonstrations; None if there is none."""
+    trained_on: frozenset[str] = frozenset()
+    """`fingerprint` of each demonstration that π0 was trained on, as far as its file says."""
 
     def pretraining_tasks(self) -> list[int]:
         """Indices of the tasks that π0 was pre-trained on; of every task, if its file does not say or none is here."""

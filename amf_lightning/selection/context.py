@@ -47,6 +47,8 @@ class SelectionContext:
     """Which entries of each named parameter training may change; a parameter not named is trained whole."""
     score_history: tuple[tuple[float, ...], ...] = ()
     """Privileged: `scores` of all evaluations of this run, the first before any demonstration, [E][K]."""
+    evaluated_after: tuple[int, ...] = ()
+    """How many of `demonstrations` the policy was trained on at each of these evaluations, [E]."""
     lookahead: Callable[[Sequence[int]], float] | None = None
     """Privileged: mean score that the round would reach if these tasks were demonstrated, in this order (clairvoyant:
     the demonstrations that would really come, the training and the evaluation that would really follow)."""
@@ -64,27 +66,29 @@ class SelectionContext:
     device: str = "cpu"
     """Where a belief and its criterion are computed; see `Learner.device`."""
 
-    _rollouts: dict[int, list[Trajectory]] = field(default_factory=dict, repr=False, compare=False)
+    fresh_starts: bool = False
+    """Whether `rollout_episodes` begin where those of no earlier round did."""
+    _rollouts: dict[tuple[str, int, bool], list[Trajectory]] = field(default_factory=dict, repr=False, compare=False)
 
-    def policy_rollouts(self, per_task: int) -> tuple[list[Trajectory], int]:
-        """Rollouts of the current policy, made once for all who ask in this choice, and the steps that they took.
-
-        The steps are 0 for whoever asks second.
-        """
-        if per_task in self._rollouts:
-            return self._rollouts[per_task], 0
-        rollouts = self.rollout(self.policy, self.rollout_episodes(per_task))
-        self._rollouts[per_task] = rollouts
-        return rollouts, sum(rollout.length for rollout in rollouts)
+    def policy_rollouts(self, per_task: int) -> list[Trajectory]:
+        """The `rollout_episodes` of the current policy, task by task; simulated once for all who ask in this choice."""
+        key = ("policy", per_task, self.fresh_starts)
+        if key not in self._rollouts:
+            self._rollouts[key] = self.rollout(self.policy, self.rollout_episodes(per_task))
+        return self._rollouts[key]
 
     def generator(self, position: int = 0) -> torch.Generator:
         """Random numbers that depend on (seed, round, position) alone, the positions counted over the whole round."""
         return keyed_generator(self.seed, Purpose.SELECT, self.round, self.chosen + position)
 
     def rollout_episodes(self, per_task: int) -> list[Episode]:
-        """Episodes of every task, task by task, from initial states keyed by (seed, task): the same every round."""
+        """Episodes of every task, task by task, from initial states keyed by (seed, task): the same every round.
+
+        With `fresh_starts` they are keyed by the round, too.
+        """
+        rounds = (self.round,) if self.fresh_starts else ()
         return [
-            Episode(task, keyed_seed(self.seed, Purpose.ROLLOUT, task.index, i))
+            Episode(task, keyed_seed(self.seed, Purpose.ROLLOUT, task.index, i, *rounds))
             for task in self.suite.tasks
             for i in range(per_task)
         ]

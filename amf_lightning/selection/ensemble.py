@@ -53,12 +53,13 @@ class EnsembleDisagreement(Selector):
         occupancy: Occupancy = _OCCUPANCY,
     ) -> None:
         occupancy = PolicyRollout() if occupancy is _OCCUPANCY else occupancy
+        name = type(self).__name__
         if members < 2:
-            raise InputError(f"EnsembleDisagreement: members is {members}; it takes at least 2 to disagree.")
+            raise InputError(f"{name}: members is {members}; it takes at least 2 to disagree.")
         if sharpness < 0:
-            raise InputError(f"EnsembleDisagreement: sharpness is {sharpness}; it must not be negative.")
+            raise InputError(f"{name}: sharpness is {sharpness}; it must not be negative.")
         if min(steps, batch_size) < 1 or learning_rate <= 0:
-            raise InputError("EnsembleDisagreement: steps, batch_size and learning_rate must be positive.")
+            raise InputError(f"{name}: steps, batch_size and learning_rate must be positive.")
         self.members = members
         self.sharpness = sharpness
         self.steps = steps
@@ -79,7 +80,8 @@ class EnsembleDisagreement(Selector):
             InputError: the policy does not learn by gradient steps.
         """
         if isinstance(context.policy, RefittedPolicy):
-            raise InputError("EnsembleDisagreement trains policies by gradient steps; this one is refitted instead.")
+            name = type(self).__name__
+            raise InputError(f"{name} trains policies by gradient steps; this one is refitted instead.")
         if context.round == 0 and context.statistics is not None:
             self._reference(context)
         first = list(self.occupancy.prefill(context, batch_size))
@@ -91,10 +93,10 @@ class EnsembleDisagreement(Selector):
         if not pieces or states is None:
             return draw_uniformly(context, batch_size)
         ensemble = [self._trained(context, member, pieces) for member in range(self.members)]
-        scores = disagreement(ensemble, states.targets, len(context.suite.tasks))
+        scores = self._scores(ensemble, states.targets, len(context.suite.tasks))
         picks: list[int] = []
         for position in range(len(first), batch_size):
-            chances = chances_of(scores, context.allowed([*first, *picks]), self.sharpness)
+            chances = self._chances(scores, context.allowed([*first, *picks]))
             picks.append(int(torch.multinomial(chances, 1, generator=context.generator(position))))
         pairs = zip(context.suite.tasks, scores.tolist(), strict=True)
         diagnostics = {
@@ -104,6 +106,14 @@ class EnsembleDisagreement(Selector):
         }
         rows = (*unscored.scores, *(tuple(scores.tolist()) for _ in picks))
         return Selection((*first, *picks), rows, diagnostics)
+
+    def _scores(self, ensemble: Sequence[Policy], blocks: StateBlocks, task_count: int) -> Tensor:
+        """How much the members disagree about each task, [K] float64; NaN for a task without states."""
+        return disagreement(ensemble, blocks, task_count)
+
+    def _chances(self, scores: Tensor, allowed: Tensor) -> Tensor:
+        """With which probability each task is drawn, [K]."""
+        return chances_of(scores, allowed, self.sharpness)
 
     def _data(self, context: SelectionContext) -> list[Steps]:
         """What the members learn from, a piece for each demonstration and each task of π0."""
@@ -120,6 +130,10 @@ class EnsembleDisagreement(Selector):
         numbers = torch.randint(len(pieces), (len(pieces),), generator=generator).tolist()
         rows = cat([pieces[i] for i in numbers])
         order = torch.randint(len(rows), (self.steps, self.batch_size), generator=generator).to(rows.device)
+        return self._stepped(policy, rows, order, generator)
+
+    def _stepped(self, policy: Policy, rows: Steps, order: Tensor, generator: torch.Generator) -> Policy:
+        """The policy after a step of Adam on each of the minibatches, whose row numbers `order` has, [steps, batch]."""
         optimizer = torch.optim.Adam(policy.parameters(), lr=self.learning_rate)
         with torch.enable_grad(), lent_global_generators() as set_to:  # for dropout
             set_to(int(torch.randint(2**62, (1,), generator=generator)))
@@ -146,10 +160,22 @@ def disagreement(ensemble: Sequence[Policy], blocks: StateBlocks, task_count: in
 
     NaN for a task without states.
     """
-    shape, steps = blocks.states.shape, blocks.states.flatten()
-    actions = torch.stack([member.act(steps).to(torch.float64) for member in ensemble])
-    spread = actions.std(dim=0, correction=0).mean(1).reshape(shape).mean(1).cpu()
-    scores = torch.zeros(task_count, dtype=torch.float64).index_add(0, blocks.tasks, blocks.weights * spread)
+    return task_means(actions_of(ensemble, blocks).std(dim=0, correction=0).mean(1), blocks, task_count)
+
+
+def actions_of(ensemble: Sequence[Policy], blocks: StateBlocks) -> Tensor:
+    """What each member does in each of N states, [M, N, A] float64."""
+    steps = blocks.states.flatten()
+    return torch.stack([member.act(steps).to(torch.float64) for member in ensemble])
+
+
+def task_means(spread: Tensor, blocks: StateBlocks, task_count: int) -> Tensor:
+    """Mean of a number of each of N states over the states and trajectories of each task, [K] float64.
+
+    NaN for a task without states.
+    """
+    means = spread.reshape(blocks.states.shape).mean(1).cpu()
+    scores = torch.zeros(task_count, dtype=torch.float64).index_add(0, blocks.tasks, blocks.weights * means)
     covered = torch.zeros(task_count, dtype=torch.bool)
     covered[blocks.tasks] = True
     return torch.where(covered, scores, torch.full_like(scores, torch.nan))

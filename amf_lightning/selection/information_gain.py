@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -41,6 +41,12 @@ class Blocks:
     def noise(self) -> Tensor:
         """S/H_c times the level, [M]: the observation noise of a state, which stands for H_c/S states, in σ²."""
         return self.thinning if self.levels is None else self.thinning * self.levels
+
+    def of_task(self, task: int) -> "Blocks":
+        """Those of one task."""
+        mine = self.tasks == task
+        levels = None if self.levels is None else self.levels[mine]
+        return Blocks(self.points[mine], self.tasks[mine], self.weights[mine], self.horizons[mine], levels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,17 +133,19 @@ class Joint(Aggregate):
 
 def marginal_gains(posterior: Posterior, problem: Problem, kappa: float) -> Tensor:
     """Σ_x w_x ½ log((v + κ)/(v' + κ)) for each candidate trajectory, [M] float64."""
-    targets = posterior.prepare(problem.targets.points.flatten(0, 1))
-    before = posterior.variance(targets)
-    weights = problem.state_weights.flatten().to(before.dtype)
-    return torch.cat(
-        [
-            # log((v + κ)/(v' + κ)) = −log(1 − (v − v')/(v + κ)), exact also where the gain is tiny. Rounding may
-            # explain more variance than there was: the minimum keeps every gain finite, also for a small κ.
-            torch.log1p(-torch.minimum(explained, before) / (before + kappa)).to(before.dtype) @ weights * -0.5
-            for explained in _explained(posterior, problem, targets)
-        ]
-    ).to(torch.float64)
+    weights = problem.state_weights.flatten()
+    terms = _marginal_terms(posterior, problem, kappa)
+    return torch.cat([rows @ weights.to(rows.dtype) * -0.5 for rows in terms]).to(torch.float64)
+
+
+def marginal_gain_by_task(posterior: Posterior, problem: Problem, kappa: float, task: int) -> Tensor:
+    """What a demonstration of `task` is expected to tell about each task, [K] float64; sums to its score, nats."""
+    chosen = problem.candidates.of_task(task)
+    only, weights = replace(problem, candidates=chosen), problem.state_weights.flatten()
+    terms = torch.cat(list(_marginal_terms(posterior, only, kappa))).to(torch.float64)
+    gains = (chosen.weights @ terms) * weights * -0.5
+    of_state = problem.targets.tasks[:, None].expand(problem.targets.points.shape[:2]).flatten()
+    return torch.zeros(len(problem.distribution), dtype=torch.float64).index_add(0, of_state.cpu(), gains.cpu())
 
 
 def variance_gains(posterior: Posterior, problem: Problem) -> Tensor:
@@ -180,6 +188,23 @@ def task_variances(posterior: Posterior, targets: Blocks, task_count: int) -> Te
     """Mean of v_D over the target states of each task, [K] float64; NaN for a task without any."""
     variances = posterior.variance(posterior.prepare(targets.points)).to(torch.float64).mean(1)
     return task_scores(variances, targets, task_count)
+
+
+def information_scores(posterior: Posterior, problem: Problem, aggregate: Aggregate) -> Tensor:
+    """Expected information gain of each task, for each unit of cost, [K] float64; NaN without a candidate."""
+    gains = torch.stack([aggregate.gains(belief, problem) for belief in posterior.outputs]).mean(0)
+    scores = task_scores(gains, problem.candidates, len(problem.distribution))
+    return scores if problem.costs is None else scores / problem.costs.to(scores)
+
+
+def _marginal_terms(posterior: Posterior, problem: Problem, kappa: float) -> Iterator[Tensor]:
+    """log((v' + κ)/(v + κ)) of each candidate trajectory at each target state, in chunks [m, N]."""
+    targets = posterior.prepare(problem.targets.points.flatten(0, 1))
+    before = posterior.variance(targets)
+    for explained in _explained(posterior, problem, targets):
+        # log((v + κ)/(v' + κ)) = −log(1 − (v − v')/(v + κ)), exact also where the gain is tiny. Rounding may explain
+        # more variance than there was: the minimum keeps every gain finite, also for a small κ.
+        yield torch.log1p(-torch.minimum(explained, before) / (before + kappa)).to(before.dtype)
 
 
 def _explained(posterior: Posterior, problem: Problem, targets: Tensor) -> Iterator[Tensor]:

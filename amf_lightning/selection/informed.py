@@ -20,7 +20,7 @@ from amf_lightning.selection.information_gain import (
     Marginal,
     Problem,
     Variance,
-    task_scores,
+    information_scores,
     task_variances,
 )
 from amf_lightning.selection.occupancies import (
@@ -208,9 +208,7 @@ class InformationGain(InformedSelector):
 
     def score(self, posterior: Posterior, problem: Problem) -> Tensor:
         """Expected information gain of each task, for each unit of cost."""
-        gains = torch.stack([self.aggregate.gains(belief, problem) for belief in posterior.outputs]).mean(0)
-        scores = task_scores(gains, problem.candidates, len(problem.distribution))
-        return scores if problem.costs is None else scores / problem.costs.to(scores)
+        return information_scores(posterior, problem, self.aggregate)
 
     def diagnose(self, posterior: Posterior, problem: Problem) -> dict[str, float]:
         """Range of log10(v/κ) over the target states; warns once if κ drowns all variances."""
@@ -287,7 +285,7 @@ class ReferenceRollouts:
     def __call__(self, context: SelectionContext) -> Mapping[str, Steps]:
         """Steps by name of task, [N]; a function of π0, the suite and the seed alone."""
         if self._key is None or self._key[0] is not context.pretrained or self._key[1] != context.seed:
-            rollouts = context.rollout(context.pretrained, context.rollout_episodes(2))
+            rollouts = context.rollout(context.pretrained, replace(context, fresh_starts=False).rollout_episodes(2))
             self.steps = sum(rollout.length for rollout in rollouts)
             self.rollouts = rollouts
             self._steps = {

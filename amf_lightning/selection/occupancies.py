@@ -21,6 +21,7 @@ from amf_lightning.selection.importance_weights import (
     smallest_temperature,
 )
 from amf_lightning.selection.information_gain import Blocks
+from amf_lightning.selection.roles import Piece, observed_and_judged, separated, thinned_steps
 from amf_lightning.tasks.steps import Steps
 from amf_lightning.tasks.task import Task
 from amf_lightning.tasks.trajectory import Trajectory
@@ -109,33 +110,25 @@ class PolicyRollout(Occupancy):
     def expected(self, context: SelectionContext) -> Expected:
         """Rolls out every task whose rollouts are needed."""
         counts = context.counts
-        if self.judge_by_expert:
+        if self.judge_by_expert and any(counts):
             episodes = context.rollout_episodes(self.episodes)
             due = [episode for episode in episodes if not counts[episode.task.index]]
             rollouts = context.rollout(context.policy, due) if due else []
-            steps = sum(rollout.length for rollout in rollouts)
         else:
-            rollouts, steps = context.policy_rollouts(self.episodes)
-        candidates: list[_Piece] = []
-        targets: list[_Piece] = []
+            rollouts = context.policy_rollouts(self.episodes)
+        candidates: list[Piece[Trajectory]] = []
+        targets: list[Piece[Trajectory]] = []
         for task in context.suite.tasks:
-            observed, judges = self._roles(task, *(_of(task, source) for source in (rollouts, context.demonstrations)))
+            latest, rolled_out = _of(task, context.demonstrations)[-self.episodes :], _of(task, rollouts)
+            # Judged by the expert, a demonstrated task is not rolled out: the demonstrations then play both roles.
+            observed, judges = observed_and_judged(latest, rolled_out, task.index)
             candidates += observed
             targets += judges
         return Expected(
             candidates=_blocks(candidates, self.states, context, with_actions=False),
             targets=_blocks(targets, self.states, context, with_actions=False),
-            environment_steps=steps,
+            environment_steps=sum(rollout.length for rollout in rollouts),
         )
-
-    def _roles(
-        self, task: Task, rollouts: list[Trajectory], demonstrations: list[Trajectory]
-    ) -> tuple[list["_Piece"], list["_Piece"]]:
-        """Candidates and targets of one task: different episodes, or different states of the only one."""
-        latest = demonstrations[-self.episodes :]
-        if latest and not self.judge_by_expert:
-            return _pieces(latest, task), _pieces(rollouts, task)
-        return _separated(task, latest or rollouts)
 
 
 class ImportanceWeighted(Occupancy):
@@ -190,7 +183,7 @@ class ImportanceWeighted(Occupancy):
         negligible = min(_NEGLIGIBLE, 0.5 / len(demonstrations))
         thinned = torch.where(weights < negligible, torch.zeros_like(weights), weights)
         thinned = thinned / thinned.sum(1, keepdim=True)
-        pieces = [_Piece(demonstrations[i], tasks[c], float(thinned[c, i])) for c, i in torch.nonzero(thinned).tolist()]
+        pieces = [Piece(demonstrations[i], c, float(thinned[c, i])) for c, i in torch.nonzero(thinned).tolist()]
         blocks = _blocks(pieces, self.states, context, with_actions=True)
         diagnostics = {f"effective_sample_size/{task.name}": size for task, size in zip(tasks, sizes, strict=True)}
         collapsed = sum(size < 1.01 for size in sizes) if len(demonstrations) > 1 else 0
@@ -229,11 +222,11 @@ class Demonstrated(Occupancy):
 
     def expected(self, context: SelectionContext) -> Expected | None:
         """The latest demonstrations of each task that has any."""
-        candidates: list[_Piece] = []
-        targets: list[_Piece] = []
+        candidates: list[Piece[Trajectory]] = []
+        targets: list[Piece[Trajectory]] = []
         for task in context.suite.tasks:
             if latest := _of(task, context.demonstrations)[-self.demonstrations :]:
-                observed, judges = _separated(task, latest)
+                observed, judges = separated(latest, task.index)
                 candidates += observed
                 targets += judges
         if not candidates:
@@ -244,57 +237,26 @@ class Demonstrated(Occupancy):
         )
 
 
-def thinned_steps(length: int, states: int, phase: float = 0.5) -> Tensor:
-    """Steps of an episode of `length` that are kept, evenly spaced, [S] int64.
-
-    An episode shorter than S repeats steps: a step that is kept twice weighs twice, so nothing else has to change.
-
-    >>> thinned_steps(200, 4).tolist(), thinned_steps(2, 4).tolist()
-    ([25, 75, 125, 175], [0, 0, 1, 1])
-    """
-    return ((torch.arange(states, dtype=torch.float64) + phase) * (length / states)).floor().to(torch.int64)
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """One trajectory in one role: read for `task`, with its probability among those of that task."""
-
-    trajectory: Trajectory
-    task: Task
-    weight: float
-    phase: float = 0.5
-
-
-def _separated(task: Task, trajectories: list[Trajectory]) -> tuple[list[_Piece], list[_Piece]]:
-    """Candidates and targets: every other trajectory, or different states of the only one."""
-    if len(trajectories) == 1:
-        return _pieces(trajectories, task, phase=0.75), _pieces(trajectories, task, phase=0.25)
-    return _pieces(trajectories[1::2], task), _pieces(trajectories[::2], task)
-
-
 def _of(task: Task, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
     return [trajectory for trajectory in trajectories if trajectory.task == task.name]
 
 
-def _pieces(trajectories: Sequence[Trajectory], task: Task, phase: float = 0.5) -> list[_Piece]:
-    """All of them for one task, equally probable."""
-    return [_Piece(trajectory, task, 1 / len(trajectories), phase) for trajectory in trajectories]
-
-
-def _blocks(pieces: Sequence[_Piece], states: int, context: SelectionContext, with_actions: bool) -> StateBlocks:
-    distinct = {id(piece.trajectory): piece.trajectory for piece in pieces}
+def _blocks(
+    pieces: Sequence[Piece[Trajectory]], states: int, context: SelectionContext, with_actions: bool
+) -> StateBlocks:
+    distinct = {id(piece.episode): piece.episode for piece in pieces}
     starts = dict(zip(distinct, accumulate((each.length for each in distinct.values()), initial=0), strict=False))
-    rows = torch.cat([starts[id(p.trajectory)] + thinned_steps(p.trajectory.length, states, p.phase) for p in pieces])
+    rows = torch.cat([starts[id(p.episode)] + thinned_steps(p.episode.length, states, p.phase) for p in pieces])
     cut = RecordedSteps(list(distinct.values()), context.suite, context.policy.window)[rows]
     cut = (cut if with_actions else cut.without_actions()).reshape(len(pieces), states)
-    tasks = torch.tensor([piece.task.index for piece in pieces])
+    tasks = torch.tensor([piece.task for piece in pieces])
     contexts = context.suite.contexts[tasks][:, None].expand(-1, states, -1)
     steps = Steps(cut.observations, tasks[:, None].expand(-1, states), contexts, cut.actions, cut.mask)
     return StateBlocks(
         steps.to(context.policy.device),
         tasks,
         torch.tensor([piece.weight for piece in pieces], dtype=torch.float64),
-        torch.tensor([piece.task.horizon for piece in pieces], dtype=torch.float64),
+        torch.tensor([context.suite.tasks[piece.task].horizon for piece in pieces], dtype=torch.float64),
     )
 
 

@@ -79,18 +79,26 @@ class LearningProgress(Selector):
                 "LearningProgress needs an evaluation of the policy, and nobody has reported one yet. Report trials of "
                 "the policy as it is now, or choose another selector."
             )
-        progress = learning_progress(context.score_history, self.progress, self.window)
-        counts = torch.bincount(torch.tensor(context.pending, dtype=torch.int64), minlength=len(progress)).to(progress)
-        picks: list[int] = []
-        scores: list[tuple[float, ...]] = []
-        for position in range(batch_size):
-            # Nothing is evaluated within a batch: without the division all of it would go to one task.
-            current = progress / (1 + counts)
-            pick = argmax_keyed(current, context.allowed(picks), context.generator(position))
-            scores.append(tuple(current.tolist()))
-            picks.append(pick)
-            counts[pick] += 1
-        return Selection(tuple(picks), tuple(scores))
+        return shared_out(context, learning_progress(context.score_history, self.progress, self.window), batch_size)
+
+
+def shared_out(context: SelectionContext, priorities: Tensor, batch_size: int) -> Selection:
+    """Shares a batch out in proportion to the priorities [K] ≥ 0, by highest averages, what is pending included.
+
+    Each pick goes to the task of the largest priority / (1 + its demonstrations that are pending or picked before it).
+    Ties are broken by a draw keyed by (seed, round, position).
+    """
+    counts = torch.bincount(torch.tensor(context.pending, dtype=torch.int64), minlength=len(priorities)).to(priorities)
+    picks: list[int] = []
+    scores: list[tuple[float, ...]] = []
+    for position in range(batch_size):
+        # Nothing is evaluated within a batch: without the division all of it would go to one task.
+        current = priorities / (1 + counts)
+        pick = argmax_keyed(current, context.allowed(picks), context.generator(position))
+        scores.append(tuple(current.tolist()))
+        picks.append(pick)
+        counts[pick] += 1
+    return Selection(tuple(picks), tuple(scores))
 
 
 def learning_progress(history: Sequence[Sequence[float]], progress: float, window: int) -> Tensor:

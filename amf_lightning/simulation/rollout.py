@@ -24,6 +24,7 @@ from amf_lightning.tasks.failure import Failure
 from amf_lightning.tasks.steps import Steps
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
+from amf_lightning.user_code import refusal
 
 Array = NDArray[np.float32]
 
@@ -58,9 +59,10 @@ def rollout(
         on_step: called with the number of environment steps just taken.
 
     Raises:
-        InputError: an action or observation has the wrong shape, or is not finite and may not be (the message names
-            task and step), the suite has no simulator, or nothing acts.
-        UserCodeError: the environment raises and may not, cannot be reset at all, or gives what it may not give.
+        InputError: an observation has the wrong shape, or it or an action is not finite and may not be (the message
+            names task and step), the suite has no simulator, or nothing acts.
+        UserCodeError: the environment raises and may not, cannot be reset at all, or gives what it may not give; or
+            actions have the wrong shape.
     """
     if width < 1 or noise < 0:
         raise InputError(f"rollout needs width >= 1 and noise >= 0, got width {width} and noise {noise}.")
@@ -142,16 +144,13 @@ class _Padded:
             self._rows[name][running] = entry
         # Copied, as a controller may remember what it sees, and so that every call has tensors aligned alike.
         copies = {name: entry.to(self._device, copy=True) for name, entry in self._entries.items()}
-        actions = self._controller.act(Steps(copies, self._tasks, self._contexts))
-        if not isinstance(actions, Tensor):
-            raise InputError(
-                f"{type(self._controller).__name__}: act(steps) gave a {type(actions).__name__}; it must return a "
-                "tensor [width, A], one row of actions for each row of the steps."
-            )
-        if actions.shape != self._shape:
-            raise InputError(
-                f"The actor gave actions of shape {tuple(actions.shape)} for {self._shape[0]} rows of suite "
-                f"'{self._suite.name}', which has {self._shape[1]} action dimensions."
+        actions: object = self._controller.act(Steps(copies, self._tasks, self._contexts))
+        if not isinstance(actions, Tensor) or actions.shape != self._shape:
+            what = f"shape {list(actions.shape)}" if isinstance(actions, Tensor) else f"a {type(actions).__name__}"
+            raise refusal(
+                acting := self._controller.acting,
+                f"{type(acting).__name__}.act gave {what} for {self._shape[0]} rows of suite '{self._suite.name}'",
+                f"It must return a tensor {list(self._shape)}: a row has {self._shape[1]} action dimensions.",
             )
         rows: Array = actions.detach().float().cpu().numpy()
         return rows[running]

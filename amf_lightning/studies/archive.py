@@ -14,6 +14,7 @@ from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.configuration import first_difference
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
+from amf_lightning.hashed_json import hashed, unhashed
 from amf_lightning.reading import read_text
 from amf_lightning.studies.plan import Run
 from amf_lightning.studies.rows import (
@@ -163,7 +164,7 @@ class Archive:
         described: dict[_Key, dict[str, Any]] = {}
         for number, line in enumerate(lines, start=1):
             try:
-                content = json.loads(line)
+                content = unhashed(json.loads(line))
                 if _SHARED in content:
                     shared = dict(content[_SHARED])
                     continue
@@ -214,8 +215,9 @@ def _line(entry: Entry, shared: Mapping[str, Any]) -> dict[str, Any]:
     assert entry.facts is not None and entry.settings is not None
     own = {key: value for key, value in entry.settings.items() if key not in shared}
     name = {"strategy": entry.curve.strategy, "seed": entry.curve.seed, "rows": len(entry.curve.rows)}
-    return {**name, **asdict(entry.facts), "settings": own}
+    facts = {key: value for key, value in asdict(entry.facts).items() if key != "scored_by" or value is not None}
+    return {**name, **facts, "settings": own}
 
 
 def _json(content: Mapping[str, Any]) -> str:
-    return json.dumps(content, ensure_ascii=False) + "\n"
+    return json.dumps(hashed(content), ensure_ascii=False) + "\n"

@@ -70,7 +70,7 @@ def run_compare(args: Namespace, program: Sequence[str] = PROGRAM) -> int:
             settings in it.
     """
     specification, output = read_specification(Path(args.config)), user_path(args.output, "--output")
-    archive = Archive(output, list(specification.strategies))
+    archive = Archive(output, specification.labels)
     seeds = parse_seeds(args.seeds) if args.seeds else specification.seeds
     if args.from_curves:
         return _summarise_again(output, specification, archive, seeds)
@@ -87,7 +87,7 @@ def run_compare(args: Namespace, program: Sequence[str] = PROGRAM) -> int:
     requested = [run for run in every if run.seed in seeds]
     alone = args.array_index is not None
     runs = [_picked(specification, requested, args, program, folder)] if alone else requested
-    _check(archive, every, runs, args.replace)
+    check_rows(archive, every, runs, args.replace)
     if args.dry_run:
         for run in with_needs([run for run in runs if not (archive.has(run) or run.finished())]):
             print(f"OMP_NUM_THREADS=1 {run.shell_command}")
@@ -97,38 +97,50 @@ def run_compare(args: Namespace, program: Sequence[str] = PROGRAM) -> int:
     for place in {output, *(run.made_in.parent for run in every)}:
         remove_leftovers(place, place / "curves")
     check_pretraining(archive, every)
-    failures = _execute(specification, archive, every, runs, args, output)
+    spawn: Spawn = Forked if args.share_imports else cold
+    failures = make_missing(specification, archive, every, runs, output, args.jobs, spawn, alone)
     if not alone:
-        _take_in(archive, output, planned(), failures)
+        take_in(archive, output, planned(), failures)
     _summarise(output, specification, archive, planned, requested, alone)
     if failures:
         print(f"{len(failures)} failed: {', '.join(failure.run.name for failure in failures)}. See the logs.")
     return ExitCode.RUNS_FAILED if failures else ExitCode.FINISHED
 
 
-def _execute(
+def make_missing(
     specification: Specification,
     archive: Archive,
     every: Sequence[Run],
     runs: Sequence[Run],
-    args: Namespace,
     output: Path,
+    jobs: int,
+    spawn: Spawn,
+    alone: bool = False,
 ) -> list[Failure]:
-    """Runs those of `runs` that are not finished; which of them failed."""
+    """Makes those of `runs` that are not finished, and takes in the rows of each as it ends; which of them failed.
+
+    Args:
+        specification: what is compared.
+        archive: has the rows, in `output`.
+        every: all runs of the comparison: the rows of those that are finished already are taken in at first.
+        runs: those to make now.
+        output: folder of the rows.
+        jobs: processes at once.
+        spawn: starts a process.
+        alone: leave the rows to others, and say nothing about what others make.
+    """
     unfinished = [run for run in runs if not (archive.has(run) or run.finished())]
-    alone = args.array_index is not None
     if not alone:
-        _take_in(archive, output, every)
+        take_in(archive, output, every)
     if len(unfinished) < len(runs):
         print(f"{len(runs) - len(unfinished)} of {len(runs)} runs are finished already")
-    spawn: Spawn = Forked if args.share_imports else cold
     failures: list[Failure] = []
     if not alone and differs_by_seed(specification, unfinished):
-        failures = execute([run.needs for run in unfinished if run.needs], args.jobs, spawn=spawn)
+        failures = execute([run.needs for run in unfinished if run.needs], jobs, spawn=spawn)
         check_pretraining(archive, every)
-    done = None if alone else lambda run: _take_in(archive, output, [run])
+    done = None if alone else lambda run: take_in(archive, output, [run])
     startable = [run for run in unfinished if _can_begin(run, failures)]
-    return failures + execute(startable, args.jobs, spawn=spawn, done=done)
+    return failures + execute(startable, jobs, spawn=spawn, done=done)
 
 
 def _picked(
@@ -145,7 +157,7 @@ def _picked(
     return replace(run, needs=needs)
 
 
-def _check(archive: Archive, every: Sequence[Run], runs: Sequence[Run], drop: bool) -> None:
+def check_rows(archive: Archive, every: Sequence[Run], runs: Sequence[Run], drop: bool) -> None:
     """Refuses, or drops, rows of other settings under the names of the runs; refuses such folders."""
     for run in every:
         if conflict := archive.conflict(run):
@@ -164,7 +176,7 @@ def _can_begin(run: Run, failures: Sequence[Failure]) -> bool:
     return all(run.needs != failure.run for failure in failures)
 
 
-def _take_in(archive: Archive, output: Path, runs: Sequence[Run], failures: Sequence[Failure] = ()) -> None:
+def take_in(archive: Archive, output: Path, runs: Sequence[Run], failures: Sequence[Failure] = ()) -> None:
     """Writes the rows of finished run folders that are not in the output folder yet, and which runs failed."""
     new = [run for run in runs if not archive.has(run) and run.finished()]
     if not (new or failures or output.is_dir()):
@@ -190,7 +202,7 @@ def _summarise(
 ) -> None:
     finished = [run for run in requested if archive.has(run) or run.finished()]
     if alone and len(finished) == len(requested):  # the runs of an array write at once, so only the last ones may
-        _take_in(archive, output, planned())
+        take_in(archive, output, planned())
     with alone_in(output) if output.is_dir() else nullcontext():  # the last of those who write knows the rows of all
         archive.reload()
         every = planned()
@@ -209,7 +221,7 @@ def _summarise_again(output: Path, specification: Specification, archive: Archiv
         raise InputError(f"There are no rows of these strategies in {output / 'curves'}. Run the comparison first.")
     there = {(entry.curve.strategy, entry.curve.seed) for entry in archive.entries}
     named = {*(seeds or ()), *archive.seeds, *(seed for _, seed in archive.rowless)}
-    pairs = [(label, seed) for seed in sorted(named) for label in specification.strategies]
+    pairs = [(label, seed) for seed in sorted(named) for label in specification.labels]
     missing = [f"{label} seed {seed}" for label, seed in pairs if (label, seed) not in there]
     print(f"Summary: {write_from_rows(output, archive.entries, specification, missing, archive.failed)}")
     return 0

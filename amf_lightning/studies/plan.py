@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from amf_lightning.campaign.run_folder import RunFolder
-from amf_lightning.configuration import first_difference, identity, leaves, read_configuration
+from amf_lightning.configuration import SEEDS, first_difference, identity, leaves, read_configuration
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
 from amf_lightning.reading import read_json_mapping
@@ -18,6 +18,8 @@ from amf_lightning.studies.specification import Specification, as_arguments
 
 PROGRAM = (sys.executable, "-m", "amf_lightning")
 """How the application is started."""
+_BETWEEN_REPEATS = 1_000_003
+"""Of the training seeds of two repeats."""
 
 
 @dataclass(frozen=True)
@@ -173,13 +175,24 @@ def plan_runs(
     for seed in seeds:
         needs = pretraining.get(seed)
         pretrained_settings = {"model.pretrained": str(RunFolder(needs.folder).policy)} if needs else {}
-        for label, settings in specification.strategies.items():
+        for label, settings in {**specification.strategies, **_repeats(specification, seed)}.items():
             folder = output / "runs" / label / f"seed-{seed}"
             run = _run(label, seed, specification.base, settings, folder, folder, program, pretrained_settings)
             runs.append(replace(run, needs=needs))
     if len(budgets := {run.budget for run in runs}) > 1:
         raise InputError(f"The strategies have different budgets, {sorted(budgets)}: their curves would not compare.")
     return runs
+
+
+def _repeats(specification: Specification, seed: int) -> dict[str, dict[str, Any]]:
+    """Settings of the repeats of a seed: those of the strategy, with training seeds that no run of the seed has."""
+    if specification.repeated is None:
+        return {}
+    settings = specification.strategies[specification.repeated]
+    return {
+        label: {**settings, "data.training_seed": (seed + number * _BETWEEN_REPEATS) % SEEDS}
+        for label, number in specification.repeats.items()
+    }
 
 
 def _run(

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from amf_lightning.durable import write_durably
@@ -13,8 +14,9 @@ from amf_lightning.reports.figures import Band, bands_figure, counts_figure, png
 from amf_lightning.reports.tables import PRIVILEGED, interval, markdown_table, number, plural, uses_phrase
 from amf_lightning.studies.archive import Entry
 from amf_lightning.studies.rows import RunFacts
+from amf_lightning.studies.sentences import told_of_best, told_of_noise, told_of_runs
 from amf_lightning.studies.specification import Specification, setting_of
-from amf_lightning.studies.statistics import MOST_PAIRED, gather_facts, score_band, summarise
+from amf_lightning.studies.statistics import MOST_PAIRED, gather_facts, measured_noise, score_band, summarise
 from amf_lightning.studies.summary import Intervals, MetricSummary, StudyFacts, Summary
 
 _FEW_SEEDS = 5
@@ -45,7 +47,7 @@ def write_summary(
     """
     facts: dict[str, list[RunFacts]] = {}
     for entry in entries:
-        if entry.facts:
+        if entry.facts and entry.curve.strategy in specification.strategies:
             facts.setdefault(entry.curve.strategy, []).append(entry.facts)
     tasks = entries[0].curve.tasks if entries else []
     return _write(output, entries, specification, budget, gather_facts(facts, tasks), missing, failed)
@@ -83,7 +85,7 @@ def summary_text(summary: Summary) -> str:
         "# Comparison of strategies",
         f"{len(summary.strategies)} strategies on {plural(len(summary.tasks), 'task')}, "
         f"{plural(budget, 'demonstration')} each, {plural(runs, 'run')}. "
-        "Scores are normalised: 0 is random actions, 1 the expert. "
+        f"{_meaning_of_scores(facts)} "
         f"Brackets hold {100 * summary.level:.0f} % bootstrap intervals over seeds ({summary.resamples:,} resamples).",
     ]
     if summary.missing:
@@ -98,7 +100,11 @@ def summary_text(summary: Summary) -> str:
         f"reaches it, median over seeds with its interval; never counts as {budget + 1}. Forgetting: mean score lost "
         "on the tasks of the pre-training, negative where it rose; worst: where a run had lost most. Largest fall: of "
         "the mean score of these tasks below its start at any time, in the mean over seeds. †: uses privileged "
-        "information.",
+        "information. Setback: the largest fall of the mean score over all tasks from one evaluation to the next, mean "
+        "over seeds.",
+        *told_of_runs(summary),
+        *told_of_best(summary),
+        *told_of_noise(summary),
         f"## Difference to {baseline}, paired by seed",
         _paired_table(summary),
         "Strategy minus baseline. An interval that leaves out 0 is marked: ▲ better, ▼ worse."
@@ -126,8 +132,11 @@ def _write(
     missing: Sequence[str],
     failed: Mapping[str, list[int]] | None,
 ) -> Path:
-    rows = [entry.curve for entry in entries]
+    rows = [entry.curve for entry in entries if entry.curve.strategy in specification.strategies]
     summary = summarise(rows, specification.baseline, budget, facts, missing, specification.sweep, failed)
+    if specification.repeated is not None:
+        repeats = [entry.curve for entry in entries if entry.curve.strategy in specification.repeats]
+        summary = replace(summary, noise=measured_noise(specification.repeated, rows, repeats, summary.budget))
     bands = {
         label: score_band([run for run in rows if run.strategy == label], summary.budget) for label in summary.seeds
     }
@@ -140,6 +149,12 @@ def _write(
     write_durably(output / "summary.json", json.dumps(summary.to_json(), indent=1, allow_nan=False) + "\n")
     write_durably(output / "summary.md", summary_text(summary))
     return output / "summary.md"
+
+
+def _meaning_of_scores(facts: StudyFacts) -> str:
+    if facts.scored_by:
+        return f"**Nothing was simulated:** {'; '.join(facts.scored_by)}."
+    return "Scores are normalised: 0 is random actions, 1 the expert."
 
 
 def _missing(summary: Summary) -> list[str]:
@@ -190,7 +205,18 @@ def _means(summary: Summary, label: str) -> Intervals:
 
 
 def _strategy_table(summary: Summary) -> str:
-    header = ["strategy", "seeds", "AUC", "final score", "to 0.8", "to 0.9", "forgetting", "worst", "largest fall"]
+    header = [
+        "strategy",
+        "seeds",
+        "AUC",
+        "final score",
+        "to 0.8",
+        "to 0.9",
+        "forgetting",
+        "worst",
+        "largest fall",
+        "setback",
+    ]
     rows = []
     for label, metrics in summary.strategies.items():
         rows.append(
@@ -201,6 +227,7 @@ def _strategy_table(summary: Summary) -> str:
                 *(_told(metrics[metric], metrics[metric].median, 1) for metric in ("demos_to_80", "demos_to_90")),
                 *(_told(metrics[metric], metrics[metric].mean, 3) for metric in ("forgetting", "worst_forgetting")),
                 number(summary.largest_fall[label], 3),
+                _told(metrics["setback"], metrics["setback"].mean, 3),
             ]
         )
     return markdown_table(header, rows)

@@ -7,14 +7,16 @@ that work on different seeds never write the same one.
 import csv
 import gzip
 import io
+import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from amf_lightning.campaign.curve import CURVE_COLUMNS, MEAN, CurveRow, cells, further_columns, is_header, row_from
 from amf_lightning.campaign.facts import ADVICE
-from amf_lightning.campaign.run_folder import CURVE_COLUMNS, MEAN, CurveRow, RunFolder
+from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
 
@@ -64,6 +66,8 @@ class RunFacts:
     """From the start of its process to its end; None if that is unknown or the run was resumed."""
     version: str | None = None
     """What `source_version` said where the run was made; None if unknown."""
+    scored_by: str | None = None
+    """How scores came about, a clause; None where they are normalised returns."""
 
 
 def facts_from(content: Mapping[str, Any]) -> RunFacts:
@@ -73,7 +77,8 @@ def facts_from(content: Mapping[str, Any]) -> RunFacts:
         KeyError: one is missing.
         ValueError: one has a type that no run gives it.
     """
-    values = {field.name: content[field.name] for field in fields(RunFacts)}
+    values = {field.name: content[field.name] for field in fields(RunFacts) if field.name != "scored_by"}
+    values["scored_by"] = content.get("scored_by")  # only runs without returns have it
     for name in ("uses", "asked", "pretraining_tasks"):
         names = values[name]
         if names is None and name == "pretraining_tasks":
@@ -84,8 +89,9 @@ def facts_from(content: Mapping[str, Any]) -> RunFacts:
     for name in ("environment_steps", "seconds"):
         if isinstance(values[name], bool) or not isinstance(values[name], int | float | None):
             raise ValueError(f"{name} is no number")
-    if not isinstance(values["version"], str | None):
-        raise ValueError("version is no text")
+    for name in ("version", "scored_by"):
+        if not isinstance(values[name], str | None):
+            raise ValueError(f"{name} is no text")
     return RunFacts(**values)
 
 
@@ -118,6 +124,7 @@ def read_run(
         asked=tuple(job.task for job in folder.read_selections()),
         seconds=seconds,
         version=version,
+        scored_by=facts.get("scored_by") if rows and math.isnan(rows[-1].episode_return) else None,
     )
 
 
@@ -165,11 +172,11 @@ def _table(folder: Path, seed: int | str) -> Path:
 def _text(runs: Sequence[RunRows]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    further = further_columns([row for run in runs for row in run.rows])
+    writer.writerow((*COLUMNS, *further))
     for run in runs:
         for row in run.rows:
-            numbers = (_short(number) for number in (row.episode_return, row.success, row.score))
-            writer.writerow((run.strategy, run.seed, row.demonstrations, row.task, *numbers))
+            writer.writerow((run.strategy, run.seed, *cells(row, further, _short)))
     return text.getvalue()
 
 
@@ -180,13 +187,13 @@ def _read_table(path: Path) -> list[RunRows]:
         lines = [(line, reader.line_num) for line in reader]
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num} is not a row of a table ({error}). {_ADVICE}") from error
-    if not lines or tuple(lines[0][0]) != COLUMNS:
+    own = len(COLUMNS) - len(CURVE_COLUMNS)
+    if not lines or tuple(lines[0][0][:own]) != COLUMNS[:own] or not is_header(lines[0][0][own:]):
         raise InputError(f"{path} does not begin with the columns {', '.join(COLUMNS)}. {_ADVICE}")
     for line, number in lines[1:]:
         try:
-            strategy, seed, demonstrations, task, episode_return, success, score = line
-            row = CurveRow(int(demonstrations), task, float(episode_return), float(success), float(score))
-            runs.setdefault((strategy, int(seed)), []).append(_rounded(row))
+            row = row_from(line[own:], len(lines[0][0]) - own)
+            runs.setdefault((line[0], int(line[1])), []).append(_rounded(row))
         except ValueError as error:
             raise InputError(f"{path}, line {number} is not a row of a curve ({error}). {_ADVICE}") from error
     return [RunRows(strategy, seed, tuple(rows)) for (strategy, seed), rows in runs.items()]
@@ -201,8 +208,13 @@ def _unpacked(path: Path) -> str:
 
 
 def _rounded(row: CurveRow) -> CurveRow:
-    numbers = (float(_short(number)) for number in (row.episode_return, row.success, row.score))
-    return CurveRow(row.demonstrations, row.task, *numbers)
+    return replace(
+        row,
+        episode_return=float(_short(row.episode_return)),
+        success=float(_short(row.success)),
+        score=float(_short(row.score)),
+        score_of_rounds=None if row.score_of_rounds is None else float(_short(row.score_of_rounds)),
+    )
 
 
 def _short(number: float) -> str:

@@ -14,8 +14,8 @@ from amf_lightning.bounded_yaml import RefusedYAML, check_yaml
 from amf_lightning.configuration import SEEDS, check_sections, compose, find_configuration, read_yaml_text, user_path
 from amf_lightning.errors import InputError
 
-_KEYS = ("base", "baseline", "strategies", "pretrain", "seeds", "sweep")
-_MOST_SEEDS, _DIGITS = 10_000, 20
+_KEYS = ("base", "baseline", "strategies", "pretrain", "seeds", "sweep", "noise_floor")
+_MOST_SEEDS, _DIGITS, _MOST_REPEATS = 10_000, 20, 100
 _RESERVED = ("seed_everything", "trainer.default_root_dir", "config")
 
 
@@ -35,6 +35,20 @@ class Specification:
     """Seeds if the command line gives none."""
     sweep: str | None = None
     """What the number after the @ is in labels like Fisher@0.25, with its unit; it is drawn as an axis."""
+    repeated: str | None = None
+    """Label of the strategy whose runs are repeated with other training seeds, to measure the noise floor."""
+    repeat_count: int = 0
+    """How often each of them is."""
+
+    @property
+    def repeats(self) -> dict[str, int]:
+        """Labels of the repeats, which are runs and no strategies, with their numbers from 1."""
+        return {f"{self.repeated} again {number}": number for number in range(1, self.repeat_count + 1)}
+
+    @property
+    def labels(self) -> list[str]:
+        """Labels of all runs: of the strategies, then of the repeats."""
+        return [*self.strategies, *self.repeats]
 
 
 def read_specification(path: Path) -> Specification:
@@ -61,7 +75,10 @@ def read_specification(path: Path) -> Specification:
     baseline = str(content["baseline"])
     if baseline not in strategies:
         raise InputError(f"{path}: baseline '{baseline}' is not among the strategies: {', '.join(strategies)}.")
+    repeated, repeat_count = _noise_floor(content.get("noise_floor"), strategies, path)
     return Specification(
+        repeated=repeated,
+        repeat_count=repeat_count,
         base=_beside(path, content["base"], "base"),
         baseline=baseline,
         strategies=strategies,
@@ -161,6 +178,22 @@ def _strategies(value: object, path: Path) -> dict[str, dict[str, Any]]:
         check_sections(settings, f"{path}: strategy '{label}'")
         strategies[label] = {str(key): compose(setting, path.parent) for key, setting in settings.items()}
     return strategies
+
+
+def _noise_floor(value: object, strategies: Mapping[str, Any], path: Path) -> tuple[str | None, int]:
+    """Which strategy is repeated with other training seeds, and how often."""
+    if value is None:
+        return None, 0
+    if not isinstance(value, dict) or not {"strategy"} <= {*value} <= {"strategy", "repeats"}:
+        raise InputError(f"{path}: noise_floor must say which strategy is repeated: {{strategy: LABEL, repeats: 1}}.")
+    label, count = str(value["strategy"]), value.get("repeats", 1)
+    if label not in strategies:
+        raise InputError(f"{path}: noise_floor: '{label}' is not among the strategies: {', '.join(strategies)}.")
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _MOST_REPEATS:
+        raise InputError(f"{path}: noise_floor: repeats is {count!r}; it must lie between 1 and {_MOST_REPEATS}.")
+    if taken := [name for number in range(1, count + 1) if (name := f"{label} again {number}") in strategies]:
+        raise InputError(f"{path}: noise_floor: a strategy is called '{taken[0]}', like a repeat. Call it otherwise.")
+    return label, count
 
 
 def _selector_name(settings: object, path: Path) -> str:

@@ -4,13 +4,22 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from amf_lightning.campaign.run_folder import MEAN
+from amf_lightning.campaign.curve import MEAN
 from amf_lightning.errors import InputError
-from amf_lightning.evaluation.scores import area_under_curve, demonstrations_to, forgetting
-from amf_lightning.evaluation.statistics import Interval, bootstrap_interval, median_interval, paired_interval
+from amf_lightning.evaluation.scores import Setback, area_under_curve, demonstrations_to, forgetting, largest_setback
+from amf_lightning.evaluation.statistics import (
+    Interval,
+    bootstrap_interval,
+    clopper_pearson,
+    median_interval,
+    paired_interval,
+)
 from amf_lightning.reports.figures import Band
+from amf_lightning.reports.tables import PRIVILEGED
+from amf_lightning.studies.best import BestSet, best_set
+from amf_lightning.studies.noise import NoiseFloor, noise_floor
 from amf_lightning.studies.rows import RunFacts, RunRows
-from amf_lightning.studies.summary import COUNTS, METRICS, Intervals, MetricSummary, StudyFacts, Summary
+from amf_lightning.studies.summary import COUNTS, METRICS, Intervals, MetricSummary, StudyFacts, SuccessRate, Summary
 
 LEVEL = 0.9
 RESAMPLES = 10_000
@@ -31,7 +40,9 @@ def run_metrics(run: RunRows, budget: int, pretraining_tasks: Sequence[str] | No
     """
     mean = run.of(MEAN)
     curve = [row.demonstrations for row in mean], [row.score for row in mean], budget
-    pretrained = [[row.score for row in run.of(task)] for task in run.tasks if task in (pretraining_tasks or ())]
+    pretrained = [
+        [row.matched_score for row in run.of(task)] for task in run.tasks if task in (pretraining_tasks or ())
+    ]
     moments = list(zip(*pretrained, strict=True))  # for each evaluation the scores of the pre-training tasks
     losses = [forgetting(moments[0], now, [True] * len(pretrained)) for now in moments]
     return {
@@ -42,7 +53,14 @@ def run_metrics(run: RunRows, budget: int, pretraining_tasks: Sequence[str] | No
         "forgetting": losses[-1].signed if losses else None,
         "forgetting_positive": losses[-1].positive if losses else None,
         "worst_forgetting": max(loss.signed for loss in losses) if losses else None,
+        "setback": setback_of(run).fall,
     }
+
+
+def setback_of(run: RunRows) -> Setback:
+    """The largest fall of the mean score of a run from one evaluation to the next."""
+    mean = run.of(MEAN)
+    return largest_setback([row.demonstrations for row in mean], [row.matched_score for row in mean])
 
 
 def summarise(
@@ -68,21 +86,22 @@ def summarise(
     Raises:
         InputError: no run of the baseline, or a curve that does not reach from 0 to the budget.
     """
-    labels = list(dict.fromkeys(run.strategy for run in runs))
-    if baseline not in labels:
-        raise InputError(f"There is no finished run of the baseline '{baseline}' among: {', '.join(labels) or 'none'}.")
+    labels = _labels(runs, baseline)
     budget = budget or max(row.demonstrations for run in runs for row in run.rows)
     facts, failed = facts or StudyFacts(), failed or {}
-    pretraining = facts.pretraining_tasks
     of = {label: _of(label, runs) for label in labels}
-    values = {label: _values(of[label], budget, pretraining.get(label)) for label in labels}
-    falls = {label: largest_fall(of[label], budget, pretraining.get(label)) for label in labels if label not in failed}
+    values = {label: _values(of[label], budget, facts.pretraining_tasks.get(label)) for label in labels}
     whole = {label: {} if label in failed else by_seed for label, by_seed in values.items()}
+    best, best_unprivileged = _best_sets(whole, facts)
     return Summary(
         strategies={label: _metrics(by_seed, label in failed) for label, by_seed in values.items()},
         paired=_paired(whole, baseline),
         pairs=_pairs(whole) if len(labels) <= MOST_PAIRED else None,
-        largest_fall={label: falls.get(label) for label in labels},
+        largest_fall={**dict.fromkeys(labels), **_falls(of, budget, facts, failed)},
+        setbacks={label: [setback_of(run).demonstrations for run in of[label]] for label in labels},
+        best=best,
+        best_unprivileged=best_unprivileged,
+        success={label: success_rate(of[label], budget) for label in labels},
         seeds={label: list(by_seed) for label, by_seed in values.items()},
         baseline=baseline,
         budget=budget,
@@ -96,6 +115,34 @@ def summarise(
     )
 
 
+def _labels(runs: Sequence[RunRows], baseline: str) -> list[str]:
+    labels = list(dict.fromkeys(run.strategy for run in runs))
+    if baseline not in labels:
+        raise InputError(f"There is no finished run of the baseline '{baseline}' among: {', '.join(labels) or 'none'}.")
+    return labels
+
+
+def _best_sets(
+    values: Mapping[str, Mapping[int, Mapping[str, float | None]]], facts: StudyFacts
+) -> tuple[BestSet | None, BestSet | None]:
+    """Who may be best: of all, and of those that use nothing privileged where others do."""
+    areas = {
+        label: {seed: area for seed, numbers in by_seed.items() if (area := numbers["auc"]) is not None}
+        for label, by_seed in values.items()
+        if by_seed
+    }
+    free = {label: of for label, of in areas.items() if not PRIVILEGED.intersection(facts.uses.get(label, ()))}
+    whole = best_set(areas, LEVEL, RESAMPLES)
+    return whole, best_set(free, LEVEL, RESAMPLES) if len(free) < len(areas) else None
+
+
+def _falls(
+    runs: Mapping[str, Sequence[RunRows]], budget: int, facts: StudyFacts, failed: Mapping[str, list[int]]
+) -> dict[str, float | None]:
+    known = facts.pretraining_tasks
+    return {label: largest_fall(of, budget, known.get(label)) for label, of in runs.items() if label not in failed}
+
+
 def largest_fall(runs: Sequence[RunRows], budget: int, pretraining_tasks: Sequence[str] | None) -> float | None:
     """How far the mean score of the pre-training tasks, averaged over seeds, ever falls below where it started.
 
@@ -105,10 +152,32 @@ def largest_fall(runs: Sequence[RunRows], budget: int, pretraining_tasks: Sequen
     if not pretrained:
         return None
     table = np.array(
-        [[_held([(r.demonstrations, r.score) for r in run.of(task)], budget) for task in pretrained] for run in runs]
+        [
+            [_held([(r.demonstrations, r.matched_score) for r in run.of(task)], budget) for task in pretrained]
+            for run in runs
+        ]
     ).mean(axis=1)
     change = (table - table[:, :1]).mean(axis=0)
     return max(0.0, float(-change.min()))
+
+
+def success_rate(runs: Sequence[RunRows], budget: int) -> SuccessRate | None:
+    """Of the policies after N demonstrations, all tasks alike; None where rows do not say how many episodes."""
+    rows = [row for run in runs for row in run.rows if row.demonstrations == budget and row.task != MEAN]
+    counts = [(round(row.success * row.episodes), row.episodes) for row in rows if row.episodes]
+    if not counts or len(counts) < len(rows):
+        return None
+    successes, trials = (sum(column) for column in zip(*counts, strict=True))
+    return SuccessRate(successes, trials, *clopper_pearson(successes, trials, LEVEL))
+
+
+def measured_noise(label: str, runs: Sequence[RunRows], repeats: Sequence[RunRows], budget: int) -> NoiseFloor | None:
+    """The noise floor from the runs of one strategy and those that differ from them in their training seed alone."""
+    groups = {run.seed: [run_metrics(run, budget, None)] for run in runs if run.strategy == label}
+    for run in repeats:
+        if run.seed in groups:
+            groups[run.seed].append(run_metrics(run, budget, None))
+    return noise_floor(label, groups, LEVEL)
 
 
 def score_band(runs: Sequence[RunRows], budget: int) -> Band:
@@ -128,6 +197,7 @@ def gather_facts(facts: Mapping[str, Sequence[RunFacts]], tasks: Sequence[str]) 
         uses={label: list(dict.fromkeys(use for fact in of for use in fact.uses)) for label, of in facts.items()},
         environment_steps={label: _mean([fact.environment_steps for fact in of]) for label, of in facts.items()},
         seconds={label: _median([fact.seconds for fact in of]) for label, of in facts.items()},
+        scored_by=sorted({fact.scored_by for of in facts.values() for fact in of if fact.scored_by}),
         versions=sorted({fact.version for of in facts.values() for fact in of if fact.version}),
         pretraining_tasks={label: _common(label, of) for label, of in facts.items()},
         asked={

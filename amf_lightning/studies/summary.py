@@ -5,8 +5,19 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from amf_lightning.evaluation.statistics import Interval
+from amf_lightning.studies.best import METHOD, BestSet
+from amf_lightning.studies.noise import NoiseFloor
 
-METRICS = ("auc", "final", "demos_to_80", "demos_to_90", "forgetting", "forgetting_positive", "worst_forgetting")
+METRICS = (
+    "auc",
+    "final",
+    "demos_to_80",
+    "demos_to_90",
+    "forgetting",
+    "forgetting_positive",
+    "worst_forgetting",
+    "setback",
+)
 COUNTS = ("demos_to_80", "demos_to_90")
 """Metrics that are numbers of demonstrations. Of these the median is told, because `never` counts as N + 1."""
 
@@ -38,6 +49,21 @@ class MetricSummary:
 
 
 @dataclass(frozen=True)
+class SuccessRate:
+    """Of the policies at the end, over all tasks and seeds."""
+
+    successes: int
+    trials: int
+    lo: float
+    hi: float
+    """Ends of the exact interval (`clopper_pearson`): of these policies, not of those of other seeds."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain types, with the share."""
+        return {"rate": self.successes / self.trials, **asdict(self)}
+
+
+@dataclass(frozen=True)
 class StudyFacts:
     """What the runs' folders say beyond the rows. The mappings are by the label of a strategy."""
 
@@ -53,6 +79,8 @@ class StudyFacts:
     """Names of the tasks that π0 was trained on; None if unknown."""
     asked: Mapping[str, list[float]] = field(default_factory=dict)
     """Demonstrations of each task in the order of the suite, mean over runs, [K]."""
+    scored_by: list[str] = field(default_factory=list)
+    """How scores came about, a clause each, of runs whose scores are not normalised returns."""
 
     @classmethod
     def from_json(cls, meta: Mapping[str, Any]) -> "StudyFacts":
@@ -73,6 +101,14 @@ class Summary:
     """Area under the curve: the strategy minus each other one. None if there are too many strategies to show."""
     largest_fall: Mapping[str, float | None]
     """See `statistics.largest_fall`."""
+    setbacks: Mapping[str, list[int | None]]
+    """Demonstrations at the evaluation after the largest fall of each run, in the order of `seeds`; None: no fall."""
+    best: BestSet | None
+    """Who cannot be told apart from the best in area under the curve."""
+    best_unprivileged: BestSet | None
+    """The same of the strategies that use nothing privileged; None if that is all of them."""
+    success: Mapping[str, SuccessRate | None]
+    """None where rows do not say how many episodes they have."""
     seeds: Mapping[str, list[int]]
     baseline: str
     budget: int
@@ -90,6 +126,8 @@ class Summary:
     """Seeds whose runs failed, of the strategies that have such; they are among `missing`, too."""
     sweep: str | None = None
     """What the number in the labels of a sweep is, with its unit."""
+    noise: NoiseFloor | None = None
+    """What training alone does, if the comparison measures it."""
 
     def seeds_of(self, label: str) -> str:
         """How many seeds of a strategy are finished, and of how many, if not of all."""
@@ -99,6 +137,7 @@ class Summary:
 
     def to_json(self) -> dict[str, Any]:
         """`{strategies, paired, meta}`; `mean, lo, hi` are null where an interval is None."""
+        success = {label: of for label, of in self.success.items() if of}
         return {
             "strategies": {
                 label: {name: metric.to_json() for name, metric in metrics.items()}
@@ -109,12 +148,18 @@ class Summary:
                 "budget": self.budget,
                 "missing": self.missing,
                 **({"failed": dict(self.failed)} if self.failed else {}),
-                **asdict(self.facts),
+                **{key: value for key, value in asdict(self.facts).items() if value or key != "scored_by"},
                 "sweep": self.sweep,
                 "baseline": self.baseline,
                 "seeds": dict(self.seeds),
                 "pairs": None if self.pairs is None else _nested_json(self.pairs),
                 "largest_fall": dict(self.largest_fall),
+                "setbacks": dict(self.setbacks),
+                "best": self.best.to_json() if self.best else None,
+                "best_unprivileged": self.best_unprivileged.to_json() if self.best_unprivileged else None,
+                "best_method": METHOD,
+                "noise_floor": self.noise.to_json() if self.noise else None,
+                **({"success": {label: of.to_json() for label, of in success.items()}} if success else {}),
                 "tasks": self.tasks,
                 "level": self.level,
                 "resamples": self.resamples,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from amf_lightning.errors import InputError
 from amf_lightning.tasks.steps import Steps
 from amf_lightning.tasks.task import Episode
+from amf_lightning.user_code import refusal
 
 
 class Actor(Protocol):
@@ -42,6 +43,11 @@ class Controller(ABC):
         All rows that still run have taken the same number of steps, so that `act` is called once a step for all.
         """
 
+    @property
+    def acting(self) -> object:
+        """Whose actions these are, for messages: itself, or what it asks for them."""
+        return self
+
     @abstractmethod
     def act(self, steps: Steps) -> Tensor:
         """Actions [width, A] for the latest observation of every row."""
@@ -64,11 +70,23 @@ class Memoryless(Controller):
         first: Tensor | None = next(parameters, None)
         return torch.device("cpu") if first is None else first.device
 
+    @property
+    def acting(self) -> object:
+        return self._actor
+
     def act(self, steps: Steps) -> Tensor:
         contexts = steps.contexts
         if self._contexts is not None:
             contexts = self._contexts.to(contexts.device)[steps.tasks]
-        return _tensor(self._actor.act(steps.plain_observations, contexts))
+        actions: Any = self._actor.act(steps.plain_observations, contexts)
+        try:
+            return torch.as_tensor(actions)  # arrays of numpy and lists are converted
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise refusal(
+                self._actor,
+                f"{type(self._actor).__name__}.act(observations, contexts) gave a {type(actions).__name__} ({error})",
+                "It must return a tensor [N, A], one row of actions for each row of observations.",
+            ) from error
 
 
 @runtime_checkable
@@ -97,14 +115,3 @@ def controller_of(acting: Acting) -> Controller:
     if callable(getattr(acting, "act", None)):
         return Memoryless(acting)
     raise InputError(f"A {type(acting).__name__} does not act: it has no method act(observations, contexts).")
-
-
-def _tensor(actions: Any) -> Tensor:
-    """The actions of an actor as a tensor: arrays of numpy and lists are converted."""
-    try:
-        return torch.as_tensor(actions)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"The actor gave a {type(actions).__name__}; act(observations, contexts) must return a tensor [N, A], one "
-            f"row of actions for each row of observations ({error})."
-        ) from error

@@ -12,6 +12,7 @@ from amf_lightning.needs import Need, Part
 from amf_lightning.policies.capabilities import LinearHead, check_output_layer, embedded, require
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.tasks.steps import Steps
+from amf_lightning.uncertainty.feature_norms import clip_norms, largest_known_norm
 from amf_lightning.uncertainty.knowledge import Embedded, Knowledge
 from amf_lightning.uncertainty.partial.parts import (
     MaskedGradientKernel,
@@ -102,9 +103,7 @@ class LastLayerFeatures(Embedding):
         history = None if knowledge.history is None else points(knowledge.history)
         ahead, at_targets = points(candidates), points(targets)
         if knowledge.clip and not self.unit_norm:
-            bound = self._largest_norm(knowledge, points, scale)
-            if history is not None:
-                bound = max(bound, float(history.norm(dim=-1).max()))
+            bound = largest_known_norm(self._largest_norm(knowledge, points, scale), history)
             ahead, at_targets = clip_norms(ahead, bound), clip_norms(at_targets, bound)
         shares = self._remembered(knowledge)
         parts, past = Parts(knowledge.policy, knowledge.pretrained), knowledge.history
@@ -291,9 +290,3 @@ def _head(policy: Policy) -> LinearHead:
 def noise_or_one(noise: Tensor | None) -> Tensor | float:
     """The observation noise of the history, `Knowledge.noise`; 1 where that is None."""
     return 1.0 if noise is None else noise
-
-
-def clip_norms(points: Tensor, bound: float) -> Tensor:
-    """Scales rows [..., P] that are longer than `bound` back to it."""
-    norms: Tensor = torch.linalg.vector_norm(points, dim=-1, keepdim=True)
-    return points * (bound / norms).clamp(max=1)

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from amf_lightning.campaign.curve import CurveRow
 from amf_lightning.campaign.request import Request
-from amf_lightning.campaign.run_folder import CurveRow, RunFolder
+from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.scores import Evaluation, weighted_mean
 
@@ -108,6 +109,7 @@ def test_the_evaluation_has_the_numbers_of_the_last_rows_of_the_curve_exactly(fo
     folder.write_curve(EVALUATIONS, NAMES)
     folder.write_evaluation(EVALUATIONS[-1], NAMES, seed=3, forgetting=math.nan, checkpoint=Path("a") / "b")
     content = json.loads(folder.evaluation.read_text())
+    assert list(content.pop("sha256")) == ["evaluation.json"]
     rows = {
         row.task: {"return": row.episode_return, "success": row.success, "score": row.score}
         for row in folder.read_curve()[-3:]

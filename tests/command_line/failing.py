@@ -99,6 +99,16 @@ class ShapelessActor:
         return observations[:, :0].sum()
 
 
+class WideActor:
+    def act(self, observations: Tensor, contexts: Tensor) -> Any:
+        return torch.zeros(len(observations), 3)
+
+
+class RaggedActor:
+    def act(self, observations: Tensor, contexts: Tensor) -> Any:
+        return [[0.0], [0.0, 1.0]]
+
+
 class RaisingActor:
     def act(self, observations: Tensor, contexts: Tensor) -> Tensor:
         raise RuntimeError("the motor is hot")
@@ -110,7 +120,9 @@ class ActingExpertOf(TinyExpert):
         self.kind = kind
 
     def actor(self, suite: TaskSuite) -> Any:
-        return {"raises": RaisingActor, "shapeless": ShapelessActor}[self.kind]()
+        return {"raises": RaisingActor, "shapeless": ShapelessActor, "wide": WideActor, "ragged": RaggedActor}[
+            self.kind
+        ]()
 
 
 class ConstructedSuite(TinySuite):

@@ -121,6 +121,9 @@ GIVING: dict[str, tuple[dict[str, Any], str]] = {
     "remaining: NaN": (expert("RemainingExpert", left="nan"), "remaining gave [nan, nan, nan, nan]"),
     "remaining: a word": (expert("RemainingExpert", left="many"), "remaining gave many"),
     "actor: None": (expert("ActorlessExpert"), "ActorlessExpert.actor gave a NoneType"),
+    "act: a number": (expert("ActingExpertOf", kind="shapeless"), "ShapelessActor.act gave shape [] for 32 rows of"),
+    "act: too wide": (expert("ActingExpertOf", kind="wide"), "WideActor.act gave shape [32, 3] for 32 rows of suite"),
+    "act: ragged": (expert("ActingExpertOf", kind="ragged"), "RaggedActor.act(observations, contexts) gave a list"),
     "select: None": ({"selector": "failing.NoneSelector"}, "NoneSelector.select gave a NoneType"),
 }
 
@@ -328,8 +331,13 @@ def _start(folder: Path, *options: str, **changes: Any) -> "subprocess.Popen[str
         return subprocess.Popen(
             [sys.executable, "-m", "amf_lightning", "fit", "--config=tiny.yaml", *RUN, *options],
             cwd=folder, env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}, text=True,
-            stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+            stdout=log, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=_hear_ctrl_c,
         )  # fmt: skip
+
+
+def _hear_ctrl_c() -> None:
+    # A shell starts what it puts into the background with Ctrl-C ignored, and tests may run there.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _wait_for(path: Path, process: "subprocess.Popen[str]") -> None:

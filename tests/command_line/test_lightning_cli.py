@@ -13,8 +13,9 @@ import pytest
 import yaml
 from amf_process import amf, fresh, tree, write_config
 
-from amf_lightning.campaign.run_folder import MEAN, RunFolder
-from amf_lightning.command_line.main import main
+from amf_lightning.campaign.curve import MEAN
+from amf_lightning.campaign.run_folder import RunFolder
+from amf_lightning.command_line.main import COMMANDS, main
 from tiny import TinySuite
 
 
@@ -38,7 +39,7 @@ def fit(*arguments: str, cwd: Path) -> str:
 def test_help_lists_what_is_offered(tmp_path: Path) -> None:
     outcome = fresh("--help", cwd=tmp_path)
     assert outcome.code == 0 and outcome.stdout.startswith("usage: amf ")
-    for command in ("fit", "validate", "compare", "status", "measure", "train-expert", "publish", "completion"):
+    for command in COMMANDS:
         assert re.search(rf"^  {command} ", outcome.stdout, re.MULTILINE), command
     assert not re.search(r"\b(test|predict)\b", outcome.stdout)
     assert tree(tmp_path) == {}
@@ -191,9 +192,9 @@ def test_validating_a_run_gives_its_last_row_again(finished: Path, tmp_path: Pat
 def test_facts_of_the_run_survive_its_validation(finished: Path, tmp_path: Path) -> None:
     here = shutil.copytree(finished, tmp_path / "here")
     run = RunFolder(here / "runs" / "tiny" / "RoundRobin-seed0")
-    before = json.loads(run.evaluation.read_text())
+    before = run.read_facts()
     assert amf("validate", "--config=tiny.yaml", f"--ckpt_path={run.policy}", cwd=here).code == 0
-    after = json.loads(run.evaluation.read_text())
+    after = run.read_facts()
     assert after.pop("evaluated") == str(run.policy) and after == before
 
 

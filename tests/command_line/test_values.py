@@ -102,6 +102,7 @@ def test_true_is_no_one_where_one_is_the_default(tmp_path: Path) -> None:
         ({"trainer": {"accelerator": "tpu"}}, "The trainer cannot be made"),
         ({"trainer": {"strategy": "guess"}}, "invalid strategy name: `strategy='guess'`"),
         ({"trainer": {"devices": "two"}}, "`devices` selected with `CPUAccelerator`"),
+        ({"trainer": {"devices": 999, "accelerator": "cpu"}}, "trainer.devices: 999 starts as many processes on"),
         ({"seed_everything": 2**32}, "seed_everything is 4294967296; give a number, at least 0 and below 4294967296"),
         ({"suite": {}}, "TaskSuite is only what such classes have in common"),
         ({"trainer": {"default_root_dir": ""}}, "trainer.default_root_dir is empty"),

@@ -1,19 +1,35 @@
 """Makes a part of every class that the catalogue finds: with its defaults, or with the example that its class needs."""
 
 import inspect
+import tempfile
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
+from selection_world import demonstrate
 
 from amf_lightning.catalogue import classes, resolve
+from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.tasks.spec import Spec
 from amf_lightning.tasks.task import TaskSuite
+
+
+@cache
+def stored(suite: TaskSuite) -> "tempfile.TemporaryDirectory[str]":
+    """A store with a demonstration of each of the first two tasks, for as long as the tests run."""
+    folder = tempfile.TemporaryDirectory()
+    for number, trajectory in enumerate(demonstrate(suite, [0, 1])):
+        DemonstrationStore(Path(folder.name)).write(number, trajectory)
+    return folder
+
 
 EXAMPLES: dict[str, Callable[[TaskSuite], dict[str, Any]]] = {
     "FixedSchedule": lambda suite: {"tasks": [suite.tasks[i % len(suite.tasks)].name for i in range(12)]},
     "FreezeModules": lambda suite: {"patterns": ["head.*"]},
     "CombinedRetention": lambda suite: {"parts": [resolve("retention", "L2ToPretrained")()]},
+    "ExperienceReplay": lambda suite: {"demonstrations": stored(suite).name},
     "StaticSuite": lambda suite: {
         "name": "static",
         "observation": {"state": Spec((3,)), "image/front": Spec((8, 8, 3), "uint8")},
@@ -32,6 +48,7 @@ ELSEWHERE = {
     "ActorExpert": "needs a class of the user: tests/experts/test_own.py",
     "LimitedExpert": "needs another expert: tests/experts/test_limited.py",
     "RecordedExpert": "needs recordings: tests/experts/test_recorded.py",
+    "RecordedPool": "needs recordings: tests/experts/test_pool.py",
     "StableBaselines3Expert": "needs a zip: tests/experts/test_stable_baselines3.py",
     "StateDictExpert": "needs a file: tests/experts/test_state_dict.py",
     "PriorMixture": "is made by AdaptivePrior: tests/policies/test_mixture.py",

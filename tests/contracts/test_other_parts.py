@@ -110,7 +110,9 @@ def test_an_expert_gives_equal_requests_equal_demonstrations(name: str) -> None:
     episodes = [Episode(task, 7) for task in suite.tasks[:2]]
     first, second = (expert.demonstrate(suite, episodes) for _ in range(2))
     for one, other, episode in zip(first, second, episodes, strict=True):
-        assert one is not None and other is not None
+        assert (one is None) == (other is None) == (name == "AwaitedExpert")
+        if one is None or other is None:
+            continue
         assert one.task == episode.task.name and one.actions.tobytes() == other.actions.tobytes()
     assert all(left > 0 for left in expert.remaining(suite, [0] * len(suite.tasks)))
 

@@ -29,6 +29,7 @@ def context(**changes: Any) -> SelectionContext:
         "pretraining_counts": (3, 0, 1, 0),
         "scores": scores[-1],
         "score_history": scores,
+        "evaluated_after": (0, len(demonstrations)),
         "lookahead": lambda tasks: sum((task + 1) / 10 for task in tasks),
     }
     return context_of(SUITE, policy, **{**facts, **changes})
@@ -104,7 +105,7 @@ def test_it_does_not_look_at_privileged_information_that_it_does_not_declare(nam
     if Need.PRETRAINING_COUNTS not in needs:
         hidden["pretraining_counts"] = None
     if Need.EVALUATIONS not in needs:
-        hidden |= {"scores": None, "score_history": ()}
+        hidden |= {"scores": None, "score_history": (), "evaluated_after": ()}
     if Need.TRIAL_TRAINING not in needs:
         hidden["lookahead"] = None
     if Need.SIMULATOR not in needs:

@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from amf_lightning.errors import InputError
-from amf_lightning.evaluation.statistics import Interval, bootstrap_interval, median_interval, paired_interval
+from amf_lightning.evaluation.statistics import (
+    Interval,
+    bootstrap_interval,
+    clopper_pearson,
+    median_interval,
+    paired_interval,
+)
 
 VALUES = np.random.default_rng(7).normal(0.7, 0.1, size=10)
 
@@ -111,3 +117,27 @@ def test_a_level_that_is_no_probability_is_refused(level: float) -> None:
 def test_different_numbers_of_seeds_are_not_paired() -> None:
     with pytest.raises(InputError, match="paired by seed, but there are 10 and 9 values"):
         paired_interval(VALUES, VALUES[:-1])
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.99])
+def test_the_interval_of_a_success_rate_is_the_exact_one_of_scipy(level: float) -> None:
+    cases = [(k, n) for n in (1, 2, 3, 7, 20) for k in range(n + 1)] + [(1, 5000), (2500, 5000), (4999, 5000)]
+    for successes, trials in cases:
+        exact = stats.binomtest(successes, trials).proportion_ci(level, method="exact")
+        assert clopper_pearson(successes, trials, level) == pytest.approx((exact.low, exact.high), rel=1e-8, abs=1e-12)
+
+
+def test_the_interval_of_a_success_rate_covers_it_whatever_it_is() -> None:
+    ends = [clopper_pearson(k, 20) for k in range(21)]
+    for rate in np.linspace(0.0, 1.0, 101):
+        chances = stats.binom.pmf(range(21), 20, rate)
+        covered = sum(chance for chance, (low, high) in zip(chances, ends, strict=True) if low <= rate <= high)
+        assert covered >= 0.9 - 1e-12
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(0, 0), (-1, 3), (4, 3)])
+def test_what_is_no_success_rate_is_refused(successes: int, trials: int) -> None:
+    with pytest.raises(InputError, match="0 to n successes in n ≥ 1 trials"):
+        clopper_pearson(successes, trials)
+    with pytest.raises(InputError, match="between 0 and 1"):
+        clopper_pearson(1, 2, level=1.0)

@@ -77,7 +77,7 @@ def test_too_few_are_named() -> None:
 
 def test_observations_of_another_precision_are_taken_in_that_of_the_suite(shown: Trajectory) -> None:
     double = replace(shown, observations={"state": shown.state.astype(np.float64)})
-    assert objection(SUITE, EPISODE, double) is None
+    assert objection(SUITE, EPISODE.task.name, double) is None
     taken = in_types_of(SUITE, double)
     assert taken.state.dtype == np.float32 and np.array_equal(taken.state, shown.state)
     assert in_types_of(SUITE, shown) is shown

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from amf_process import amf
 
-from amf_lightning.campaign.run_folder import MEAN, RunFolder
+from amf_lightning.campaign.curve import MEAN
+from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.policies.weights import load_policy
 

@@ -9,7 +9,7 @@ from test_two_processes import TWO_PROCESSES
 from test_two_processes import start as start_processes
 from tiny_runs import FINE_TUNING, PRETRAINING, Run
 
-from amf_lightning.campaign.run_folder import MEAN
+from amf_lightning.campaign.curve import MEAN
 from amf_lightning.configuration import merge
 
 THREE = {"suite": {"class_path": "tiny.TinySuite", "init_args": {"goals": 3}}}

@@ -84,7 +84,7 @@ def test_a_loss_that_has_no_factor_counts_once() -> None:
 
 
 def test_callbacks_of_the_users_own_see_every_optimiser_step(make_run: Callable[..., Run]) -> None:
-    callbacks = {"trainer": {"callbacks": [{"class_path": "step_counter.StepCounter"}]}}
+    callbacks = {"trainer": {"callbacks": {"class_path": "step_counter.StepCounter"}}}  # one, without a list
     run = make_run("run", callbacks, ("--trainer.accumulate_grad_batches=2",)).complete()
     lines = [line for line in run.log.read_text().splitlines() if line.startswith("steps:")]
     assert lines == ["steps: 36 steps, 72 backward passes, 3 blocks"]

@@ -14,7 +14,7 @@ from placed_policy import LEARNS_ON
 from safetensors.torch import load_file
 from tiny_runs import PRETRAINING, Run, assert_same_outcome, fine_tuning_of
 
-from amf_lightning.campaign.run_folder import MEAN
+from amf_lightning.campaign.curve import MEAN
 
 pytestmark = pytest.mark.gpu
 MakeRun = Callable[..., Run]

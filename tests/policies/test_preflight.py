@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from amf_lightning.errors import InputError
+from amf_lightning.fine_tuning.export import export
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.policies.capabilities import GaussianDensity, LinearHead
 from amf_lightning.policies.categorical import CategoricalPolicy
@@ -148,7 +149,7 @@ def test_a_policy_without_features_is_exported_without_statistics(
         with pytest.warns(UserWarning, match=f"no feature statistics.*({reason})"):
             module = BehaviouralCloning(SUITE, kind)
     shown = TinyExpert().demonstrate(SUITE, [Episode(SUITE.tasks[0], 0)])
-    module.export(tmp_path / "policy.safetensors", shown)
+    export(module, tmp_path / "policy.safetensors", shown)
     assert load_policy(str(tmp_path / "policy.safetensors")).statistics is None
 
 

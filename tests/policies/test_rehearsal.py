@@ -1,5 +1,6 @@
 """Policies that would run to the end and be another one each time, or learn nothing: refused when they are made."""
 
+import os
 import random
 import warnings
 from collections.abc import Iterator
@@ -12,12 +13,13 @@ import torch
 import torch.nn.functional as F
 from drawing_policies import Dropping, Noisy
 from field_policies import CameraPolicy, CameraSuite, FlowPolicy
+from lightning.pytorch.accelerators import CPUAccelerator, CUDAAccelerator
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from amf_lightning.errors import InputError, UserCodeError
 from amf_lightning.fine_tuning.module import BehaviouralCloning
-from amf_lightning.fine_tuning.processes import check_processes
+from amf_lightning.fine_tuning.processes import check_cores, check_processes
 from amf_lightning.policies.categorical import CategoricalMLPPolicy
 from amf_lightning.policies.gaussian_process import GaussianProcessPolicy
 from amf_lightning.policies.mlp import MLPPolicy
@@ -156,6 +158,33 @@ class DetachedHidden(Plain):
         return super().hidden(steps).detach()
 
 
+class TimesZero(Plain):
+    """Its loss depends on the weights for autograd only."""
+
+    def loss(self, steps: Steps) -> Tensor:
+        return 0 * super().loss(steps) + steps.shown_actions.square().mean(dim=1)
+
+
+class Rounded(Plain):
+    """Steps between the same few actions: each has a gradient of zero."""
+
+    def act(self, steps: Steps) -> Tensor:
+        return (8 * super().act(steps)).round() / 8
+
+
+class Saturated(Plain):
+    """Its initial weights, or its rows in another unit, leave tanh no slope: others do."""
+
+    def __init__(self, observation: Specs, context_dim: int, action_dim: int, scale: float = 1e6) -> None:
+        super().__init__(observation, context_dim, action_dim)
+        self.scale = scale
+        self.body.bias.data.zero_()
+
+    def hidden(self, steps: Steps) -> Tensor:
+        seen: Tensor = self.body(torch.cat([steps.state * self.scale, 0 * steps.contexts], dim=1))
+        return seen
+
+
 class WithoutWeights(Policy):
     """Its layers are in a list, where torch does not look."""
 
@@ -245,6 +274,8 @@ class Looking(Plain):
         (Arrays, r"act gave a ndarray, not a tensor \[8, 1\]"),
         (Detached, r"no gradient of its loss reaches a weight, so nothing would be trained\. Look for detach"),
         (WithoutGradient, r"no gradient of its loss reaches a weight.*torch\.no_grad"),
+        (TimesZero, r"the gradient of its loss is zero in every entry of every weight.*a factor of zero"),
+        (Rounded, r"the gradient of its loss is zero in every entry"),
         (WithoutWeights, "it has no weight that could be trained.*ModuleList"),
         (Counting, "in training its loss changes when it is called again .*register_buffer"),
         (LossOfEntries, r"loss gave \[8, 1\] for 8 rows; it must give a loss for each row, \[8\], e\.g\. by \.mean"),
@@ -268,11 +299,20 @@ def test_what_draws_in_training_counts_in_a_buffer_or_looks_back_passes(kind: ty
     assert policy.training and all(parameter.grad is None for parameter in policy.parameters())
 
 
+def test_a_policy_that_saturates_here_may_learn_elsewhere() -> None:
+    rehearse(Saturated(*DIMS), SUITE)
+    saturated = Plain(*DIMS)
+    saturated.head.bias.data.fill_(1e6)
+    rehearse(saturated, SUITE)
+
+
 def test_pictures_choices_and_what_is_refitted_pass() -> None:
     camera = CameraSuite()
     rehearse(CameraPolicy(camera.observation, 1, 1), camera)
     rehearse(GaussianProcessPolicy(*DIMS), SUITE)
-    rehearse(CategoricalMLPPolicy(SUITE.observation, 1, 1), SUITE)
+    choices = TinySuite()
+    choices.action_dim, choices.discrete = 3, True
+    rehearse(CategoricalMLPPolicy(choices.observation, 1, 3), choices)
 
 
 def test_weights_that_no_gradient_reaches_are_named_once() -> None:
@@ -323,6 +363,21 @@ def test_what_was_written_for_an_earlier_version_is_told_what_changed(kind: type
 def trainer(processes: int, strategy: DDPStrategy) -> Any:
     """What of a trainer is looked at."""
     return SimpleNamespace(world_size=processes, strategy=strategy, precision="32-true")
+
+
+def test_more_processes_than_a_machine_bears_are_refused_and_more_than_its_cores_are_told() -> None:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    def on(processes: int, accelerator: object, rank: int = 0) -> Any:
+        return SimpleNamespace(num_devices=processes, accelerator=accelerator, is_global_zero=rank == 0)
+
+    check_cores(on(cores, CPUAccelerator()))
+    check_cores(on(999, CUDAAccelerator()))
+    check_cores(on(cores + 1, CPUAccelerator(), rank=1))
+    with pytest.warns(UserWarning, match=rf"trainer\.devices: {cores + 1} starts .*at most {cores}"):
+        check_cores(on(cores + 1, CPUAccelerator()))
+    with pytest.raises(InputError, match=r"trainer\.devices: 999 starts as many .*accumulate_grad_batches: 999 one"):
+        check_cores(on(999, CPUAccelerator()))
 
 
 def test_several_processes_refuse_what_they_would_wait_for() -> None:

@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from amf_process import amf, write_config
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 from torch import Tensor
 
+from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.reports import animation
 from amf_lightning.reports.animation import side_by_side, write_animation
 from amf_lightning.simulation.render import RenderingUnavailable
@@ -112,3 +114,17 @@ def test_real_environments_are_drawn_or_the_picture_is_left_out(tmp_path: Path) 
         assert np.array_equal(left[0, 20:], right[0, 20:])  # the same initial state
         assert not np.array_equal(left[-1, 20:], right[-1, 20:])
         assert not np.array_equal(frames[0], frames[-1])
+
+
+def test_a_run_shows_its_policy_before_and_after(tmp_path: Path) -> None:
+    write_config(tmp_path, reports={"animation": True}, data={"steps_per_round": 50})
+    outcome = amf("fit", "--config=tiny.yaml", "--trainer.default_root_dir=run", cwd=tmp_path)
+    assert outcome.code == 0, outcome.said
+    folder = RunFolder(tmp_path / "run")
+    frames = frames_of(folder.animation)
+    assert len(frames) == 13  # the first state, and the twelve after a step
+    below_label = frames[:, 16:48].astype(int)
+    (left, right) = (below_label[:, :, :32], below_label[:, :, 36:68])
+    assert np.array_equal(left[0], right[0]), "both begin in the same state"
+    assert abs(left[-1] - right[-1]).max() > 100 and abs(right[0] - right[-1]).max() > 100
+    assert f"({folder.animation.name})" in folder.report.read_text()

@@ -13,8 +13,8 @@ from amf_lightning.selection.occupancies import (
     ImportanceWeighted,
     PolicyRollout,
     StateBlocks,
-    thinned_steps,
 )
+from amf_lightning.selection.roles import thinned_steps
 from amf_lightning.simulation.rollout import rollout
 from amf_lightning.suites.integrator import Integrator
 from amf_lightning.tasks.controller import Acting

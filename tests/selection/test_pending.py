@@ -15,8 +15,10 @@ from amf_lightning.selection.baselines import FixedSchedule, RoundRobin, Uniform
 from amf_lightning.selection.context import Selector
 from amf_lightning.selection.ensemble import EnsembleDisagreement
 from amf_lightning.selection.informed import InformationGain, UncertaintySampling
+from amf_lightning.selection.kalman import KalmanScheduler
 from amf_lightning.selection.occupancies import Demonstrated, ImportanceWeighted
 from amf_lightning.selection.privileged import LearningProgress, Oracle, Rebalancing
+from amf_lightning.selection.save import SAVE
 from amf_lightning.uncertainty.embeddings import LastLayerFeatures
 from tiny import TinyExpert, TinySuite
 
@@ -53,12 +55,14 @@ SELECTORS: list[Selector] = [
     FixedSchedule(["goal=1", "goal=-1", "goal=-1", "goal=0.5", "goal=1", "goal=-0.5"]),
     Rebalancing(),
     LearningProgress(),
+    KalmanScheduler(),
     Oracle(),
     InformationGain(),
     InformationGain(occupancy=ImportanceWeighted()),
     InformationGain(occupancy=Demonstrated()),
     UncertaintySampling(),
     EnsembleDisagreement(members=2, steps=5),
+    SAVE(steps=5),
 ]
 
 

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from amf_lightning.errors import InputError
+from amf_lightning.errors import InputError, UserCodeError
 from amf_lightning.experts.expert import ActingExpert
 from amf_lightning.experts.uniform import UniformActor
 from amf_lightning.simulation.rollout import rollout
@@ -154,7 +154,7 @@ def test_a_controller_that_gives_no_tensor_is_named() -> None:
             return None
 
     suite = seen()
-    with pytest.raises(InputError, match=r"Silent: act\(steps\) gave a NoneType"):
+    with pytest.raises(UserCodeError, match=r"Silent\.act gave a NoneType.*tensor \[32, 1\]"):
         rollout(Silent(), suite, [Episode(suite.tasks[0], 0)])
 
 

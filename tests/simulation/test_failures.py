@@ -92,7 +92,7 @@ def test_the_same_in_a_demonstration_is_refused(way: str) -> None:
 def test_what_broke_off_is_no_demonstration() -> None:
     suite = FragileSuite()
     (broken,) = rollout(Left(), suite, [Episode(suite.tasks[3], 1)], may_fail=True)
-    reason = objection(suite, Episode(suite.tasks[3], 1), broken)
+    reason = objection(suite, suite.tasks[3].name, broken)
     assert reason is not None and "it broke off (Task 'goal=1', seed 1, step" in reason
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from amf_lightning.errors import InputError
+from amf_lightning.errors import InputError, UserCodeError
 from amf_lightning.experts.uniform import UniformActor
 from amf_lightning.simulation.rollout import rollout
 from amf_lightning.suites.halfcheetah import HalfCheetahVelocity
@@ -150,7 +150,7 @@ def test_an_action_that_is_not_a_number_is_refused(suite: HalfCheetahVelocity, e
 
 
 def test_an_action_of_the_wrong_shape_is_refused(suite: HalfCheetahVelocity, episodes: list[Episode]) -> None:
-    with pytest.raises(InputError, match=r"shape \(32, 5\).*6 action dimensions"):
+    with pytest.raises(UserCodeError, match=r"FunctionActor\.act gave shape \[32, 5\].*6 action dimensions"):
         rollout(FunctionActor(lambda observations: torch.zeros(len(observations), 5)), suite, episodes[:1])
 
 

@@ -3,12 +3,14 @@ import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ready_runs import BUDGET, write_run
 
 from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.errors import InputError
+from amf_lightning.hashed_json import hashed, unhashed
 from amf_lightning.studies.archive import Archive
 from amf_lightning.studies.plan import Run
 from amf_lightning.studies.rows import COLUMNS, RunRows, tables
@@ -97,6 +99,10 @@ def test_rows_without_a_line_of_their_own_are_believed_only_if_the_run_folder_sa
     assert "has rows of A seed 0" in (archive.conflict(made) or "")
 
 
+def lines_of(folder: Path) -> list[dict[str, Any]]:
+    return [unhashed(json.loads(line)) for line in (folder / "runs.jsonl").read_text().splitlines()]
+
+
 def test_rows_that_were_lost_or_doubled_in_a_merge_are_noticed(tmp_path: Path) -> None:
     made = run(tmp_path, "A")
     recorded(tmp_path, made)
@@ -115,11 +121,13 @@ def test_a_line_that_is_no_run_or_a_run_twice_is_refused_by_name(tmp_path: Path)
     shared, line = path.read_text().splitlines(keepends=True)
     path.write_text(shared + line + shared + line)
     assert len(Archive(tmp_path, ["A"]).entries) == 1, "both sides of a merge had it"
-    path.write_text(shared + line + line.replace("1.5", "2.5"))
+    other = json.dumps(hashed({**unhashed(json.loads(line)), "seconds": 2.5})) + "\n"
+    path.write_text(shared + line + other)
     with pytest.raises(InputError, match=r"runs\.jsonl, line 3 has A seed 0 again"):
         Archive(tmp_path, ["A"])
     without = {key: value for key, value in json.loads(line).items() if key != "settings"}
-    for damaged in ("<<<<<<< ours", json.dumps(without), "3"):
+    changed = line.rstrip().replace('"asked": [', '"asked": ["here", ')
+    for damaged in ("<<<<<<< ours", json.dumps(without), "3", changed):
         path.write_text(f"{shared}{line}{damaged}\n")
         with pytest.raises(InputError, match=r"runs\.jsonl, line 3 is not a run"):
             Archive(tmp_path, ["A"])
@@ -128,7 +136,7 @@ def test_a_line_that_is_no_run_or_a_run_twice_is_refused_by_name(tmp_path: Path)
 def test_settings_that_all_runs_share_are_written_once_and_are_settings_of_each(tmp_path: Path) -> None:
     runs = [run(tmp_path, "A", seed, rho=0.1, task={"a": [1]}) for seed in (0, 1)]
     archive = recorded(tmp_path, *runs)
-    shared, *lines = map(json.loads, (tmp_path / "runs.jsonl").read_text().splitlines())
+    shared, *lines = lines_of(tmp_path)
     assert shared == {"shared_settings": {"rho": 0.1, "task": {"a": [1]}}}
     assert [line["settings"] for line in lines] == [{"seed_everything": 0}, {"seed_everything": 1}]
     assert [entry.settings for entry in archive.entries] == [made.identity for made in runs]
@@ -178,5 +186,5 @@ def as_in_0_1(folder: Path, made: Run) -> None:
         for row in curve:
             numbers = (repr(row.episode_return), repr(row.success), repr(row.score))
             writer.writerow((made.label, made.seed, row.demonstrations, row.task, *numbers))
-    _, line = map(json.loads, (folder / "runs.jsonl").read_text().splitlines())
+    _, line = lines_of(folder)
     (folder / "runs.jsonl").write_text(json.dumps(line | {"settings": made.identity}) + "\n")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from amf_lightning.campaign.run_folder import MEAN, CurveRow
+from amf_lightning.campaign.curve import MEAN, CurveRow
 from amf_lightning.studies.archive import Entry
 from amf_lightning.studies.report import write_summary
 from amf_lightning.studies.rows import RunFacts, RunRows

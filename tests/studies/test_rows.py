@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amf_lightning.campaign.run_folder import CurveRow, RunFolder
+from amf_lightning.campaign.curve import CurveRow
+from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.scores import Evaluation
 from amf_lightning.studies.rows import COLUMNS, RunRows, read_rows, read_run, tables, write_rows

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import ready_runs
 
-from amf_lightning.campaign.run_folder import MEAN, CurveRow, RunFolder
+from amf_lightning.campaign.curve import MEAN, CurveRow
+from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.statistics import Interval
 from amf_lightning.studies.rows import RunFacts, RunRows, read_run
@@ -36,6 +37,7 @@ def test_the_numbers_of_one_run() -> None:
         "forgetting": pytest.approx(0.3),
         "forgetting_positive": pytest.approx(0.3),
         "worst_forgetting": pytest.approx(0.35),
+        "setback": pytest.approx(0.05),
     }
 
 

@@ -15,10 +15,10 @@ from amf_lightning.uncertainty.embeddings import (
     GradientKernel,
     LastLayerFeatures,
     LossGradient,
-    clip_norms,
     gradient_factors,
     last_layer_features,
 )
+from amf_lightning.uncertainty.feature_norms import clip_norms
 from amf_lightning.uncertainty.knowledge import Knowledge
 from amf_lightning.uncertainty.posterior import FunctionSpacePosterior
 from tiny import TinySuite

@@ -1,0 +1,109 @@
+"""What a run asks for now, each request with its reason: read from its folder, without torch."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from amf_lightning.campaign.ledger import Ledger
+from amf_lightning.campaign.receiving import DESCRIPTION, described
+from amf_lightning.campaign.request import Request
+from amf_lightning.campaign.run_folder import RunFolder
+from amf_lightning.campaign.status import RunStatus, ledger_to_read, read_status
+
+
+@dataclass(frozen=True)
+class RunnerUp:
+    """The task that came second in a choice."""
+
+    task: str
+    score: float
+
+
+@dataclass(frozen=True)
+class OpenRequest:
+    """A request that waits for an answer."""
+
+    number: int
+    task: str
+    round: int
+    selector: str
+    score: float
+    """Of the task at the moment of the choice; NaN if the selector gives none."""
+    runner_up: RunnerUp | None
+    """None if no other task had a score."""
+    why: str
+    """One sentence."""
+    seed: int
+    """Of the episode's start, where a simulator makes one."""
+    scores: dict[str, float]
+    """Of all tasks."""
+    diagnostics: dict[str, float]
+    """What the selector said beside its choices in that round."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The open requests of a run, and how it stands."""
+
+    status: RunStatus
+    requests: tuple[OpenRequest, ...]
+    """In order of number."""
+
+
+def read_asked(path: Path) -> Asked:
+    """What the run in a folder asks for. A process may be writing there.
+
+    Raises:
+        InputError: the folder holds no run, or one of its files is damaged.
+    """
+    status = read_status(path)
+    with ledger_to_read(RunFolder(path)) as ledger:
+        names = _names(ledger, status)
+        diagnostics = {each.round: ledger.diagnostics(each.round) for each in status.campaign.pending}
+    return Asked(status, tuple(_open(each, names, diagnostics[each.round]) for each in status.campaign.pending))
+
+
+def _open(request: Request, names: Sequence[str], diagnostics: dict[str, float]) -> OpenRequest:
+    score = request.scores[request.task_index]
+    best = max(
+        (
+            (other, name)
+            for name, other in zip(names, request.scores, strict=True)
+            if name != request.task and other == other
+        ),
+        default=None,
+    )
+    return OpenRequest(
+        number=request.demonstration,
+        task=request.task,
+        round=request.round,
+        selector=request.selector,
+        score=score,
+        runner_up=None if best is None else RunnerUp(best[1], best[0]),
+        why=_why(request.selector, score, best),
+        seed=request.seed,
+        scores=dict(zip(names, request.scores, strict=True)),
+        diagnostics=diagnostics,
+    )
+
+
+def _why(selector: str, score: float, best: tuple[float, str] | None) -> str:
+    if math.isnan(score):
+        return f"{selector} chose it without giving tasks a score."
+    if best is None:
+        return f"{selector} gave it the score {score:.3g}; no other task could be chosen."
+    second, name = best
+    if second == score:
+        return f"{selector} gave it the score {score:.3g}, as it did {name}."
+    # A batch is chosen one by one, so that the last of it may be chosen for what it adds to the others.
+    return f"{selector} gave it the score {score:.3g}, and {name} {second:.3g} as the runner-up."
+
+
+def _names(ledger: Ledger, status: RunStatus) -> list[str]:
+    """Names of all tasks, [K]; numbers for those that a ledger of an older version never mentions."""
+    if ledger.fact(DESCRIPTION) is not None:
+        return list(described(ledger).task_names)
+    known = {index: task for _, _, task, index, _ in ledger.outline()}
+    tasks = len(status.campaign.pending[0].scores) if status.campaign.pending else 0
+    return [known.get(index, f"task {index}") for index in range(tasks)]

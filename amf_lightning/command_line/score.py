@@ -1,0 +1,152 @@
+"""`amf score RUN --task T --success 7/10`: reports trials of the policy. Without --task: what was reported so far.
+
+Reports add up. They are only ever added: --replaces puts one in the place of an earlier one, --withdraw takes one back.
+`amf fit` puts them into curve and report once every task was tried, where `evaluation` is ReportedEpisodes.
+"""
+
+import argparse
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from amf_lightning.campaign.acts import now, user
+from amf_lightning.campaign.receiving import described
+from amf_lightning.campaign.run_folder import RunFolder
+from amf_lightning.campaign.status import ledger_to_read, run_at
+from amf_lightning.command_line.plain_parser import PlainParser
+from amf_lightning.errors import InputError
+from amf_lightning.evaluation.trial_reports import (
+    REPORTED,
+    TrialReport,
+    add_report,
+    latest_trials,
+    read_trial_reports,
+    withdraw_report,
+)
+from amf_lightning.evaluation.trials import rates, verdict
+from amf_lightning.tasks.description import SuiteDescription
+
+_BY_PEOPLE = ("ReportedEpisodes", "AskedEpisodes")
+_WORDS = {"yes": (1, 1), "no": (0, 1)}
+
+
+def main(arguments: list[str]) -> None:
+    """Parses the command line, adds a report, and prints what is known of the last policy that was tried."""
+    parser = PlainParser(prog="amf score", description=__doc__, allow_abbrev=False)
+    parser.add_argument("run", type=Path, help="folder of the run, the one with config.yaml")
+    parser.add_argument("--task", metavar="T", help="what the policy tried to do")
+    parser.add_argument("--success", metavar="S", help="7/10: 7 of 10 trials; yes or no: of a single one")
+    parser.add_argument("--reason", action="append", default=[], metavar="TEXT", help="why one failed; may be repeated")
+    parser.add_argument("--demonstrations", type=int, metavar="N", help="of the policy; that of the last, if not given")
+    parser.add_argument("--episode-file", type=Path, action="append", default=[], metavar="FILE", help="of a trial")
+    parser.add_argument("--by", default=user(), metavar="NAME", help="who reports; the user, if not given")
+    earlier = parser.add_mutually_exclusive_group()
+    earlier.add_argument("--replaces", metavar="ENTRY", help="put this in the place of an earlier report")
+    earlier.add_argument("--withdraw", metavar="ENTRY", help="take an earlier report back")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    values = parser.parse_args(arguments)
+    folder = run_at(values.run)
+    with ledger_to_read(folder) as ledger:
+        suite = described(ledger)
+    path = folder.path / REPORTED
+    known = [report.entry for report in read_trial_reports(path, suite.index)]
+    for entry in filter(None, (values.replaces, values.withdraw)):
+        if entry not in known:
+            raise InputError(f"{path} has no report {entry} that holds. For all of them: amf score {values.run}")
+    if values.withdraw:
+        withdraw_report(path, values.withdraw, values.by, now())
+    elif values.task or values.success:
+        add_report(path, _reported(values, suite, folder), values.replaces)
+    reports = read_trial_reports(path, suite.index)
+    print(_as_json(reports, suite) if values.json else _as_text(reports, suite, folder))
+
+
+def _reported(values: argparse.Namespace, suite: SuiteDescription, folder: RunFolder) -> TrialReport:
+    """The report that the command line says."""
+    if not (values.task and values.success):
+        raise InputError("Give both --task and --success, e.g. --task pick --success 7/10.")
+    suite.index(values.task)
+    success, episodes = _counts(values.success)
+    if len(values.reason) > episodes - success:
+        raise InputError(f"--reason is given {len(values.reason)} times, but {episodes - success} trials failed.")
+    tried = _last_policy(folder) if values.demonstrations is None else values.demonstrations
+    files = tuple(f"{file} {_sha256(file)}" for file in values.episode_file)
+    return TrialReport(
+        demonstrations=tried,
+        task=values.task,
+        success=success,
+        episodes=episodes,
+        by=values.by,
+        time=now(),
+        reasons=tuple(values.reason),
+        files=files,
+    )
+
+
+def _counts(text: str) -> tuple[int, int]:
+    """Successes and trials of `7/10`, `yes` or `no`."""
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    successes, _, trials = text.partition("/")
+    if not (successes.isdecimal() and trials.isdecimal() and int(trials) > 0 and int(successes) <= int(trials)):
+        raise InputError(f"--success is {text}; write successes and trials as 7/10, or yes or no of a single trial.")
+    return int(successes), int(trials)
+
+
+def _last_policy(folder: RunFolder) -> int:
+    """Demonstrations of the last policy that is there to be tried."""
+    judged = [int(path.stem) for path in (folder.path / "judged").glob("*.safetensors") if path.stem.isdecimal()]
+    if judged:
+        return max(judged)
+    if folder.policy.is_file() and (trained_on := folder.read_facts().get("trained_on")) is not None:
+        return int(trained_on)
+    raise InputError(
+        f"{folder.path} has no policy to try yet. Say with --demonstrations after how many it was trained."
+    )
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"--episode-file {path} cannot be read: {error.strerror}.") from error
+
+
+def _as_json(reports: list[TrialReport], suite: SuiteDescription) -> str:
+    demonstrations, last = latest_trials(reports)
+    found = rates(last, suite.task_names)
+    facts: dict[str, Any] = {
+        "demonstrations": None if demonstrations < 0 else demonstrations,
+        "rates": [asdict(rate) for rate in found],
+        "verdict": verdict(found),
+        "reports": [asdict(report) for report in reports],
+    }
+    return json.dumps(facts, indent=2, allow_nan=False)
+
+
+def _as_text(reports: list[TrialReport], suite: SuiteDescription, folder: RunFolder) -> str:
+    demonstrations, last = latest_trials(reports)
+    if not last:
+        return "Nothing was reported yet: amf score RUN --task T --success 7/10."
+    found = rates(last, suite.task_names)
+    width = max(len(rate.task) for rate in found)
+    lines = [f"After {demonstrations} demonstrations, with exact 90 % intervals:"]
+    lines += [
+        f"  {rate.task:<{width}}  {rate.successes} of {rate.trials}  [{rate.low:.2f}, {rate.high:.2f}]"
+        for rate in found
+    ]
+    lines += verdict(found)
+    lines += [
+        "Reports: "
+        + ", ".join(f"{each.entry or 'by hand'} ({each.task} {each.success}/{each.episodes})" for each in last)
+    ]
+    if missing := [task for task in suite.task_names if task not in [rate.task for rate in found]]:
+        lines.append(f"Not tried yet: {', '.join(missing)}.")
+    evaluation = folder.read_config().get("evaluation", {}) if folder.config.is_file() else {}
+    name = str(evaluation.get("class_path") if isinstance(evaluation, dict) else evaluation).rpartition(".")[2]
+    if name not in _BY_PEOPLE and folder.config.is_file():
+        lines.append(f"This run is evaluated by {name}: these trials stay out of its curve, and are in its report.")
+    return "\n".join(lines)

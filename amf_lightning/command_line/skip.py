@@ -1,0 +1,37 @@
+"""`amf skip RUN N --reason TEXT`: request N will not be answered. The next choice makes up for it.
+
+`amf undo` opens it again.
+"""
+
+from pathlib import Path
+
+from amf_lightning.campaign.acts import user
+from amf_lightning.campaign.campaign import Campaign
+from amf_lightning.campaign.status import run_at
+from amf_lightning.command_line.plain_parser import PlainParser
+from amf_lightning.errors import InputError
+
+
+def main(arguments: list[str]) -> None:
+    """Parses the command line and notes the skip."""
+    parser = PlainParser(prog="amf skip", description=__doc__, allow_abbrev=False)
+    parser.add_argument("run", type=Path, help="folder of the run, the one with config.yaml")
+    parser.add_argument("request", type=int, metavar="N", help="number of the request, as `amf next` says it")
+    parser.add_argument("--reason", required=True, help="why, for the report and for others")
+    parser.add_argument("--by", default=user(), metavar="NAME", help="who says so; the user, if not given")
+    values = parser.parse_args(arguments)
+    if not values.reason.strip():
+        raise InputError(
+            "--reason is empty; say why the request is not answered, e.g. --reason 'the gripper is broken'."
+        )
+    run_at(values.run)
+    campaign = Campaign(values.run)
+    if campaign.ledger.request(values.request) is None:
+        raise InputError(
+            f"{values.run} has no request {values.request}. For those that are open: amf next {values.run}"
+        )
+    if (earlier := campaign.ledger.skipped().get(values.request)) is not None:
+        print(f"Request {values.request} is skipped already: {earlier.reason}")
+        return
+    campaign.skip(values.request, values.reason, values.by)
+    print(f"Request {values.request} is skipped: {values.reason}")

@@ -1,0 +1,89 @@
+"""robomimic's HDF5 files: `data/demo_N/{actions, obs/…, next_obs/…, rewards}`, with T rows each.
+
+Read with h5py alone. `next_obs` holds what is seen after each step, so its last row is the observation after the last
+action. robomimic names no tasks: a file shows the one of its environment, unless our exporter wrote it.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from amf_lightning.demonstrations.facts import FACTS, read_facts
+from amf_lightning.demonstrations.importing.hdf5 import Group, opened
+from amf_lightning.demonstrations.importing.reading import Reading
+from amf_lightning.demonstrations.importing.recorded import AGAIN, Recorded, as_seed, trajectory
+from amf_lightning.errors import InputError
+from amf_lightning.tasks.trajectory import Trajectory
+
+_LIBRARY = "robomimic's format"
+_DEMONSTRATION = re.compile(r"demo_(\d{1,9})")
+
+
+def count(path: Path) -> int:
+    """How many episodes there are."""
+    with opened(path, _LIBRARY) as file:
+        return len(_demonstrations(file.group("data")))
+
+
+def episodes(path: Path, reading: Reading | None = None) -> Iterator[Trajectory]:
+    """The episodes in the order of their numbers.
+
+    Raises:
+        InputError: the file is damaged, or holds something else.
+    """
+    reading = reading or Reading()
+    with opened(path, _LIBRARY) as file:
+        data = file.group("data")
+        task = _environment(data)
+        for name in _demonstrations(data):
+            group = data.group(name)
+            if (made := trajectory(group.where, _recorded(group, task, reading), reading)) is not None:
+                yield made
+
+
+def _demonstrations(data: Group) -> list[str]:
+    numbers = {name: int(match[1]) for name in data.names() if (match := _DEMONSTRATION.fullmatch(name))}
+    if not numbers:
+        raise InputError(f"{data.where} holds no demonstration (demo_0, demo_1, …). {AGAIN}")
+    return sorted(numbers, key=lambda name: numbers[name])
+
+
+def _environment(data: Group) -> str | None:
+    """Name of the environment; None if the file does not say it."""
+    try:
+        return str(json.loads(data.attribute("env_args"))["env_name"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _recorded(group: Group, task: str | None, reading: Reading) -> Recorded:
+    facts = read_facts(group.attribute(FACTS), group.where)
+    known = facts.names if facts else {}
+    seen = group.group("obs")
+    names = reading.names(seen.leaves(), lambda theirs: known.get(theirs, theirs), seen.where)
+    observations = {ours: seen.rows(theirs) for theirs, ours in names.items()}
+    if "next_obs" in group and (facts is None or facts.after_last):
+        after = group.group("next_obs")
+        for theirs, ours in names.items():
+            if after.length(theirs) != len(observations[ours]):
+                raise InputError(
+                    f"{group.where}: '{theirs}' has {len(observations[ours])} rows in obs, but "
+                    f"{after.length(theirs)} in "
+                    f"next_obs. {AGAIN}"
+                )
+            last = after.rows(theirs, -1)
+            if last.shape[1:] != observations[ours].shape[1:] or last.dtype != observations[ours].dtype:
+                raise InputError(f"{group.where}: '{theirs}' has another shape in next_obs than in obs. {AGAIN}")
+            observations[ours] = np.concatenate([observations[ours], last])
+    rewards = reading.reward or "rewards"
+    return Recorded(
+        observations=observations,
+        actions=group.rows(reading.action or "actions"),
+        rewards=group.rows(rewards) if reading.reward or rewards in group else None,
+        task=task,
+        seed=as_seed(group.attribute("seed"), f"{group.where}: 'seed'"),
+        facts=facts,
+    )

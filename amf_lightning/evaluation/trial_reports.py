@@ -1,0 +1,119 @@
+"""What people saw when they tried a policy: lines of `outcomes.jsonl`, which are only ever added."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+from amf_lightning.durable import append_durably
+from amf_lightning.errors import InputError
+from amf_lightning.hashed_json import hashed, unhashed
+from amf_lightning.reading import read_text
+
+REPORTED = "outcomes.jsonl"
+"""Name of the file in a run folder."""
+_BEGINNING = '{"entry": '
+"""Of each line of ours: one that was cut off by a power cut is told by it from a line that somebody mistyped."""
+
+
+@dataclass(frozen=True)
+class TrialReport:
+    """One report: of some trials of a task."""
+
+    demonstrations: int
+    """After which the policy was tried."""
+    task: str
+    success: int
+    """How many trials succeeded."""
+    episodes: int
+    """How many there were."""
+    entry: str = ""
+    """What later lines call it by; empty for a line that somebody wrote by hand."""
+    by: str = ""
+    """Who reports it."""
+    time: str = ""
+    """ISO 8601, UTC."""
+    reasons: tuple[str, ...] = ()
+    """Why trials failed, one for each that has one."""
+    files: tuple[str, ...] = ()
+    """Recordings of the trials, each with its SHA-256: `name sha256`."""
+
+
+def read_trial_reports(path: Path, check: Callable[[str], object]) -> list[TrialReport]:
+    """The reports that hold: not those that a later line replaces or withdraws. None if there is no file.
+
+    Args:
+        path: of the file.
+        check: raises InputError for what is no task of the suite.
+
+    Raises:
+        InputError: a line is not a report; names it.
+    """
+    if not path.is_file():
+        return []
+    held: dict[str, TrialReport] = {}
+    for number, line in enumerate(read_text(path, "Write it in UTF-8.").splitlines(), start=1):
+        try:
+            content = unhashed(json.loads(line))
+            if earlier := content.get("withdraws") or content.get("replaces"):
+                held.pop(str(earlier), None)
+                if "withdraws" in content:
+                    continue
+            report = _report(content)
+            check(report.task)
+        except InputError as error:
+            raise InputError(f"{path}, line {number}: {error}") from error
+        except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
+            if isinstance(error, json.JSONDecodeError) and line.startswith(_BEGINNING) and not line.endswith("}"):
+                continue
+            raise InputError(
+                f"{path}, line {number} is not a report ({error!r}). Write "
+                '{"demonstrations": 6, "task": "pick", "success": 7, "episodes": 10}, with no sha256.'
+            ) from error
+        if not 0 <= report.success <= report.episodes or report.episodes < 1:
+            raise InputError(f"{path}, line {number}: {report.success} successes in {report.episodes} episodes.")
+        held[report.entry or f"line {number}"] = report
+    return list(held.values())
+
+
+def _report(content: Any) -> TrialReport:
+    return TrialReport(
+        demonstrations=int(content["demonstrations"]),
+        task=str(content["task"]),
+        success=int(content["success"]),
+        episodes=int(content["episodes"]),
+        entry=str(content.get("entry", "")),
+        by=str(content.get("by", "")),
+        time=str(content.get("time", "")),
+        reasons=tuple(str(each) for each in content.get("reasons") or ()),
+        files=tuple(str(each) for each in content.get("files") or ()),
+    )
+
+
+def add_report(path: Path, report: TrialReport, replaces: str | None = None) -> str:
+    """Adds a report, in the place of an earlier one if that is named; durable on return.
+
+    Returns:
+        What later lines call it by.
+    """
+    return _append(path, {**vars(report), **({"replaces": replaces} if replaces else {})})
+
+
+def withdraw_report(path: Path, entry: str, by: str, time: str) -> None:
+    """Notes that a report does not hold; it stays in the file."""
+    _append(path, {"withdraws": entry, "by": by, "time": time})
+
+
+def _append(path: Path, content: dict[str, Any]) -> str:
+    entry = token_hex(4)
+    said = {key: value for key, value in content.items() if key != "entry" and value not in ("", ())}
+    append_durably(path, [json.dumps(hashed({"entry": entry, **said}))])
+    return entry
+
+
+def latest_trials(reports: Sequence[TrialReport]) -> tuple[int, list[TrialReport]]:
+    """The demonstrations of the policy of most of them that was tried, and its reports; −1 if none was."""
+    last = max((report.demonstrations for report in reports), default=-1)
+    return last, [report for report in reports if report.demonstrations == last]
