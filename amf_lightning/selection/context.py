@@ -68,11 +68,11 @@ class SelectionContext:
 
     fresh_starts: bool = False
     """Whether `rollout_episodes` begin where those of no earlier round did."""
-    _rollouts: dict[tuple[str, int, bool], list[Trajectory]] = field(default_factory=dict, repr=False, compare=False)
+    _rollouts: dict[tuple[int, bool], list[Trajectory]] = field(default_factory=dict, repr=False, compare=False)
 
     def policy_rollouts(self, per_task: int) -> list[Trajectory]:
         """The `rollout_episodes` of the current policy, task by task; simulated once for all who ask in this choice."""
-        key = ("policy", per_task, self.fresh_starts)
+        key = per_task, self.fresh_starts and self.round > 0
         if key not in self._rollouts:
             self._rollouts[key] = self.rollout(self.policy, self.rollout_episodes(per_task))
         return self._rollouts[key]
@@ -86,7 +86,7 @@ class SelectionContext:
 
         With `fresh_starts` they are keyed by the round, too.
         """
-        rounds = (self.round,) if self.fresh_starts else ()
+        rounds = (self.round,) if self.fresh_starts and self.round else ()
         return [
             Episode(task, keyed_seed(self.seed, Purpose.ROLLOUT, task.index, i, *rounds))
             for task in self.suite.tasks

@@ -1,120 +1,128 @@
 """Asks for the demonstration that is expected to close most of what the policy does not do yet."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
+from jsonargparse.typing import lazy_instance
 from torch import Tensor
 
-from amf_lightning.needs import union
-from amf_lightning.selection.context import Selection, SelectionContext, argmax_keyed
+from amf_lightning.errors import InputError
+from amf_lightning.needs import Part, union
+from amf_lightning.selection.context import Selection, SelectionContext, Selector, argmax_keyed
 from amf_lightning.selection.evidence import Evidence, OccupancyGap
 from amf_lightning.selection.greedy import level_ties
-from amf_lightning.selection.information_gain import Problem
-from amf_lightning.selection.informed import _EMBEDDING, _OCCUPANCY, InformedSelector
-from amf_lightning.selection.occupancies import Occupancy
-from amf_lightning.selection.transfer import TransferModel, after, expected_reduction, expected_transfer
-from amf_lightning.uncertainty.embeddings import Embedding
-from amf_lightning.uncertainty.posterior import Posterior
+from amf_lightning.selection.informed import InformationGain
+from amf_lightning.selection.learning_curves import LearningCurves, filtered_gaps
+from amf_lightning.selection.shares import shares_and_similarity
+from amf_lightning.tasks.task import TaskSuite
+
+_EVIDENCE: Evidence = lazy_instance(OccupancyGap)
+_INFORMATION: InformationGain = lazy_instance(InformationGain)
 
 
-class GapReduction(InformedSelector):
-    """Prototype."""
+class GapReduction(Selector):
+    """Asks for the demonstration that closes most of the policy's remaining gap over all tasks (ours).
+
+    argmax_d Σ_c μ_c g_c (1 − ((1 + N_c)/(1 + N_c + s_cd))^α). Here g_c is the share of task c that the policy does
+    not do yet, as the evidence of all rounds says; N_c is what the demonstrations so far count for c; and s_cd is what
+    one of d counts for c. Without evidence nothing is known about the policy, and the choice is that of `information`.
+
+    Args:
+        evidence: what is seen of the policy; None: nothing.
+        information: the belief about the expert. It says which tasks tell of which others before any of that was seen.
+        exponent: α of the learning curve g ~ (1 + N)^−α.
+        transfer: standard deviation of s_cd around the share of what is not known about c that a demonstration of d
+            would tell, which is its mean; 0 counts only demonstrations of c itself.
+        drift: standard deviation of what a round does to the gap of a task besides what is expected of it.
+    """
 
     def __init__(
         self,
-        embedding: Embedding = _EMBEDDING,
-        occupancy: Occupancy = _OCCUPANCY,
-        rho: float = 0.1,
+        evidence: Evidence | None = _EVIDENCE,
+        information: InformationGain = _INFORMATION,
         exponent: float = 1.0,
-        deviation: float = 0.5,
-        error: float = 0.15,
-        floor: float = 0.05,
-        power: float = 1.0,
-        belief: str = "prior",
-        share: float = 1.0,
-        effective: bool = True,
-        learn: bool = True,
+        transfer: float = 0.5,
+        drift: float = 0.2,
     ) -> None:
-        super().__init__(embedding, occupancy, rho)
-        self.evidence: Evidence = OccupancyGap()
-        self.needs = union(self.needs, self.evidence.needs)
-        self.model = TransferModel(exponent, deviation, 0.5 * deviation, error, floor)
-        self.power, self.belief, self.share, self.effective, self.learn = power, belief, share, effective, learn
+        if exponent <= 0 or transfer < 0 or drift <= 0:
+            raise InputError(
+                f"GapReduction needs exponent, drift > 0 and transfer >= 0, got {exponent}, {drift} and {transfer}."
+            )
+        self.evidence = OccupancyGap() if evidence is _EVIDENCE else evidence
+        self.information = InformationGain() if information is _INFORMATION else information
+        self.curves = LearningCurves(exponent, transfer)
+        self.drift = drift
+        self.needs = union(self.information.needs, self.evidence.needs if self.evidence is not None else ())
+        self.assumes_retention = self.information.assumes_retention
 
-    def score(self, posterior: Posterior, problem: Problem) -> Tensor:
-        raise NotImplementedError
+    @property
+    def components(self) -> Mapping[str, Part]:
+        parts: dict[str, Part] = {"information": self.information}
+        return parts if self.evidence is None else {"evidence": self.evidence, **parts}
+
+    def check(self, suite: TaskSuite, budget: int) -> None:
+        """Raises InputError if the costs or noise of `information` name a task that the suite lacks."""
+        self.information.check(suite, budget)
 
     def select(self, context: SelectionContext, batch_size: int) -> Selection:
-        suite, a = context.suite, self.model.exponent
-        names = [task.name for task in suite.tasks]
-        covered = context.statistics.covers if context.statistics is not None else {}
-        self._reference(context)
-        reference = [each for each in self._reference.rollouts if each.task in covered]
-        states = self.occupancy.expected(context)
-        assert states is not None
-        measured = self.evidence.gaps(context, reference)
-        blind = context if self.belief == "posterior" else replace(context, demonstrations=())
-        posterior, problem, about = self._embed(blind, states)
-        shares = self.share * told_shares(posterior, problem, len(names)) ** self.power
-        shares.fill_diagonal_(1.0)
-        similarity = task_similarity(posterior, problem, len(names))
-        before = [[told[f"gap/{name}"] for name in names] for told in context.told]
-        gaps = torch.tensor([*before, measured.gaps.tolist()], dtype=torch.float64)
-        counts = torch.zeros(len(context.told), len(names), dtype=torch.float64)
-        for number, tasks in enumerate(context.asked):
-            for task in tasks:
-                counts[number, task] += 1
-        start = torch.tensor([float(covered.get(name, 0)) for name in names], dtype=torch.float64)
-        known = slice(None) if self.learn else slice(0)
-        transfer = expected_transfer(
-            shares, similarity, gaps if self.learn else gaps[-1:], counts[known], start, self.model
-        )
-        n = start + counts.sum(0) @ (transfer.T if self.effective else torch.eye(len(names), dtype=torch.float64))
-        now, mu = gaps[-1], suite.distribution.to(torch.float64)
+        """Picks the best, counts it as if it had come, and so on for the batch; what is pending counts so, too."""
+        if self.evidence is None:
+            return self.information.select(context, batch_size)
+        context = replace(context, fresh_starts=True)
+        measured = self.evidence.measure(context)
+        names = [task.name for task in context.suite.tasks]
+        gaps = torch.tensor([*(_raw(told, names) for told in context.told), measured.gaps.tolist()]).to(torch.float64)
+        before, counts = _effective_start(context), _counts(context)
+        transfer, steps = self._transfer(context, gaps, counts, before)
+        now = filtered_gaps(gaps, counts, before, transfer, self.curves.exponent, self.evidence.error, self.drift)
+        numbers = before + counts.sum(0) @ transfer.T
+        first = now
         for task in context.pending:
-            now, n = after(now, n, transfer, task, a)
-        picks, scores = [], []
+            now, numbers = self.curves.after(now, numbers, transfer, task)
+        distribution, costs = context.suite.distribution.to(torch.float64), self.information.costs_of(context.suite)
+        picks: list[int] = []
+        scores: list[tuple[float, ...]] = []
         for position in range(batch_size):
-            score = expected_reduction(now, n, transfer, mu, a)
-            left = context.allowed(picks)
-            picks.append(argmax_keyed(level_ties(score, left), left, context.generator(position)))
+            score = self.curves.reductions(now, numbers, transfer, distribution)
+            score = score if costs is None else score / costs
+            allowed = context.allowed(picks)
+            picks.append(argmax_keyed(level_ties(score, allowed), allowed, context.generator(position)))
             scores.append(tuple(score.tolist()))
-            now, n = after(now, n, transfer, picks[-1], a)
+            now, numbers = self.curves.after(now, numbers, transfer, picks[-1])
         diagnostics = {
-            **{f"gap/{name}": g for name, g in zip(names, measured.gaps.tolist(), strict=True)},
-            **{f"teaches/{name}": float(transfer[:, i].mean()) for i, name in enumerate(names)},
-            **about,
-            "environment_steps": float(
-                states.environment_steps + measured.environment_steps + self._reference.steps_in(context.round)
-            ),
+            **{f"measured_gap/{name}": gap for name, gap in zip(names, measured.gaps.tolist(), strict=True)},
+            **{f"gap/{name}": gap for name, gap in zip(names, first.tolist(), strict=True)},
+            **{f"teaches/{name}": float(transfer[:, task].mean()) for task, name in enumerate(names)},
+            **measured.diagnostics,
+            "environment_steps": float(measured.environment_steps + steps),
         }
         return Selection(tuple(picks), tuple(scores), diagnostics)
 
-
-def told_shares(posterior: Posterior, problem: Problem, k: int) -> Tensor:
-    """s_cd: share of the variance at the targets of c that a demonstration of d explains, relative to c's own, [K, K]."""
-    targets = posterior.prepare(problem.targets.points.flatten(0, 1))
-    before = posterior.variance(targets)
-    blocks, noise = posterior.prepare(problem.candidates.points), problem.candidates.noise
-    explained = posterior.explained(targets, blocks, noise) / before.clamp(min=1e-12)  # [M, N]
-    per_block = explained.view(len(blocks), len(problem.targets.tasks), -1).mean(2)  # [M, M']
-    table = per_block.new_zeros(k, k)
-    weights = problem.candidates.weights[:, None] * problem.targets.weights[None]
-    flat = problem.targets.tasks[None] * k + problem.candidates.tasks[:, None]
-    table = table.flatten().index_add(0, flat.flatten(), (per_block * weights).flatten()).view(k, k)
-    own = table.diagonal()[:, None]
-    return (table / torch.maximum(own, table.amax(1, keepdim=True))).clamp(0, 1).to(torch.float64).cpu()
+    def _transfer(self, context: SelectionContext, gaps: Tensor, counts: Tensor, before: Tensor) -> tuple[Tensor, int]:
+        """s_cd, [K, K], and the environment steps that it took beyond the rollouts of the policy."""
+        assert self.evidence is not None
+        if self.curves.transfer == 0:
+            return torch.eye(len(before), dtype=torch.float64), 0
+        shares, similarity, steps = shares_and_similarity(self.information, context)
+        return self.curves.transfers(shares, similarity, gaps, counts, before, self.evidence.error), steps
 
 
-def task_similarity(posterior: Posterior, problem: Problem, k: int) -> Tensor:
-    """Correlation of the mean of the expert over the target states of each two tasks, [K, K]."""
-    points = posterior.prepare(problem.targets.points.flatten(0, 1))
-    covariance = posterior.covariance(points, points)
-    states = problem.targets.points.shape[1]
-    owner = problem.targets.tasks.repeat_interleave(states)
-    average = torch.zeros(k, len(owner), dtype=covariance.dtype)
-    average[owner, torch.arange(len(owner))] = 1.0
-    average = average / average.sum(1, keepdim=True)
-    gram = (average @ covariance @ average.T).to(torch.float64)
-    d = gram.diagonal().clamp(min=1e-12).sqrt()
-    return gram / d[:, None] / d[None]
+def _raw(told: Mapping[str, float], names: list[str]) -> list[float]:
+    """What was measured in a round before; a round that another selector chose says nothing: NaN."""
+    return [told.get(f"measured_gap/{name}", float("nan")) for name in names]
+
+
+def _counts(context: SelectionContext) -> Tensor:
+    """Demonstrations of each task that came in each round, [R, K] float64."""
+    counts = torch.zeros(len(context.told), len(context.suite.tasks), dtype=torch.float64)
+    for number, tasks in enumerate(context.asked):
+        for task in tasks:
+            counts[number, task] += 1
+    return counts
+
+
+def _effective_start(context: SelectionContext) -> Tensor:
+    """π0's demonstrations of each task, as its file says, [K] float64."""
+    covers = context.statistics.covers if context.statistics is not None else {}
+    return torch.tensor([float(covers.get(task.name, 0)) for task in context.suite.tasks], dtype=torch.float64)
