@@ -77,6 +77,11 @@ class SelectionContext:
             self._rollouts[key] = self.rollout(self.policy, self.rollout_episodes(per_task))
         return self._rollouts[key]
 
+    @property
+    def policy_rollout_steps(self) -> int:
+        """Environment steps of all `policy_rollouts` of this choice."""
+        return sum(rollout.length for rollouts in self._rollouts.values() for rollout in rollouts)
+
     def generator(self, position: int = 0) -> torch.Generator:
         """Random numbers that depend on (seed, round, position) alone, the positions counted over the whole round."""
         return keyed_generator(self.seed, Purpose.SELECT, self.round, self.chosen + position)

@@ -1,12 +1,13 @@
 """What is seen of the policy's gap to the expert: the share of each task that it does not do yet."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from amf_lightning.errors import InputError
 from amf_lightning.needs import Need, Part
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.policies.statistics import weights_hash
@@ -22,7 +23,7 @@ class Measured:
     gaps: Tensor
     """[K] float64 in [0, 1]."""
     environment_steps: int = 0
-    diagnostics: Mapping[str, float] = field(default_factory=dict)
+    """Taken beyond the `policy_rollouts` of the context."""
 
 
 class Evidence(Part, ABC):
@@ -49,7 +50,7 @@ class OccupancyGap(Evidence):
     """
 
     needs = (Need.SIMULATOR,)
-    instead = "Choose the evidence ReportedOutcomes or PrequentialError."
+    instead = "Choose the evidence ReportedOutcomes, or none (evidence: null)."
 
     def __init__(self, episodes: int = 2) -> None:
         self.episodes = episodes
@@ -60,7 +61,6 @@ class OccupancyGap(Evidence):
         """See the class."""
         reference, steps = self._reference(context)
         rollouts = context.policy_rollouts(self.episodes)
-        steps += sum(rollout.length for rollout in rollouts)
         shown = [*reference, *context.demonstrations]
         suite = context.suite
         if not shown:
@@ -68,6 +68,30 @@ class OccupancyGap(Evidence):
         summaries = Summaries(shown, suite)
         gaps = occupancy_gaps(summaries(shown), summaries(rollouts), suite.contexts.to(torch.float64))
         return Measured(gaps, steps)
+
+
+class ReportedOutcomes(Evidence):
+    """One minus the score of each task at the last evaluation: what people report of trials, or simulation knows.
+
+    Privileged where evaluations are: then the selector sees what the comparison judges it by.
+
+    Args:
+        error: standard deviation of a score, e.g. 0.15 for ten trials of a task that succeeds half of the time.
+    """
+
+    needs = (Need.EVALUATIONS,)
+    instead = "Choose the evidence OccupancyGap, or none (evidence: null)."
+
+    def __init__(self, error: float = 0.15) -> None:
+        if error <= 0:
+            raise InputError(f"ReportedOutcomes: error is {error}; a standard deviation is positive.")
+        self.error = error
+
+    def measure(self, context: SelectionContext) -> Measured:
+        """1 − score, within [0, 1]; 1 while nothing was evaluated."""
+        if context.scores is None:
+            return Measured(torch.ones(len(context.suite.tasks), dtype=torch.float64))
+        return Measured((1 - torch.tensor(context.scores, dtype=torch.float64)).clamp(0, 1))
 
 
 class _Reference:

@@ -1,5 +1,6 @@
 """Asks for the demonstration that is expected to close most of what the policy does not do yet."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from amf_lightning.selection.evidence import Evidence, OccupancyGap
 from amf_lightning.selection.greedy import level_ties
 from amf_lightning.selection.informed import InformationGain
 from amf_lightning.selection.learning_curves import LearningCurves, filtered_gaps
-from amf_lightning.selection.shares import shares_and_similarity
+from amf_lightning.selection.shares import task_similarity, told_shares
 from amf_lightning.tasks.task import TaskSuite
 
 _EVIDENCE: Evidence = lazy_instance(OccupancyGap)
@@ -72,8 +73,7 @@ class GapReduction(Selector):
         context = replace(context, fresh_starts=True)
         measured = self.evidence.measure(context)
         names = [task.name for task in context.suite.tasks]
-        gaps = torch.tensor([*(_raw(told, names) for told in context.told), measured.gaps.tolist()]).to(torch.float64)
-        before, counts = _effective_start(context), _counts(context)
+        before, (gaps, counts) = _effective_start(context), _history(context, measured.gaps)
         transfer, steps = self._transfer(context, gaps, counts, before)
         now = filtered_gaps(gaps, counts, before, transfer, self.curves.exponent, self.evidence.error, self.drift)
         numbers = before + counts.sum(0) @ transfer.T
@@ -94,8 +94,7 @@ class GapReduction(Selector):
             **{f"measured_gap/{name}": gap for name, gap in zip(names, measured.gaps.tolist(), strict=True)},
             **{f"gap/{name}": gap for name, gap in zip(names, first.tolist(), strict=True)},
             **{f"teaches/{name}": float(transfer[:, task].mean()) for task, name in enumerate(names)},
-            **measured.diagnostics,
-            "environment_steps": float(measured.environment_steps + steps),
+            "environment_steps": float(context.policy_rollout_steps + measured.environment_steps + steps),
         }
         return Selection(tuple(picks), tuple(scores), diagnostics)
 
@@ -104,22 +103,32 @@ class GapReduction(Selector):
         assert self.evidence is not None
         if self.curves.transfer == 0:
             return torch.eye(len(before), dtype=torch.float64), 0
-        shares, similarity, steps = shares_and_similarity(self.information, context)
+        belief = self.information.belief(replace(context, demonstrations=()))
+        if belief is None:
+            return torch.eye(len(before), dtype=torch.float64), 0
+        posterior, problem, steps = belief
+        shares, similarity = (
+            told_shares(posterior, problem, len(before)),
+            task_similarity(posterior, problem, len(before)),
+        )
         return self.curves.transfers(shares, similarity, gaps, counts, before, self.evidence.error), steps
 
 
-def _raw(told: Mapping[str, float], names: list[str]) -> list[float]:
-    """What was measured in a round before; a round that another selector chose says nothing: NaN."""
-    return [told.get(f"measured_gap/{name}", float("nan")) for name in names]
+def _history(context: SelectionContext, now: Tensor) -> tuple[Tensor, Tensor]:
+    """Gaps measured before each round and now, [R + 1, K], and demonstrations that came in each, [R, K] float64.
 
-
-def _counts(context: SelectionContext) -> Tensor:
-    """Demonstrations of each task that came in each round, [R, K] float64."""
-    counts = torch.zeros(len(context.told), len(context.suite.tasks), dtype=torch.float64)
-    for number, tasks in enumerate(context.asked):
-        for task in tasks:
-            counts[number, task] += 1
-    return counts
+    NaN where nothing was measured: in rounds that another selector chose. Demonstrations of which the context does not
+    say in which round they came are taken for a round before all others.
+    """
+    tasks = context.suite.tasks
+    counts = torch.zeros(len(context.told) + 1, len(tasks), dtype=torch.float64)
+    for number, came in enumerate(context.asked, start=1):
+        counts[number] += torch.bincount(torch.tensor(came, dtype=torch.int64), minlength=len(tasks))
+    counts[0] = torch.tensor(context.counts, dtype=torch.float64) - counts.sum(0)
+    told = [[diagnostics.get(f"measured_gap/{task.name}", math.nan) for task in tasks] for diagnostics in context.told]
+    unknown = [math.nan] * len(tasks)
+    gaps = torch.tensor([unknown, *told, now.tolist()], dtype=torch.float64)
+    return (gaps, counts) if counts[0].any() else (gaps[1:], counts[1:])
 
 
 def _effective_start(context: SelectionContext) -> Tensor:

@@ -116,18 +116,13 @@ class InformedSelector(Selector):
         rows = (*unscored.scores, *(tuple(row.tolist()) for row in scores))
         return Selection((*first, *picks), rows, diagnostics)
 
-    def belief(self, context: SelectionContext) -> tuple[Posterior, Problem, int]:
-        """The belief given the history, the problem in its points, and steps that they took beyond rollouts of the
-        policy.
+    def belief(self, context: SelectionContext) -> tuple[Posterior, Problem, int] | None:
+        """The belief given the history, the problem in its points, and steps taken beyond rollouts of the policy.
 
-        Raises:
-            InputError: the occupancy expects no states yet.
+        None where no states are expected of every task.
         """
         if (states := self.occupancy.expected(context)) is None:
-            raise InputError(
-                f"{type(self.occupancy).__name__} expects no states before there are demonstrations. Choose the "
-                "occupancy PolicyRollout."
-            )
+            return None
         posterior, problem, _ = self._embed(context, states)
         return posterior, problem, self._reference.steps_in(context.round)
 

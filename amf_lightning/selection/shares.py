@@ -1,29 +1,10 @@
-"""What the belief about the expert says of pairs of tasks, before any of it was seen in the policy."""
-
-from dataclasses import replace
+"""What a belief about the expert says of pairs of tasks. Pure tensors."""
 
 import torch
 from torch import Tensor
 
-from amf_lightning.selection.context import SelectionContext
 from amf_lightning.selection.information_gain import Problem
-from amf_lightning.selection.informed import InformedSelector
 from amf_lightning.uncertainty.posterior import Posterior
-
-
-def shares_and_similarity(selector: InformedSelector, context: SelectionContext) -> tuple[Tensor, Tensor, int]:
-    """Which tasks tell of which others, under the belief that knows what π0 knows and nothing else.
-
-    Args:
-        selector: whose belief it is.
-        context: of the choice.
-
-    Returns:
-        `told_shares`, `task_similarity`, and the environment steps that they took beyond rollouts of the policy.
-    """
-    posterior, problem, steps = selector.belief(replace(context, demonstrations=()))
-    count = len(context.suite.tasks)
-    return told_shares(posterior, problem, count), task_similarity(posterior, problem, count), steps
 
 
 def told_shares(posterior: Posterior, problem: Problem, count: int) -> Tensor:
