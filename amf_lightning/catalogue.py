@@ -40,6 +40,8 @@ KINDS: Mapping[str, Kind] = {
     "embedding": Kind("amf_lightning.uncertainty.embeddings:Embedding", ("uncertainty",)),
     "kernel": Kind("amf_lightning.uncertainty.kernels:Stationary", ("uncertainty",)),
     "occupancy": Kind("amf_lightning.selection.occupancies:Occupancy", ("selection",)),
+    "evidence": Kind("amf_lightning.selection.evidence:Evidence", ("selection",)),
+    "information": Kind("amf_lightning.selection.informed:InformationGain", ("selection",)),
     "aggregate": Kind("amf_lightning.selection.information_gain:Aggregate", ("selection",)),
     "retention": Kind("amf_lightning.retention.retention:Retention", ("retention",)),
     "evaluation": Kind("amf_lightning.evaluation.evaluators:Evaluator", ("evaluation",)),

@@ -275,9 +275,20 @@ class Campaign:
             skipped=[request for request in requests if request.demonstration in skipped],
             demonstrations=self.read(self.arrived()),
             round=self.open_round,
+            told=[self.ledger.diagnostics(number) for number in range(self.open_round)],
+            asked=self._asked(),
         )
         remaining = self._remaining([request for request in requests if request.demonstration not in waiting])
         return choose(n, self.suite, self._selector, history, learner, remaining, self.seed)
+
+    def _asked(self) -> list[list[int]]:
+        """Task indices of what came in each closed round."""
+        tasks = {request.demonstration: request.task_index for request in self.ledger.jobs()}
+        rounds: list[list[int]] = [[] for _ in range(self.open_round)]
+        for number, arrived in self.ledger.arrivals().items():
+            if arrived < len(rounds):
+                rounds[arrived].append(tasks[number])
+        return rounds
 
     def _remaining(self, requests: Sequence[Request]) -> tuple[float, ...] | None:
         """Demonstrations of each task that the expert can still give after these, [K]; None if there is no end."""

@@ -1,7 +1,7 @@
 """One choice of a selector: the part of a campaign that it sees, and the requests that it makes."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any, cast
@@ -34,6 +34,10 @@ class History:
     """The answers, in the order in which they are trained on."""
     round: int
     """The open one."""
+    told: Sequence[Mapping[str, float]] = ()
+    """Diagnostics of the choices of the rounds before it."""
+    asked: Sequence[Sequence[int]] = ()
+    """Task indices of the demonstrations that came in each of the rounds before it."""
 
     @property
     def chosen(self) -> int:
@@ -184,6 +188,8 @@ def _context(
         "pending": tuple(request.task_index for request in history.pending),
         "skipped": tuple(request.task_index for request in history.skipped if request.asked),
         "chosen": history.chosen,
+        "told": tuple(history.told),
+        "asked": tuple(map(tuple, history.asked)),
     }
     if learner is None:
         missing = cast(Any, _Missing)

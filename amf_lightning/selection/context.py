@@ -57,19 +57,43 @@ class SelectionContext:
     they had come."""
     skipped: tuple[int, ...] = ()
     """Task indices of the demonstrations that were asked for and will not come, in order."""
+    told: tuple[Mapping[str, float], ...] = ()
+    """Diagnostics of the selector's choices in the rounds before this one, as they were recorded, [round]."""
+    asked: tuple[tuple[int, ...], ...] = ()
+    """Task indices of the demonstrations that came in each of the rounds before this one, [round][B]."""
     chosen: int = 0
     """How many demonstrations were chosen in this round before this choice: random draws go on where they ended."""
     device: str = "cpu"
     """Where a belief and its criterion are computed; see `Learner.device`."""
+
+    fresh_starts: bool = False
+    """Whether `rollout_episodes` begin where those of no earlier round did."""
+    _rollouts: dict[tuple[int, bool], list[Trajectory]] = field(default_factory=dict, repr=False, compare=False)
+
+    def policy_rollouts(self, per_task: int) -> list[Trajectory]:
+        """The `rollout_episodes` of the current policy, task by task; simulated once for all who ask in this choice."""
+        key = per_task, self.fresh_starts and self.round > 0
+        if key not in self._rollouts:
+            self._rollouts[key] = self.rollout(self.policy, self.rollout_episodes(per_task))
+        return self._rollouts[key]
+
+    @property
+    def policy_rollout_steps(self) -> int:
+        """Environment steps of all `policy_rollouts` of this choice."""
+        return sum(rollout.length for rollouts in self._rollouts.values() for rollout in rollouts)
 
     def generator(self, position: int = 0) -> torch.Generator:
         """Random numbers that depend on (seed, round, position) alone, the positions counted over the whole round."""
         return keyed_generator(self.seed, Purpose.SELECT, self.round, self.chosen + position)
 
     def rollout_episodes(self, per_task: int) -> list[Episode]:
-        """Episodes of every task, task by task, from initial states keyed by (seed, task): the same every round."""
+        """Episodes of every task, task by task, from initial states keyed by (seed, task): the same every round.
+
+        With `fresh_starts` they are keyed by the round, too.
+        """
+        rounds = (self.round,) if self.fresh_starts and self.round else ()
         return [
-            Episode(task, keyed_seed(self.seed, Purpose.ROLLOUT, task.index, i))
+            Episode(task, keyed_seed(self.seed, Purpose.ROLLOUT, task.index, i, *rounds))
             for task in self.suite.tasks
             for i in range(per_task)
         ]

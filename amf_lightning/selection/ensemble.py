@@ -13,8 +13,8 @@ from amf_lightning.policies.weights import build_policy
 from amf_lightning.seeding import Purpose, keyed_generator, lent_global_generators
 from amf_lightning.selection.baselines import draw_uniformly, without_scores
 from amf_lightning.selection.context import Selection, SelectionContext, Selector
-from amf_lightning.selection.informed import ReferenceRollouts
 from amf_lightning.selection.occupancies import Occupancy, PolicyRollout, StateBlocks
+from amf_lightning.selection.reference_rollouts import ReferenceRollouts
 from amf_lightning.tasks.spec import Dimensions
 from amf_lightning.tasks.steps import Steps, cat
 

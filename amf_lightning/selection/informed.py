@@ -11,7 +11,6 @@ from torch import Tensor
 
 from amf_lightning.errors import InputError
 from amf_lightning.needs import Need, Part, union
-from amf_lightning.policies.protocol import Policy
 from amf_lightning.selection.baselines import draw_uniformly, without_scores
 from amf_lightning.selection.context import Selection, SelectionContext, Selector
 from amf_lightning.selection.greedy import choose_greedily
@@ -28,7 +27,7 @@ from amf_lightning.selection.occupancies import (
     Occupancy,
     PolicyRollout,
 )
-from amf_lightning.tasks.steps import Steps
+from amf_lightning.selection.reference_rollouts import ReferenceRollouts
 from amf_lightning.tasks.task import TaskSuite
 from amf_lightning.uncertainty.embeddings import Embedding, LastLayerFeatures
 from amf_lightning.uncertainty.knowledge import Knowledge
@@ -116,6 +115,16 @@ class InformedSelector(Selector):
         }
         rows = (*unscored.scores, *(tuple(row.tolist()) for row in scores))
         return Selection((*first, *picks), rows, diagnostics)
+
+    def belief(self, context: SelectionContext) -> tuple[Posterior, Problem, int] | None:
+        """The belief given the history, the problem in its points, and steps taken beyond rollouts of the policy.
+
+        None where no states are expected of every task.
+        """
+        if (states := self.occupancy.expected(context)) is None:
+            return None
+        posterior, problem, _ = self._embed(context, states)
+        return posterior, problem, self._reference.steps_in(context.round)
 
     def _embed(self, context: SelectionContext, expected: Expected) -> tuple[Posterior, Problem, dict[str, float]]:
         """The belief given the history, the problem in its points, and numbers about the belief."""
@@ -267,31 +276,3 @@ def _by_task(suite: TaskSuite, values: Mapping[str, float]) -> Tensor | None:
     for name, value in values.items():
         levels[suite.task(name).index] = value
     return levels
-
-
-class ReferenceRollouts:
-    """Steps of π0's own rollouts of each task, from the initial states of `rollout_episodes`; cached for one run.
-
-    Whoever needs them at all asks for them in the first round.
-    """
-
-    def __init__(self) -> None:
-        self.steps = 0
-        self._steps: dict[str, Steps] = {}
-        self._key: tuple[Policy, int] | None = None
-
-    def __call__(self, context: SelectionContext) -> Mapping[str, Steps]:
-        """Steps by name of task, [N]; a function of π0, the suite and the seed alone."""
-        if self._key is None or self._key[0] is not context.pretrained or self._key[1] != context.seed:
-            rollouts = context.rollout(context.pretrained, context.rollout_episodes(2))
-            self.steps = sum(rollout.length for rollout in rollouts)
-            self._steps = {
-                task.name: context.steps_of([rollout for rollout in rollouts if rollout.task == task.name])
-                for task in context.suite.tasks
-            }
-            self._key = (context.pretrained, context.seed)
-        return self._steps
-
-    def steps_in(self, number: int) -> int:
-        """Environment steps that they cost in a round; a run that was resumed made them again and counts them once."""
-        return self.steps if number == 0 else 0

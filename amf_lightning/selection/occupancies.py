@@ -110,9 +110,12 @@ class PolicyRollout(Occupancy):
     def expected(self, context: SelectionContext) -> Expected:
         """Rolls out every task whose rollouts are needed."""
         counts = context.counts
-        episodes = context.rollout_episodes(self.episodes)
-        due = [episode for episode in episodes if not (self.judge_by_expert and counts[episode.task.index])]
-        rollouts = context.rollout(context.policy, due) if due else []
+        if self.judge_by_expert and any(counts):
+            episodes = context.rollout_episodes(self.episodes)
+            due = [episode for episode in episodes if not counts[episode.task.index]]
+            rollouts = context.rollout(context.policy, due) if due else []
+        else:
+            rollouts = context.policy_rollouts(self.episodes)
         candidates: list[Piece[Trajectory]] = []
         targets: list[Piece[Trajectory]] = []
         for task in context.suite.tasks:

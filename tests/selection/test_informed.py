@@ -18,11 +18,11 @@ from amf_lightning.selection.information_gain import Aggregate, Joint, Marginal,
 from amf_lightning.selection.informed import (
     InformationGain,
     InformedSelector,
-    ReferenceRollouts,
     UncertaintySampling,
 )
 from amf_lightning.selection.occupancies import Demonstrated, ImportanceWeighted, Occupancy, PolicyRollout
 from amf_lightning.selection.privileged import LearningProgress, Oracle, Rebalancing
+from amf_lightning.selection.reference_rollouts import ReferenceRollouts
 from amf_lightning.simulation.rollout import rollout
 from amf_lightning.tasks.controller import Acting
 from amf_lightning.tasks.task import Episode

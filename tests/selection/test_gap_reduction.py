@@ -1,0 +1,140 @@
+"""What the policy does not do yet decides, and what is known of the expert says what a demonstration does for it."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from selection_world import context_of, demonstrate, mlp, statistics_of
+
+from amf_lightning.errors import InputError
+from amf_lightning.needs import Need
+from amf_lightning.selection.context import SelectionContext
+from amf_lightning.selection.evidence import OccupancyGap, ReportedOutcomes
+from amf_lightning.selection.gap_reduction import GapReduction
+from amf_lightning.selection.informed import InformationGain
+from amf_lightning.selection.occupancies import Demonstrated
+from tiny import TinySuite
+
+SUITE = TinySuite()
+POLICY = mlp(SUITE)
+NAMES = [task.name for task in SUITE.tasks]
+
+
+def context(shown: list[int], **known: Any) -> SelectionContext:
+    demonstrations = demonstrate(SUITE, shown)
+    statistics = statistics_of(POLICY, SUITE, demonstrate(SUITE, [0]))
+    return context_of(SUITE, POLICY, **{"statistics": statistics, "demonstrations": demonstrations, **known})
+
+
+def told(*gaps: float) -> dict[str, float]:
+    return {f"measured_gap/{name}": gap for name, gap in zip(NAMES, gaps, strict=True)}
+
+
+def reported(**options: Any) -> GapReduction:
+    return GapReduction(ReportedOutcomes(error=0.1), **options)
+
+
+def test_without_evidence_it_is_information_gain() -> None:
+    given = context([0, 1, 1], round=1)
+    mine, theirs = GapReduction(None).select(given, 3), InformationGain().select(given, 3)
+    assert (mine.picks, mine.scores, dict(mine.diagnostics)) == (theirs.picks, theirs.scores, dict(theirs.diagnostics))
+
+
+def test_it_asks_for_the_largest_gap_and_for_it_less_the_more_it_was_shown() -> None:
+    selector = reported(transfer=0.0)
+    assert selector.select(context([], scores=(0.9, 0.4, 0.8, 0.7)), 1).picks == (1,)
+    # 1 + N counts π0's demonstration of task 0, too.
+    scores = selector.select(context([1, 1], round=1, scores=(0.5,) * 4), 1).scores[0]
+    assert scores[2] == scores[3] > scores[0] > scores[1]
+
+
+def test_a_batch_goes_to_one_task_where_that_teaches_all_and_spreads_where_it_does_not() -> None:
+    given = context([], scores=(0.5, 0.5, 0.5, 0.5))
+    assert len(set(reported(transfer=0.0).select(given, 3).picks)) == 3
+    # Demonstrations of task 2 have closed most of every gap, those of task 1 only their own.
+    rounds = (told(1, 1, 1, 1), told(1, 0.5, 1, 1), told(0.5, 0.3, 0.5, 0.5))
+    shown = context([1, 2, 2], round=3, told=rounds, asked=((1,), (2,), (2,)), scores=(0.75,) * 4)
+    assert len(set(reported(transfer=2.0).select(shown, 3).picks)) == 1
+
+
+def test_what_is_pending_counts_as_if_it_had_come() -> None:
+    given = context([], scores=(0.5, 0.2, 0.3, 0.4))
+    assert reported(transfer=0.0).select(given, 1).picks == (1,)
+    assert reported(transfer=0.0).select(replace(given, pending=(1,)), 1).picks == (2,)
+
+
+def test_costs_divide_the_reduction() -> None:
+    given = context([], scores=(0.5,) * 4)
+    cheap = GapReduction(ReportedOutcomes(0.1), InformationGain(costs={NAMES[3]: 0.5}), transfer=0.0)
+    assert cheap.select(given, 1).picks == (3,)
+    plain = reported(transfer=0.0).select(given, 1).scores[0]
+    assert cheap.select(given, 1).scores[0] == pytest.approx((*plain[:3], 2 * plain[3]))
+
+
+def test_rounds_that_somebody_else_chose_say_nothing_and_their_demonstrations_count() -> None:
+    without = context([1, 1, 2], round=2, scores=(0.5,) * 4)
+    with_rounds = replace(without, told=({}, {}), asked=((1, 1), (2,)))
+    for selector in (reported(), reported(transfer=0.0)):
+        selections = [selector.select(each, 2) for each in (with_rounds, without)]
+        assert selections[0].picks == selections[1].picks
+        for mine, other in zip(*(selection.scores for selection in selections), strict=True):
+            assert mine == pytest.approx(other, rel=0.01)  # gaps drift twice, not once
+
+
+def test_rollouts_begin_elsewhere_in_every_round_and_are_made_once() -> None:
+    starts: list[list[int]] = []
+    for number in (0, 1, 2):
+        given = context([], round=number)
+        simulate = given.rollout
+        seeds: list[int] = []
+
+        def counted(actor: Any, episodes: Any, simulate: Any = simulate, seeds: list[int] = seeds) -> Any:
+            seeds += [episode.seed for episode in episodes]
+            return simulate(actor, episodes)
+
+        selection = GapReduction().select(replace(given, rollout=counted), 1)
+        starts.append(seeds)
+        assert selection.diagnostics["environment_steps"] >= 2 * len(NAMES) * SUITE.tasks[0].horizon
+    # Two of each task; later π0, which the policy is at first, is rolled out anew in the task that its file covers.
+    assert [len(seeds) for seeds in starts] == [8, 8 + 2, 8 + 2]
+    assert starts[1][:2] == starts[2][:2] == starts[0][:2]
+    assert not set(starts[1][2:]) & set(starts[2][2:]) and not set(starts[1][2:]) & set(starts[0])
+
+
+def test_it_needs_what_its_parts_need() -> None:
+    assert Need.SIMULATOR in GapReduction().needs and Need.EVALUATIONS not in GapReduction().needs
+    assert Need.EVALUATIONS in reported().needs
+    assert (
+        GapReduction(None, InformationGain(occupancy=Demonstrated())).needs
+        == InformationGain(occupancy=Demonstrated()).needs
+    )
+    assert isinstance(GapReduction().evidence, OccupancyGap)
+    first, second = GapReduction(), GapReduction()
+    assert first.evidence is not second.evidence and first.information is not second.information
+
+
+def test_where_no_states_are_expected_tasks_are_taken_for_independent() -> None:
+    blind = GapReduction(ReportedOutcomes(), InformationGain(occupancy=Demonstrated()))
+    given = context([0, 1], round=1, scores=(0.9, 0.8, 0.3, 0.5))
+    assert blind.select(given, 2).picks == reported(transfer=0.0).select(given, 2).picks
+
+
+@pytest.mark.parametrize(
+    "options", [{"exponent": 0.0}, {"drift": 0.0}, {"transfer": -1.0}], ids=lambda options: next(iter(options))
+)
+def test_numbers_that_mean_nothing_are_refused(options: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="GapReduction needs"):
+        GapReduction(**options)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="a standard deviation is positive"):
+        ReportedOutcomes(0.0)
+
+
+def test_gaps_are_in_the_unit_interval_and_the_same_again() -> None:
+    given = context([0, 1, 1], round=1)
+    first, again = GapReduction().select(given, 2), GapReduction().select(context([0, 1, 1], round=1), 2)
+    assert first == again
+    for name in NAMES:
+        assert 0 <= first.diagnostics[f"measured_gap/{name}"] <= 1
+        assert 0 <= first.diagnostics[f"gap/{name}"] <= 1
+    assert torch.isfinite(torch.tensor(first.scores)).all()
