@@ -29,6 +29,8 @@ class Kind:
     """Base class, `module:Class`."""
     rooms: tuple[str, ...]
     """Folders of the package whose files are searched for classes below it; none for a base that is not ours."""
+    concrete: bool = False
+    """Whether the base class may stand there itself."""
 
 
 KINDS: Mapping[str, Kind] = {
@@ -41,7 +43,7 @@ KINDS: Mapping[str, Kind] = {
     "kernel": Kind("amf_lightning.uncertainty.kernels:Stationary", ("uncertainty",)),
     "occupancy": Kind("amf_lightning.selection.occupancies:Occupancy", ("selection",)),
     "evidence": Kind("amf_lightning.selection.evidence:Evidence", ("selection",)),
-    "information": Kind("amf_lightning.selection.informed:InformationGain", ("selection",)),
+    "information": Kind("amf_lightning.selection.informed:InformationGain", ("selection",), concrete=True),
     "aggregate": Kind("amf_lightning.selection.information_gain:Aggregate", ("selection",)),
     "retention": Kind("amf_lightning.retention.retention:Retention", ("retention",)),
     "evaluation": Kind("amf_lightning.evaluation.evaluators:Evaluator", ("evaluation",)),
@@ -77,7 +79,9 @@ def classes(key: str) -> dict[str, str]:
         cls.name: cls.module
         for room in part.rooms
         for cls in _room(room)
-        if not cls.name.startswith("_") and part.base in list(_lineage(cls))[1:] and not _abstract(cls)
+        if not cls.name.startswith("_")
+        and part.base in list(_lineage(cls))[0 if part.concrete else 1 :]
+        and not _abstract(cls)
     }
     return dict(sorted(below.items()))
 

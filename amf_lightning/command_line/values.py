@@ -53,7 +53,7 @@ def check_values(values: Mapping[str, Any], parser: Any) -> None:
 
 
 _ABSENT = object()
-_BASES = frozenset(kind.base for kind in KINDS.values())
+_BASES = frozenset(kind.base for kind in KINDS.values() if not kind.concrete)
 
 
 def _mapping(value: Any) -> Any:

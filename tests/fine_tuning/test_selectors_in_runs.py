@@ -2,13 +2,17 @@
 
 import math
 import re
+import signal
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from typing import Any
 
+import kill_points
 import pytest
 import torch
-from tiny_runs import Run
+from tiny_runs import Run, assert_same_outcome
 
+from amf_lightning.campaign.ledger import Ledger
 from amf_lightning.selection.context import SelectionContext
 from amf_lightning.selection.privileged import LearningProgress
 
@@ -49,6 +53,16 @@ def test_it_is_found_by_its_name_and_runs(make_run: Callable[..., Run], selector
     assert any(math.isfinite(score) for score in jobs[-1].scores)
     if selector is PROJECTED:  # every task once before any is scored
         assert {job.task for job in jobs[:4]} == {"goal=-1", "goal=-0.5", "goal=0.5", "goal=1"}
+
+
+def test_gaps_of_earlier_rounds_come_from_the_ledger_also_after_a_kill(make_run: Callable[..., Run]) -> None:
+    changes = {"selector": {"class_path": "GapReduction"}, "active": {"budget": 6, "batch_size": 2}}
+    whole, run = make_run("whole", changes).complete(), make_run("run", changes)
+    assert run.finish(kill_points.in_mid_epoch, 1) == -signal.SIGKILL
+    assert_same_outcome(run.complete(), whole)
+    with closing(Ledger(whole.folder.ledger, read_only=True)) as ledger:
+        gaps = [ledger.diagnostics(number)["gap/goal=1"] for number in range(3)]
+    assert len(set(gaps)) == 3 and all(0 <= gap <= 1 for gap in gaps)
 
 
 def test_a_selector_is_told_what_is_frozen_and_how_evaluations_went(make_run: Callable[..., Run]) -> None:
