@@ -32,6 +32,7 @@ $(METAWORLD_STAMP): pyproject.toml constraints.txt constraints-metaworld.txt
 	touch $@
 
 $(FORMATS_STAMP): constraints-formats.txt
+	$(FORMATS_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 12))' || { echo "Python 3.12 is needed: make test-formats FORMATS_PYTHON=/path/to/python3.12"; exit 2; }
 	test -x $(FORMATS)/bin/python || $(FORMATS_PYTHON) -m venv $(FORMATS)
 	$(FORMATS)/bin/python -m pip install --quiet --constraint constraints-formats.txt torch torchvision
 	$(FORMATS)/bin/python -m pip install --quiet --constraint constraints-formats.txt 'lerobot[dataset]' 'minari[arrow,hdf5]' pytest pytest-timeout

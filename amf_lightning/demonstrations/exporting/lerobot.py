@@ -26,6 +26,9 @@ from amf_lightning.tasks.trajectory import Trajectory
 
 FILE_BYTES = 100 * 2**20
 """Bytes of the frames in a file before they are compressed, after which the next file begins."""
+FILE_EPISODES = 200
+"""Episodes in a file, likewise: their descriptions are in memory until it is finished, and its list of row groups
+whenever it is read."""
 _FILES_A_CHUNK = 1000
 _FEATURES = b"amf_features"
 """Note of the files that describe episodes: the features, as info.json will have them."""
@@ -94,7 +97,7 @@ class _Writer:
         self._open.write_table(table, row_group_size=steps)
         self._episodes.append(self._description(episode, names, values))
         self._number, self._frames, self._bytes = self._number + 1, self._frames + steps, self._bytes + table.nbytes
-        if self._bytes >= FILE_BYTES:
+        if self._bytes >= FILE_BYTES or len(self._episodes) >= FILE_EPISODES:
             self._close()
 
     def finish(self) -> None:
