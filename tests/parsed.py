@@ -7,6 +7,7 @@ from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
+import kept_parser
 import torch
 import yaml
 
@@ -25,18 +26,11 @@ INTEGRATOR: dict[str, Any] = {
     "active": {"budget": 2, "batch_size": 1},
 }
 
-_OF_PARSER = ("parser", "_subcommand_parsers", "_subcommand_method_arguments")
-_PARSER: dict[str, Any] = {}
+kept_parser.keep()
 
 
 class _Made(Fit):
-    """Everything of `amf fit` before the fit, with a parser that is made once: it takes as long as the parsing."""
-
-    def setup_parser(self, *arguments: Any) -> None:
-        if not _PARSER:
-            super().setup_parser(*arguments)
-            _PARSER.update({name: vars(self)[name] for name in _OF_PARSER})
-        vars(self).update(_PARSER)
+    """Everything of `amf fit` before the fit."""
 
     def _run_subcommand(self, subcommand: str) -> None:
         pass

@@ -1,6 +1,6 @@
 """Read by the server that tests fork from: reads one configuration, as jsonargparse keeps what it found of a class.
 
-Its forks draw no pictures, unless they are told to (`undrawn.py`).
+Its forks have the parser that this makes (`kept_parser.py`) and draw no pictures, unless told to (`undrawn.py`).
 """
 
 import contextlib
@@ -8,10 +8,12 @@ import gc
 import io
 from pathlib import Path
 
+import kept_parser
 import undrawn
 
 from amf_lightning.command_line.main import main
 
+kept_parser.keep()
 undrawn.leave_out()
 
 with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
