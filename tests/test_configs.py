@@ -110,13 +110,13 @@ def test_a_small_run_leaves_every_file_that_is_promised(tmp_path: Path, name: st
 
     with folder.curve.open(newline="") as file:
         header, *rows = csv.reader(file)
-    assert header == ["demonstrations", "task", "return", "success", "score"]
+    assert header == ["demonstrations", "task", "return", "success", "score", "episodes"]
     counts = [0, budget] if rounds == 1 else [0, 1, 2]
     assert [(int(row[0]), row[1]) for row in rows] == [(n, task) for n in counts for task in [*tasks, MEAN]]
-    assert all(0 <= float(number) <= 1 for row in rows for number in row[3:])
+    assert all(0 <= float(number) <= 1 for row in rows for number in row[3:5])
 
     evaluation = json.loads(folder.evaluation.read_text())
-    last = {row[1]: [float(number) for number in row[2:]] for row in rows if int(row[0]) == budget}
+    last = {row[1]: [float(number) for number in row[2:5]] for row in rows if int(row[0]) == budget}
     numbers = {task: [of[name] for name in ("return", "success", "score")] for task, of in evaluation["tasks"].items()}
     assert numbers | {MEAN: list(evaluation["mean"].values())} == last
     assert evaluation["demonstrations"] == budget

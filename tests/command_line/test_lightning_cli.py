@@ -177,7 +177,8 @@ def test_validating_a_run_gives_its_last_row_again(finished: Path, tmp_path: Pat
     assert evaluation["demonstrations"] == 3
     numbers = {**evaluation["tasks"], MEAN: evaluation["mean"]}
     assert numbers == {
-        task: {"return": row.episode_return, "success": row.success, "score": row.score} for task, row in rows.items()
+        task: {"return": row.episode_return, "success": row.success, "score": row.score, "episodes": row.episodes}
+        for task, row in rows.items()
     }
     assert {name: facts[name] for name in ("demonstrations", "tasks", "mean")} == {
         name: evaluation[name] for name in ("demonstrations", "tasks", "mean")

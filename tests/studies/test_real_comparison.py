@@ -68,9 +68,12 @@ def assert_whole(out: Path) -> None:
     for seed in (0, 1):
         with gzip.open(out / "curves" / f"seed-{seed}.csv.gz", "rt", newline="") as file:
             header, *rows = csv.reader(file)
-        assert header == ["strategy", "seed", "demonstrations", "task", "return", "success", "score"]
+        assert header == ["strategy", "seed", "demonstrations", "task", "return", "success", "score", "episodes"]
         expected = [
-            ([label, str(seed), str(row.demonstrations), row.task], [row.episode_return, row.success, row.score])
+            (
+                [label, str(seed), str(row.demonstrations), row.task],
+                [row.episode_return, row.success, row.score, row.episodes],
+            )
             for label in ("in turn", "Uniform")
             for row in RunFolder(out / "runs" / label / f"seed-{seed}").read_curve()
         ]
