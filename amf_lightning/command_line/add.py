@@ -2,8 +2,8 @@
 
 A recording answers the oldest open request of its task; one that answers none counts all the same. The same recording
 twice is recognised, whatever its file is called: the command may be repeated at any time, by several people at once,
-and while `amf fit` runs. Files are .safetensors of this package or .npz with observation/<name>, action and, at will,
-reward, task, success and seed.
+and while `amf fit` runs. Files are .safetensors of this package, .npz with observation/<name>, action and, at will,
+reward, task, success and seed, or whatever `amf import` reads: a LeRobot or Minari dataset, a robomimic file, pictures.
 """
 
 import sys

@@ -5,6 +5,8 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
+from amf_lightning.demonstrations.importing.reading import ANY_TASK, Reading
+from amf_lightning.demonstrations.importing.source import detect, episodes
 from amf_lightning.errors import InputError
 from amf_lightning.tasks.trajectory import Trajectory
 
@@ -17,11 +19,13 @@ empty where the file does not say it."""
 
 
 def files_of(path: Path) -> list[Path]:
-    """The files of recordings that a path names: itself, or those in the folder, in the order of their names.
+    """The recordings that a path names: itself, if it is a file or a dataset, or else the files in the folder.
 
     Raises:
         InputError: there is none.
     """
+    if path.is_dir() and _is_dataset(path):
+        return [path]
     if path.is_dir():
         found = sorted(each for each in path.iterdir() if each.suffix in READERS and not each.name.startswith("."))
         if not found:
@@ -33,10 +37,10 @@ def files_of(path: Path) -> list[Path]:
 
 
 def read_demonstrations(path: Path, task: str | None = None) -> Iterator[Trajectory]:
-    """The episodes in a file, one after another; no more than one is in memory.
+    """The episodes in a file or dataset, one after another; no more than one is in memory.
 
     Args:
-        path: of the file.
+        path: of the file, or of the folder of a dataset.
         task: what the episodes show, whatever the file says; None for what it says. Where it says nothing, the task of
             an episode is empty.
 
@@ -44,8 +48,14 @@ def read_demonstrations(path: Path, task: str | None = None) -> Iterator[Traject
         InputError: what cannot be used, where, and what to do. No code of a file is run.
     """
     if (place := READERS.get(path.suffix)) is None:
-        raise InputError(f"{path} is in no format that is known here. Give one of {', '.join(READERS)}.")
+        yield from episodes(path, None if task is None else Reading(tasks={ANY_TASK: task}))
+        return
     module, _, name = place.partition(":")
     read: Callable[[Path], Trajectory] = getattr(import_module(module), name)
     episode = read(path)
     yield episode if task is None else replace(episode, task=task)
+
+
+def _is_dataset(folder: Path) -> bool:
+    """Whether a folder as a whole is one source, and not some files of recordings."""
+    return not any(each.suffix in READERS for each in folder.iterdir()) and detect(folder) not in ("store", "npz")

@@ -23,6 +23,7 @@ from amf_lightning.campaign.request import Request
 from amf_lightning.campaign.run_lock import sole_writer
 from amf_lightning.command_line import add, skip, undo
 from amf_lightning.command_line import next as next_
+from amf_lightning.demonstrations.exporting import lerobot
 from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.errors import InputError
 from amf_lightning.selection.baselines import RoundRobin
@@ -181,6 +182,17 @@ def test_a_folder_is_taken_in_at_once_and_what_is_refused_is_named(
     assert Campaign(run).pending == []
 
 
+def test_a_dataset_is_taken_in_episode_by_episode_and_once(run: Path, say: Callable[..., str], tmp_path: Path) -> None:
+    dataset = tmp_path / "lerobot"
+    tasks = [request.task_index for request in Campaign(run).pending]
+    lerobot.write(dataset, [shown(task, seed) for seed, task in enumerate([*tasks, tasks[0]])])
+    said = say(add, dataset)
+    assert said.count("answers request") == 2 and said.count("of which nothing is open") == 1
+    assert Campaign(run).pending == [] and len(Campaign(run).arrived()) == 3
+    assert say(add, dataset).count("is there already") == 3
+    assert len(Campaign(run).arrived()) == 3
+
+
 BAD: dict[str, Callable[[Path], Any]] = {
     "is truncated or no archive": lambda path: path.write_bytes(save(path, shown(0)).read_bytes()[:300]),
     "truncated or no archive of numpy": lambda path: np.savez(path, action=np.array([object()])),
@@ -219,7 +231,7 @@ def test_an_archive_that_unpacks_to_too_much_is_not_unpacked(
 def test_other_formats_and_missing_files_are_refused(run: Path, say: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "a.pkl").write_bytes(b"\x80\x04")
     for path, message in (
-        (tmp_path / "a.pkl", "no format"),
+        (tmp_path / "a.pkl", "is a Python pickle"),
         (tmp_path / "b.npz", "There is no file"),
         (run, "no reco"),
     ):
