@@ -233,7 +233,7 @@ def test_other_formats_and_missing_files_are_refused(run: Path, say: Callable[..
     for path, message in (
         (tmp_path / "a.pkl", "is a Python pickle"),
         (tmp_path / "b.npz", "There is no file"),
-        (run, "no reco"),
+        (run, "holds no demonstrations"),
     ):
         with pytest.raises(InputError, match=message):
             say(add, path)

@@ -61,6 +61,7 @@ def configuration(expert: str = "RecordedPool") -> dict[str, object]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)  # a busy machine takes its time
 def test_two_selectors_on_a_pool(tmp_path: Path) -> None:
     record(tmp_path)
