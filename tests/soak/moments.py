@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from amf_lightning.fine_tuning import active_sampling_callback
 from amf_lightning.fine_tuning.active_sampling_callback import ActiveSampling
 from amf_lightning.fine_tuning.checkpoint_io import DurableCheckpointIO
 from amf_lightning.fine_tuning.module import BehaviouralCloning
@@ -24,14 +25,14 @@ from amf_lightning.suites.integrator import IntegratorSimulation
 
 READING = "reading"
 """From the start to the first evaluation, and whatever lies between two other phases."""
-PHASES: dict[str, list[tuple[type, str]]] = {
+PHASES: dict[str, list[tuple[Any, str]]] = {
     "evaluation": [(BehaviouralCloning, "validation_step"), (BehaviouralCloning, "on_validation_epoch_end")],
     "selection": [(ActiveSampling, "_ask")],
     "collection": [(ActiveSampling, "_collect")],
     "training": [(BehaviouralCloning, "training_step")],
     "checkpoint": [(DurableCheckpointIO, "save_checkpoint")],
     "tables": [(RunReports, "_write_tables")],
-    "export": [(BehaviouralCloning, "export"), (RunReports, "on_fit_end")],
+    "export": [(active_sampling_callback, "export"), (RunReports, "on_fit_end")],
 }
 """The functions during which a phase lasts."""
 SIGNS: list[tuple[Any, str]] = [
