@@ -62,6 +62,8 @@ def read_status(path: Path) -> RunStatus:
     running = held(path)
     with ledger_to_read(folder) as ledger:
         campaign = status_of(ledger)
+        if by_hand and ledger.fact("pretrained") is not None:
+            raise InputError(f"{folder.config} is missing, and `amf fit` made this run. Restore it.")
     last = [row for row in folder.read_curve() if row.task == MEAN][-1:]
     budget = _get(config, "active", "budget")
     stopped = folder.stopped

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,14 @@ def test_a_campaign_that_somebody_drives_by_hand_has_a_status(folder: RunFolder)
     assert (status.state, status.budget, status.campaign.total.pending) == ("by hand", None, 1)
     table = amf("status", str(folder.path), cwd=folder.path)
     assert table.code == 0 and "by hand" in table.stdout and "?" not in table.stdout and "None" not in table.stdout
+
+
+def test_a_run_whose_configuration_is_gone_is_not_taken_for_a_campaign_by_hand(folder: RunFolder) -> None:
+    with closing(Ledger(folder.ledger)) as ledger:
+        ledger.set_fact("pretrained", "0" * 16)  # what only `amf fit` notes
+    folder.config.unlink()
+    with pytest.raises(InputError, match=r"config\.yaml is missing, and `amf fit` made this run"):
+        read_status(folder.path)
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:

@@ -192,6 +192,8 @@ def agrees(given: Any, resolved: Any) -> bool:
     """Whether a resolved configuration says what was given: types may be converted and defaults filled in."""
     if given is None or given == {}:
         return True  # not set
+    if resolved is None and given == "null":
+        return True  # on the command line, and for jsonargparse everywhere, the text is the value
     if isinstance(given, Mapping):
         return isinstance(resolved, Mapping) and all(agrees(value, resolved.get(key)) for key, value in given.items())
     if isinstance(given, str) and isinstance(resolved, Mapping):
