@@ -178,7 +178,7 @@ def test_a_folder_is_taken_in_at_once_and_what_is_refused_is_named(
     (folder / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="1 of 3 files were refused; the others are kept"):
         say(add, folder)
-    assert "2.npz is truncated or no archive" in capsys.readouterr().err
+    assert "2.npz holds no demonstrations" in capsys.readouterr().err
     assert Campaign(run).pending == []
 
 
@@ -195,16 +195,16 @@ def test_a_dataset_is_taken_in_episode_by_episode_and_once(run: Path, say: Calla
 
 BAD: dict[str, Callable[[Path], Any]] = {
     "is truncated or no archive": lambda path: path.write_bytes(save(path, shown(0)).read_bytes()[:300]),
-    "truncated or no archive of numpy": lambda path: np.savez(path, action=np.array([object()])),
+    "is a Python pickle": lambda path: np.savez(path, action=np.array([object()])),
     "not finite": lambda path: save(path, shown(0), action=np.full((12, 1), np.nan, np.float32)),
     "its observations consist of": lambda path: save(path, shown(0), **{"observation/camera": np.zeros((13, 2))}),
     "are 2 long": lambda path: save(path, shown(0), action=np.zeros((12, 2), np.float32)),
-    "actions reach 3": lambda path: save(path, shown(0), action=np.full((12, 1), 3, np.float32)),
+    "actions go up to 3": lambda path: save(path, shown(0), action=np.full((12, 1), 3, np.float32)),
     "observations for": lambda path: save(path, shown(0), action=np.zeros((5, 1), np.float32)),
     "has no task 'goal=7'": lambda path: save(path, shown(0), task="goal=7"),
-    "no episode": lambda path: save(path, shown(0), action=None),
+    "has no actions": lambda path: save(path, shown(0), action=None),
     "no numbers": lambda path: save(path, shown(0), action=np.array(["a"] * 12)),
-    "not one value": lambda path: save(path, shown(0), task=np.array(["a", "b"])),
+    "not one text": lambda path: save(path, shown(0), task=np.array(["a", "b"])),
 }
 
 
@@ -223,8 +223,8 @@ def test_a_file_that_cannot_be_used_is_refused_by_name_and_changes_nothing(
 def test_an_archive_that_unpacks_to_too_much_is_not_unpacked(
     run: Path, say: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("amf_lightning.demonstrations.numpy_archive._MOST_BYTES", 1000)
-    with pytest.raises(InputError, match="unpacks to"):
+    monkeypatch.setattr("amf_lightning.demonstrations.importing.recorded.MOST_BYTES", 1000)
+    with pytest.raises(InputError, match="would take"):
         say(add, save(tmp_path / "a.npz", shown(0), **{"observation/state": np.zeros((13, 200))}))
 
 

@@ -74,7 +74,7 @@ def test_what_a_demonstration_did_to_other_gaps_is_believed() -> None:
     fall = torch.tensor([0.8, 0.5, 0.3, 0.15, 0.05, 0.0], dtype=torch.float64)
     given["gaps"] = torch.stack([fall, fall, torch.full((6,), 0.8), torch.full((6,), 0.8)], dim=1).to(torch.float64)
     found = LearningCurves(transfer=1.0).transfers(**given, error=0.1)
-    assert found[1, 0] > given["shares"][1, 0] > found[2, 0] or found[1, 0] > found[2, 0] + 0.3
+    assert found[1, 0] > given["shares"][1, 0] and found[2, 0] < given["shares"][2, 0]
     assert torch.equal(found[:, 1:], given["shares"][:, 1:])  # nothing was seen of those
 
 

@@ -89,7 +89,8 @@ class _Episode:
         for needed in (action, *([reward] if reading.reward else [])):
             if needed not in features:
                 raise InputError(
-                    f"{self.where} has no '{needed}', but {', '.join(features)}. Name it in a file for --keys."
+                    f"{self.where} has no '{needed}', but {', '.join(features)}. Name it in a file for "
+                    "`amf import --keys`."
                 )
         more = [name for name in (reward, SUCCESS) if name in features]
         self._check_size([features[name] for name in (*names, action, *more)])

@@ -73,9 +73,8 @@ def _recorded(file: Path, arrays: Mapping[str, NDArray[Any]], reading: Reading) 
     actions = _named(arrays, reading.action, _ACTIONS, file, "action")
     if actions is None:
         raise InputError(
-            f"{file} has no actions, but {', '.join(sorted(arrays)[:12]) or 'nothing'}. Say under 'action' in a "
-            f"file for "
-            "--keys which array they are."
+            f"{file} has no actions, but {', '.join(sorted(arrays)[:12]) or 'nothing'}. Say under 'action' in a file "
+            "for `amf import --keys` which array they are."
         )
     success, seed = arrays.get("success"), arrays.get("seed")
     return Recorded(

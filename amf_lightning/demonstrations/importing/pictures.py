@@ -88,7 +88,7 @@ def _recorded(folder: Path, reading: Reading) -> Recorded:
             raise InputError(
                 f"{folder} has no columns '{needed}/0', …, but {', '.join(sorted(columns)[:12]) or 'none'}. "
                 f"Name them in "
-                "a file for --keys."
+                "a file for `amf import --keys`."
             )
     seen = [name for name in columns if name not in {action, reward, *_NOT_SEEN}] + list(cameras)
     names = reading.names(seen, lambda theirs: theirs, str(folder))

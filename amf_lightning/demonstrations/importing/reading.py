@@ -34,6 +34,8 @@ class Reading:
     """Steps a second that the source must have, 1/s; None if any will do."""
     tasks: Mapping[str, str | None] = field(default_factory=dict)
     """Our name of each task, by theirs; None leaves its episodes out. `*` stands for all others."""
+    unsaid: str | None = None
+    """The task of episodes that say none; None: they are refused."""
 
     def task(self, theirs: str | None, where: str) -> str | None:
         """Our name of a task; None if its episodes are to be left out.
@@ -45,6 +47,8 @@ class Reading:
             return self.tasks[theirs]
         if ANY_TASK in self.tasks:
             return self.tasks[ANY_TASK]
+        if not theirs and self.unsaid is not None:
+            return self.unsaid
         if not theirs:
             raise InputError(
                 f"{where} says no task. Name it in a file for --tasks: '*': TASK gives all episodes to one task."
@@ -73,11 +77,13 @@ class Reading:
                 "'observation' in the file of --keys: it says for each of our entries which of theirs it is."
             )
         if not pairs:
-            raise InputError(f"{where} has no observations. Name its entries under 'observation' in a file for --keys.")
+            raise InputError(
+                f"{where} has no observations. Name its entries under 'observation' in a file for `amf import --keys`."
+            )
         if len(set(pairs.values())) < len(pairs):
             raise InputError(
                 f"{where}: two of {', '.join(sorted(pairs))} would have one name here. Name them apart under "
-                "'observation' in a file for --keys."
+                "'observation' in a file for `amf import --keys`."
             )
         for name in pairs.values():
             check_name(name, where)
@@ -91,7 +97,7 @@ def check_name(name: str, where: str) -> None:
         raise InputError(
             f"{where}: '{name[:80]!s}' is no name for an entry of the observation: it leads out of its folder, "
             f"is empty "
-            "or too long. Give it another one under 'observation' in a file for --keys."
+            "or too long. Give it another one under 'observation' in a file for `amf import --keys`."
         )
 
 
