@@ -45,6 +45,9 @@ def without_logs(folder: Path) -> dict[str, bytes | None]:
 # -- what is wrong in a configuration --------------------------------------------------------------------------------
 
 CONFIGURATIONS: dict[str, tuple[dict[str, Any], str]] = {
+    "rounds by hand": ({"trainer": {"max_epochs": 5}}, "trainer.max_epochs follows from active.budget, active.batch"),
+    "another seed": ({"data": {"seed": 5}}, "data.seed follows from seed_everything; set that instead"),
+    "clipped elsewhere": ({"model": {"gradient_clip_val": 2.0}}, "follows from trainer.gradient_clip_val"),
     "unknown key": ({"budget": 3}, "'active.budget' instead of 'budget'"),
     "unknown key in a group": ({"active": {"budgte": 3}}, "'active.budget' instead of 'active.budgte'"),
     "unknown key of the trainer": ({"trainer": {"max_epoch": 3}}, "'trainer.max_epochs' instead of"),

@@ -21,7 +21,7 @@ from amf_lightning.command_line.parser_errors import ArgumentParser
 from amf_lightning.command_line.parsing import PARSER, with_configurations
 from amf_lightning.command_line.quiet import be_quiet, somebody_watches
 from amf_lightning.command_line.signals_callback import OwnSignals
-from amf_lightning.command_line.values import check_values
+from amf_lightning.command_line.values import check_followers, check_values
 from amf_lightning.command_line.whole_rounds_callback import WholeRounds
 from amf_lightning.configuration import SEEDS, user_path
 from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
@@ -96,6 +96,7 @@ class CommandLine(LightningCLI):
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
         check_values(vars(config), self._parser(self.subcommand))
+        check_followers([str(path) for path in config.config or []], self._parser(self.subcommand))
         for key in PARTS:
             if config[key] is None:
                 raise InputError(

@@ -42,13 +42,13 @@ class ArgumentParser(jsonargparse.ArgumentParser):
     """A parser with errors that name the nearest valid key or class, and a help that says what can be chosen."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.linked: set[str] = set()
-        """Keys that follow from others."""
+        self.linked: dict[str, str] = {}
+        """Keys that follow from others, and from which."""
         super().__init__(*args, **kwargs)
 
     def link_arguments(self, source: Any, target: str, *args: Any, **kwargs: Any) -> None:
         """Notes that nobody chooses what stands under `target`."""
-        self.linked.add(target)
+        self.linked[target] = source if isinstance(source, str) else ", ".join(source)
         super().link_arguments(source, target, *args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:

@@ -12,11 +12,13 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from jsonargparse import Namespace
 
 from amf_lightning.catalogue import KINDS
+from amf_lightning.configuration import read_mapping
 from amf_lightning.errors import InputError
 from amf_lightning.import_path import attribute
 
@@ -50,6 +52,26 @@ def check_values(values: Mapping[str, Any], parser: Any) -> None:
             _check(action.dest, value, annotation, ours=True)
             if action.dest in DIVISORS and value == 0:
                 raise InputError(f"{action.dest} is 0; it must be larger.")
+
+
+def check_followers(paths: Sequence[str], parser: Any) -> None:
+    """Makes sure that no configuration sets what follows from other keys: jsonargparse would set it anew in silence.
+
+    Args:
+        paths: of the configurations.
+        parser: which knows the keys that follow.
+
+    Raises:
+        InputError: names the file, the key and what it follows from.
+    """
+    for path in paths:
+        content = read_mapping(Path(path))
+        for key, source in parser.linked.items():
+            value: Any = content
+            for name in key.split("."):
+                value = value.get(name) if isinstance(value, dict) else None
+            if value is not None:
+                raise InputError(f"{path}: {key} follows from {source}; set that instead, and leave this out.")
 
 
 _ABSENT = object()

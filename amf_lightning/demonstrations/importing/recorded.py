@@ -150,7 +150,8 @@ def _actions(actions: Array, reading: Reading, where: str) -> NDArray[np.float32
         scaled = plain.astype("<f4", copy=False)
     if plain.size and (outside := np.abs(scaled).max()) > 1:
         raise InputError(
-            f"{where}: actions go up to {outside:.4g}, but must lie in [-1, 1]. Say in a file for `amf import --keys` which action "
-            "becomes -1 (action_low) and which 1 (action_high), a number for each of its numbers."
+            f"{where}: actions go up to {outside:.4g}, but must lie in [-1, 1]. Say in a file for "
+            "`amf import --keys` which action becomes -1 (action_low) and which 1 (action_high), a number for each of "
+            "its numbers."
         )
     return scaled
