@@ -107,10 +107,8 @@ class GapReduction(Selector):
         if belief is None:
             return torch.eye(len(before), dtype=torch.float64), 0
         posterior, problem, steps = belief
-        shares, similarity = (
-            told_shares(posterior, problem, len(before)),
-            task_similarity(posterior, problem, len(before)),
-        )
+        shares = told_shares(posterior, problem, len(before))
+        similarity = task_similarity(posterior, problem, len(before))
         return self.curves.transfers(shares, similarity, gaps, counts, before, self.evidence.error), steps
 
 

@@ -65,13 +65,18 @@ class LearningCurves:
 
     def reductions(self, gaps: Tensor, numbers: Tensor, transfer: Tensor, distribution: Tensor) -> Tensor:
         """Σ_c μ_c g_c (1 − ((1 + N_c)/(1 + N_c + s_cd))^α) for each d, [K]."""
-        left = (1 + numbers)[:, None] / (1 + numbers[:, None] + transfer)
-        return (distribution * gaps) @ (1 - left**self.exponent)
+        left = _left(numbers[:, None], numbers[:, None] + transfer, self.exponent)
+        return (distribution * gaps) @ (1 - left)
 
     def after(self, gaps: Tensor, numbers: Tensor, transfer: Tensor, task: int) -> tuple[Tensor, Tensor]:
         """Gaps and effective numbers that are expected after a demonstration of a task, [K] each."""
         more = numbers + transfer[:, task]
-        return gaps * ((1 + numbers) / (1 + more)) ** self.exponent, more
+        return gaps * _left(numbers, more, self.exponent), more
+
+
+def _left(numbers: Tensor, more: Tensor, exponent: float) -> Tensor:
+    """The share of a gap that is left when its effective demonstrations become more."""
+    return ((1 + numbers) / (1 + more)) ** exponent
 
 
 def filtered_gaps(
@@ -94,7 +99,7 @@ def filtered_gaps(
     for number, measured in enumerate(gaps):
         if number:
             more = numbers + transfer @ counts[number - 1]
-            factor = ((1 + numbers) / (1 + more)) ** exponent
+            factor = _left(numbers, more, exponent)
             mean, variance, numbers = mean * factor, variance * factor**2 + drift**2, more
         seen = measured.isfinite()
         weight = torch.where(seen, variance / (variance + error**2), 0.0)
