@@ -60,7 +60,7 @@ test-metaworld: $(METAWORLD_STAMP) ## The tests that need Metaworld, in an envir
 	OMP_NUM_THREADS=1 $(METAWORLD)/bin/python -m pytest -n $(JOBS) -m metaworld tests
 
 test-formats: $(FORMATS_STAMP) ## LeRobot, Minari and robomimic read what we write, in an environment of their own (gigabytes).
-	HF_HUB_OFFLINE=1 PYTHONPATH=. $(FORMATS)/bin/python -m pytest -m formats tests/formats
+	HF_HUB_OFFLINE=1 PYTHONPATH=. $(FORMATS)/bin/python -m pytest -m formats tests/formats tests/test_advisor_page.py
 
 samples: $(FORMATS_STAMP) ## Write tests/data/formats anew with these libraries.
 	HF_HUB_OFFLINE=1 $(FORMATS)/bin/python tests/formats/make_samples.py

@@ -1,6 +1,7 @@
 """The page on the advisor: its recipe writes features that the advisor reads."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -43,9 +44,9 @@ def test_the_settings_on_the_page_are_settings() -> None:
         assert name in AdvisorSettings.__dataclass_fields__ and all(value > 0 for value in values.values())
 
 
+@pytest.mark.formats
+@pytest.mark.skipif(find_spec("lerobot") is None, reason="lerobot is not installed: `make test-formats` runs this")
 def test_the_lerobot_example_runs(tmp_path: Path) -> None:
-    """Where lerobot is installed, which takes an environment of its own."""
-    pytest.importorskip("lerobot")
     from lerobot_world import make_checkpoint_and_data
 
     write_files(tmp_path)
