@@ -77,7 +77,8 @@ def check_whole(run: Run, reference: Run) -> None:
 
 def check_ended(ending: Ending, run: Run, number: int) -> bool:
     """Whether a run that was to be ended by a signal had ended by itself; Lost if it ended otherwise."""
-    if ending.code == 0 and run.folder.finished(BUDGET):
+    # While Python shuts down nothing hears a signal any more: the process dies of it, and the run is whole.
+    if ending.code in (0, -number) and run.folder.finished(BUDGET):
         check("Traceback" not in ending.said, f"a traceback: {ending}")
         return True
     check_signalled(ending, number)

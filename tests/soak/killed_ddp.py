@@ -84,8 +84,8 @@ def killed_ddp(bench: Bench) -> None:
             _send(process, number)
         ending = launched.end(PATIENCE.end)
         watched.check()
-        if ending.code == 0 and run.folder.finished(BUDGET):
-            continue
+        if ending.code in (0, -number) and run.folder.finished(BUDGET):
+            continue  # also one that died of the signal while Python shut down: the run is whole
         bench.kills += 1
         check(ending.code != 0, f"an unfinished run ends with 0: {ending}")
         # Where only one is killed, the other may have ended because its partner had; that is not a signal to it.
