@@ -81,13 +81,30 @@ def test_a_stranger_brings_an_environment(tmp_path: Path) -> None:
     assert scores[-1] > scores[0]
 
 
-def test_a_stranger_compares_strategies_on_it(tmp_path: Path) -> None:
-    """The page's file over the runs of the other page, small: one seed, few steps."""
+def comparison_of_the_page(folder: Path) -> tuple[list[str], list[str], list[str]]:
+    """Writes the page's files; the arguments of its commands, which list runs and make them, and the strategies."""
     for page in ("your-own-environment.md", "your-own-comparison.md"):
         for text in [*blocks(page, "python"), *blocks(page, "yaml")]:
             named = NAMED.match(text)
             assert named is not None
-            (tmp_path / named[1]).write_text(text)
+            (folder / named[1]).write_text(text)
+    dry, run = (
+        shlex.split(line)[1:] for text in blocks("your-own-comparison.md", "bash") for line in text.splitlines()
+    )
+    return dry, run, list(read_configuration(folder / "ring.yaml")["strategies"])
+
+
+def test_a_stranger_plans_a_comparison_on_it(tmp_path: Path) -> None:
+    dry, _, labels = comparison_of_the_page(tmp_path)
+    said = amf(*dry, cwd=tmp_path)
+    assert said.code == 0 and said.stdout.count("OMP_NUM_THREADS=1") == 10 * (1 + len(labels)), said.said
+    assert all(f"runs/{label}/seed-9" in said.stdout for label in labels)
+
+
+@pytest.mark.slow
+def test_a_stranger_compares_strategies_on_it(tmp_path: Path) -> None:
+    """The page's file over the runs of the other page, small: one seed, few steps."""
+    _, run, labels = comparison_of_the_page(tmp_path)
     for name, least in (
         ("reacher.yaml", {"budget": 2, "batch_size": 1}),
         ("pretrain.yaml", {"budget": 6, "batch_size": 6}),
@@ -99,13 +116,6 @@ def test_a_stranger_compares_strategies_on_it(tmp_path: Path) -> None:
         line for text in blocks("your-own-environment.md", "bash") for line in text.splitlines() if "measure" in line
     ]
     assert amf(*shlex.split(measured[0])[1:], cwd=tmp_path).code == 0
-    dry, run = (
-        shlex.split(line)[1:] for text in blocks("your-own-comparison.md", "bash") for line in text.splitlines()
-    )
-    labels = list(read_configuration(tmp_path / "ring.yaml")["strategies"])
-    said = amf(*dry, cwd=tmp_path)
-    assert said.code == 0 and said.stdout.count("OMP_NUM_THREADS=1") == 10 * (1 + len(labels)), said.said
-    assert all(f"runs/{label}/seed-9" in said.stdout for label in labels)
     done = fresh(*run, "--seeds=0:1", "--share-imports", cwd=tmp_path)
     assert done.code == 0, done.said
     summary = (tmp_path / "results" / "summary.md").read_text()
