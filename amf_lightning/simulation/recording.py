@@ -36,6 +36,7 @@ class Recording:
         }
         self._actions = np.zeros((longest, len(episodes), suite.action_dim), dtype=np.float32)
         self._lengths = np.zeros(len(episodes), dtype=int)
+        self._all = np.ones(len(episodes), dtype=np.bool_)
         self.failures: dict[int, Failure] = {}
         """Of the episodes that broke off, by number."""
 
@@ -58,10 +59,10 @@ class Recording:
         Raises:
             InputError: one cannot, and may not fail.
         """
-        found = {
-            int(running[row]): self._failure(FailureReason.ACTION, "action", int(running[row]), step)
-            for row in _unsound(actions)
-        }
+        if _sound(actions):
+            return self._all[: len(running)]
+        unsound = running[_unsound(actions)].tolist()
+        found = {number: self._failure(FailureReason.ACTION, "action", number, step) for number in unsound}
         return self._broken_off(running, found, step + 1)
 
     def act(self, step: int, running: Running, actions: NDArray[np.float32]) -> None:
@@ -83,10 +84,13 @@ class Recording:
         """
         found = {number: failures[number] for number in running.tolist() if number in failures} if failures else {}
         for name, entry in observations.items():
-            for row in _unsound(entry):
-                if (number := int(running[row])) not in found:
-                    found[number] = self._failure(FailureReason.OBSERVATION, _named(name), number, step)
+            if not _sound(entry):
+                for number in running[_unsound(entry)].tolist():
+                    if number not in found:
+                        found[number] = self._failure(FailureReason.OBSERVATION, _named(name), number, step)
             self._observations[name][step, running] = entry
+        if not ended.any():
+            return self._broken_off(running, found, step)
         self._lengths[running[ended]] = step
         return ~ended & self._broken_off(running, found, step)
 
@@ -97,7 +101,7 @@ class Recording:
     def _broken_off(self, running: Running, found: Mapping[int, Failure], length: int) -> NDArray[np.bool_]:
         """Which go on, [r]; the others end there and have so many steps."""
         if not found:
-            return np.ones(len(running), dtype=np.bool_)
+            return self._all[: len(running)]
         self.failures |= found
         self._lengths[list(found)] = length
         return ~np.isin(running, list(found))
@@ -141,9 +145,13 @@ class Recording:
 
 def _unsound(values: NDArray[Any]) -> NDArray[np.intp]:
     """Rows of [r, ...] that are not finite."""
-    if values.dtype.kind != "f" or (finite := np.isfinite(values)).all():
+    if _sound(values):
         return np.empty(0, dtype=np.intp)
-    return np.flatnonzero(~finite.reshape(len(finite), -1).all(axis=1))
+    return np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
+
+
+def _sound(values: NDArray[Any]) -> bool:
+    return values.dtype.kind != "f" or bool(np.isfinite(values).all())
 
 
 def _named(entry: str) -> str:

@@ -143,7 +143,7 @@ class _Padded:
         for name, entry in observations.items():
             self._rows[name][running] = entry
         # Copied, as a controller may remember what it sees, and so that every call has tensors aligned alike.
-        copies = {name: entry.to(self._device, copy=True) for name, entry in self._entries.items()}
+        copies = {name: entry.clone().to(self._device) for name, entry in self._entries.items()}
         actions: object = self._controller.act(Steps(copies, self._tasks, self._contexts))
         if not isinstance(actions, Tensor) or actions.shape != self._shape:
             what = f"shape {list(actions.shape)}" if isinstance(actions, Tensor) else f"a {type(actions).__name__}"

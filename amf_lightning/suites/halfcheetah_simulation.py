@@ -36,6 +36,7 @@ class HalfCheetahSimulation:
         self._frames, self._dt = stock.frame_skip, stock.dt  # type: ignore[attr-defined]
         count, horizon = len(episodes), episodes[0].task.horizon
         self._states = np.zeros((count, mujoco.mj_stateSize(self._model, _STATE)))
+        self._state_of = list(self._states)  # a row is not cut out of it at every step
         # Views of it, which MuJoCo orders by the bits of `mjtState`.
         below = {name: mujoco.mj_stateSize(self._model, (int(bit) - 1) & _STATE) for name, bit in _BITS.items()}
         self._moving = self._states[:, below["qpos"] : below["qpos"] + self._model.nq + self._model.nv]
@@ -53,21 +54,27 @@ class HalfCheetahSimulation:
         return self._observe(np.arange(len(self._episodes)))
 
     def step(self, running: NDArray[np.intp], actions: NDArray[np.float32]) -> tuple[Observations, NDArray[np.bool_]]:
-        self._controls[running] = self._actions[self._taken, running] = actions
+        rows = self._rows(running)
+        self._controls[rows] = self._actions[self._taken, rows] = actions
         model, data, frames = self._model, self._data, self._frames
-        for number in running:
-            state = self._states[number]
-            mujoco.mj_setState(model, data, state, _STATE)
-            mujoco.mj_step(model, data, frames)
-            mujoco.mj_getState(model, data, state, _STATE)
+        set_state, step, get_state = mujoco.mj_setState, mujoco.mj_step, mujoco.mj_getState
+        for number in running.tolist():
+            state = self._state_of[number]
+            set_state(model, data, state, _STATE)
+            step(model, data, frames)
+            get_state(model, data, state, _STATE)
         self._taken += 1
-        self._lengths[running] = self._taken
+        self._lengths[rows] = self._taken
         return self._observe(running), np.full(len(running), self._taken == len(self._actions))
 
     def _observe(self, running: NDArray[np.intp]) -> Observations:
         """Positions and velocities but for the position along x, [r, 17]; that is noted."""
         self._x[self._taken] = self._moving[:, 0]
-        return {STATE: self._moving[running, 1:].astype(np.float32)}
+        return {STATE: self._moving[self._rows(running), 1:].astype(np.float32)}
+
+    def _rows(self, running: NDArray[np.intp]) -> NDArray[np.intp] | slice:
+        """An index of `running`: a slice, which costs less, as long as every episode runs."""
+        return slice(None) if len(running) == len(self._states) else running
 
     def outcome(self, number: int) -> Outcome:
         length = self._lengths[number]  # of an episode that broke off: less than the horizon
