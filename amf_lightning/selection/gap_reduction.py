@@ -14,8 +14,8 @@ from amf_lightning.selection.context import Selection, SelectionContext, Selecto
 from amf_lightning.selection.evidence import Evidence, OccupancyGap
 from amf_lightning.selection.greedy import level_ties
 from amf_lightning.selection.informed import InformationGain
-from amf_lightning.selection.learning_curves import LearningCurves, filtered_gaps
-from amf_lightning.selection.shares import task_similarity, told_shares
+from amf_lightning.selection.learning_curves import LearningCurves
+from amf_lightning.selection.task_similarity import task_similarity
 from amf_lightning.tasks.task import TaskSuite
 
 _EVIDENCE: Evidence = lazy_instance(OccupancyGap)
@@ -25,35 +25,36 @@ _INFORMATION: InformationGain = lazy_instance(InformationGain)
 class GapReduction(Selector):
     """Asks for the demonstration that closes most of the policy's remaining gap over all tasks (ours).
 
-    argmax_d Σ_c μ_c g_c (1 − ((1 + N_c)/(1 + N_c + s_cd))^α). Here g_c is the share of task c that the policy does
-    not do yet, as the evidence of all rounds says; N_c is what the demonstrations so far count for c; and s_cd is what
-    one of d counts for c. Without evidence nothing is known about the policy, and the choice is that of `information`.
+    argmax_d Σ_c μ_c E[g_c (1 − V_c(n + e_d)/V_c(n))]. Here g_c is the share of task c that the policy does not do yet,
+    as the evidence of all rounds says; V_c(n) is what is not known of the task after the demonstrations n, by a
+    Gaussian process over tasks; and the expectation is over how much tasks tell of each other, of which the gaps of all
+    rounds tell (`LearningCurves`). Without evidence nothing is known about the policy, and the choice is that of
+    `information`.
 
     Args:
         evidence: what is seen of the policy; None: nothing.
-        information: the belief about the expert. It says which tasks tell of which others before any of that was seen.
-        exponent: α of the learning curve g ~ (1 + N)^−α.
-        transfer: standard deviation of s_cd around the share of what is not known about c that a demonstration of d
-            would tell, which is its mean; 0 counts only demonstrations of c itself.
+        information: the belief about the expert. It says how tasks are correlated.
+        transfer: the share of that correlation that may be real, at most 1; 0 takes tasks for independent.
         drift: standard deviation of what a round does to the gap of a task besides what is expected of it.
+        worlds: how many samples of what is not known about the tasks, at most; see `LearningCurves`.
     """
 
     def __init__(
         self,
         evidence: Evidence | None = _EVIDENCE,
         information: InformationGain = _INFORMATION,
-        exponent: float = 1.0,
-        transfer: float = 0.5,
+        transfer: float = 1.0,
         drift: float = 0.2,
+        worlds: int = 1024,
     ) -> None:
-        if exponent <= 0 or transfer < 0 or drift <= 0:
+        if drift <= 0 or not 0 <= transfer <= 1 or worlds < 1:
             raise InputError(
-                f"GapReduction needs exponent, drift > 0 and transfer >= 0, got {exponent}, {drift} and {transfer}."
+                "GapReduction needs transfer in [0, 1], drift > 0 and worlds >= 1, got "
+                f"{transfer}, {drift} and {worlds}."
             )
         self.evidence = OccupancyGap() if evidence is _EVIDENCE else evidence
         self.information = InformationGain() if information is _INFORMATION else information
-        self.curves = LearningCurves(exponent, transfer)
-        self.drift = drift
+        self.transfer, self.drift, self.worlds = transfer, drift, worlds
         self.needs = union(self.information.needs, self.evidence.needs if self.evidence is not None else ())
         self.assumes_retention = self.information.assumes_retention
 
@@ -67,66 +68,71 @@ class GapReduction(Selector):
         self.information.check(suite, budget)
 
     def select(self, context: SelectionContext, batch_size: int) -> Selection:
-        """Picks the best, counts it as if it had come, and so on for the batch; what is pending counts so, too."""
+        """Picks the best, counts it as if it had come, and so on for the batch.
+
+        So counts what is pending, and what came in the open round, on which the policy was not trained yet.
+        """
         if self.evidence is None:
             return self.information.select(context, batch_size)
         context = replace(context, fresh_starts=True)
         measured = self.evidence.measure(context)
         names = [task.name for task in context.suite.tasks]
-        before, (gaps, counts) = _effective_start(context), _history(context, measured.gaps)
-        transfer, steps = self._transfer(context, gaps, counts, before)
-        now = filtered_gaps(gaps, counts, before, transfer, self.curves.exponent, self.evidence.error, self.drift)
-        numbers = before + counts.sum(0) @ transfer.T
-        first = now
-        for task in context.pending:
-            now, numbers = self.curves.after(now, numbers, transfer, task)
+        gaps, counts, untrained = _history(context, measured.gaps)
+        similarity, steps = self._similarity(context)
+        curves = LearningCurves(similarity, _effective_start(context), self.transfer, self.drift, self.worlds)
+        for number, seen in enumerate(gaps):
+            if number:
+                curves.train(counts[number - 1])
+            curves.measure(seen, self.evidence.error)
+        now, teaches = curves.gaps, curves.teaches()
+        if untrained.any():
+            curves.train(untrained)
         distribution, costs = context.suite.distribution.to(torch.float64), self.information.costs_of(context.suite)
         picks: list[int] = []
         scores: list[tuple[float, ...]] = []
         for position in range(batch_size):
-            score = self.curves.reductions(now, numbers, transfer, distribution)
+            score = curves.reductions(distribution)
             score = score if costs is None else score / costs
             allowed = context.allowed(picks)
             picks.append(argmax_keyed(level_ties(score, allowed), allowed, context.generator(position)))
             scores.append(tuple(score.tolist()))
-            now, numbers = self.curves.after(now, numbers, transfer, picks[-1])
+            curves.train(_one(picks[-1], len(names)))
         diagnostics = {
             **{f"measured_gap/{name}": gap for name, gap in zip(names, measured.gaps.tolist(), strict=True)},
-            **{f"gap/{name}": gap for name, gap in zip(names, first.tolist(), strict=True)},
-            **{f"teaches/{name}": float(transfer[:, task].mean()) for task, name in enumerate(names)},
+            **{f"gap/{name}": gap for name, gap in zip(names, now.tolist(), strict=True)},
+            **{f"teaches/{name}": float(distribution @ teaches[:, task]) for task, name in enumerate(names)},
             "environment_steps": float(context.policy_rollout_steps + measured.environment_steps + steps),
         }
         return Selection(tuple(picks), tuple(scores), diagnostics)
 
-    def _transfer(self, context: SelectionContext, gaps: Tensor, counts: Tensor, before: Tensor) -> tuple[Tensor, int]:
-        """s_cd, [K, K], and the environment steps that it took beyond the rollouts of the policy."""
-        assert self.evidence is not None
-        if self.curves.transfer == 0:
-            return torch.eye(len(before), dtype=torch.float64), 0
-        belief = self.information.belief(replace(context, demonstrations=()))
-        if belief is None:
-            return torch.eye(len(before), dtype=torch.float64), 0
+    def _similarity(self, context: SelectionContext) -> tuple[Tensor, int]:
+        """Correlations of tasks before any demonstration, [K, K], and the environment steps that they took beyond the
+        rollouts of the policy."""
+        count = len(context.suite.tasks)
+        if self.transfer == 0 or (belief := self.information.belief(replace(context, demonstrations=()))) is None:
+            return torch.eye(count, dtype=torch.float64), 0
         posterior, problem, steps = belief
-        shares = told_shares(posterior, problem, len(before))
-        similarity = task_similarity(posterior, problem, len(before))
-        return self.curves.transfers(shares, similarity, gaps, counts, before, self.evidence.error), steps
+        return task_similarity(posterior, problem, count), steps
 
 
-def _history(context: SelectionContext, now: Tensor) -> tuple[Tensor, Tensor]:
-    """Gaps measured before each round and now, [R + 1, K], and demonstrations that came in each, [R, K] float64.
+def _history(context: SelectionContext, now: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Gaps measured before each round and now, [R + 1, K], demonstrations that came in each, [R, K] float64, and those
+    that came in no closed round or are pending, [K] float64.
 
-    NaN where nothing was measured: in rounds that another selector chose. Demonstrations of which the context does not
-    say in which round they came are taken for a round before all others.
+    A gap is NaN where nothing was measured: in rounds that another selector chose.
     """
     tasks = context.suite.tasks
-    counts = torch.zeros(len(context.told) + 1, len(tasks), dtype=torch.float64)
-    for number, came in enumerate(context.asked, start=1):
+    counts = torch.zeros(len(context.told), len(tasks), dtype=torch.float64)
+    for number, came in enumerate(context.asked):
         counts[number] += torch.bincount(torch.tensor(came, dtype=torch.int64), minlength=len(tasks))
-    counts[0] = torch.tensor(context.counts, dtype=torch.float64) - counts.sum(0)
     told = [[diagnostics.get(f"measured_gap/{task.name}", math.nan) for task in tasks] for diagnostics in context.told]
-    unknown = [math.nan] * len(tasks)
-    gaps = torch.tensor([unknown, *told, now.tolist()], dtype=torch.float64)
-    return (gaps, counts) if counts[0].any() else (gaps[1:], counts[1:])
+    gaps = torch.tensor([*told, now.tolist()], dtype=torch.float64)
+    return gaps, counts, torch.tensor(context.expected_counts, dtype=torch.float64) - counts.sum(0)
+
+
+def _one(task: int, count: int) -> Tensor:
+    """One demonstration of a task, [K] float64."""
+    return torch.zeros(count, dtype=torch.float64).index_fill_(0, torch.tensor([task]), 1.0)
 
 
 def _effective_start(context: SelectionContext) -> Tensor:

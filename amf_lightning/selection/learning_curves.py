@@ -1,108 +1,108 @@
-"""How gaps fall with demonstrations, of the task and of others. Pure tensors.
+"""How gaps fall with demonstrations, of the task and of others: a Gaussian process over tasks. Pure tensors.
 
-The gap of task c falls with the effective number N_c of its demonstrations like (1 + N_c)^−α, the power law of
-learning curves (Hestness et al. 2017). A demonstration of task d counts as s_cd demonstrations of c, s_cc = 1. Off the
-diagonal s_cd is Gaussian around what the belief about the expert says, and every round shows sums of them: how far each
-gap fell.
+The expert's behaviour in task c is one Gaussian number of unit variance, correlated between tasks; a demonstration of
+task d observes it with noise. What is unknown of task c, V_c, so falls with demonstrations of c like 1/(1 + n/ν), a
+power law of learning curves (Hestness et al. 2017), and with those of others as far as the tasks are correlated, but
+not below what only c itself shows. The gap of a task is expected to shrink by the share by which V_c does.
+
+How strongly tasks are correlated, how fast they are learned, and how much a demonstration of each tells is not known
+beforehand: a fixed sample of such worlds is weighted by how well each one foretells the gaps that are measured.
 """
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.quasirandom import SobolEngine
 
-_CLOSED = 0.05
-"""A gap below this is as good as closed: it is added where logarithms are taken."""
-_MOST = 2.0
-"""Demonstrations of a task that one of another counts for, at most."""
+_NOISE = (0.5, 0.7)
+"""Median of ν, the variance of what a demonstration tells, and standard deviation of its logarithm."""
+_INFORMATIVE = 0.5
+"""Standard deviation of the logarithm of how much more a demonstration of one task tells than one of another."""
+_SMALLEST = 1e-9
+_ENTRIES, _FEWEST = 2**22, 16
+"""Entries of all covariances together that are aimed at, and the number of worlds below which that is not."""
 
 
-@dataclass(frozen=True)
 class LearningCurves:
-    """The exponent of the curves, and how well transfer is known beforehand."""
-
-    exponent: float = 1.0
-    """α."""
-    transfer: float = 0.5
-    """Standard deviation of s_cd."""
-
-    def transfers(
-        self, shares: Tensor, similarity: Tensor, gaps: Tensor, counts: Tensor, before: Tensor, error: float
-    ) -> Tensor:
-        """Posterior mean of s_cd, [K, K] in [0, 2], its diagonal 1.
-
-        With h_rc = α log((1 + N + m)/(1 + N))/m at the prior mean m of what came in round r, log g falls by y_rc = h_rc
-        Σ_d n_rd s_cd + noise, linear in s. A priori cov(s_cd, s_ef) = transfer² S_ce S_df for c ≠ d and e ≠ f.
-
-        Args:
-            shares: prior mean of s_cd, [K, K]; the diagonal is not looked at.
-            similarity: S, correlations of tasks, [K, K], positive semidefinite with a unit diagonal.
-            gaps: measured before each round and after the last, [R + 1, K] in [0, 1]; NaN where nothing was.
-            counts: n_rd, demonstrations of each task that came in each round, [R, K].
-            before: effective demonstrations of each task before the first round, [K].
-            error: standard deviation of a measured gap.
-        """
-        k = len(before)
-        mean = shares.clone().fill_diagonal_(1.0)
-        low = gaps + _CLOSED
-        observed, noise = (low[:-1] / low[1:]).log(), error**2 * (low[:-1] ** -2 + low[1:] ** -2)
-        rounds, tasks = torch.nonzero(observed.isfinite() & (counts.sum(1) > 0)[:, None], as_tuple=True)
-        if not len(rounds):
-            return mean
-        came = counts @ mean.T
-        earlier = before + torch.cat([torch.zeros_like(came[:1]), came[:-1]]).cumsum(0)
-        slope = torch.where(came > 1e-9, torch.log1p(came / (1 + earlier)) / came.clamp(min=1e-9), 1 / (1 + earlier))
-        # Row i of `design` [n, K]: what observation i, of task c, says of s_c1 … s_cK.
-        design = self.exponent * slope[rounds, tasks][:, None] * counts[rounds]
-        residual = observed[rounds, tasks] - (design * mean[tasks]).sum(1)
-        free = self.transfer * design.scatter(1, tasks[:, None], 0.0)  # s_cc is known
-        reach = free @ similarity  # [n, K]
-        between = similarity[tasks]  # [n, K]
-        covariance = (reach @ free.T) * between[:, tasks] + torch.diag(noise[rounds, tasks])
-        solved = torch.cholesky_solve(residual[:, None], torch.linalg.cholesky(covariance))[:, 0]
-        mean = mean + self.transfer * (between * solved[:, None]).T @ reach
-        return mean.clamp(0, _MOST).diagonal_scatter(torch.ones(k, dtype=mean.dtype))
-
-    def reductions(self, gaps: Tensor, numbers: Tensor, transfer: Tensor, distribution: Tensor) -> Tensor:
-        """Σ_c μ_c g_c (1 − ((1 + N_c)/(1 + N_c + s_cd))^α) for each d, [K]."""
-        left = _left(numbers[:, None], numbers[:, None] + transfer, self.exponent)
-        return (distribution * gaps) @ (1 - left)
-
-    def after(self, gaps: Tensor, numbers: Tensor, transfer: Tensor, task: int) -> tuple[Tensor, Tensor]:
-        """Gaps and effective numbers that are expected after a demonstration of a task, [K] each."""
-        more = numbers + transfer[:, task]
-        return gaps * _left(numbers, more, self.exponent), more
-
-
-def _left(numbers: Tensor, more: Tensor, exponent: float) -> Tensor:
-    """The share of a gap that is left when its effective demonstrations become more."""
-    return ((1 + numbers) / (1 + more)) ** exponent
-
-
-def filtered_gaps(
-    gaps: Tensor, counts: Tensor, before: Tensor, transfer: Tensor, exponent: float, error: float, drift: float
-) -> Tensor:
-    """The gap of each task now, by a Kalman filter over the rounds, [K] in [0, 1].
-
-    A round is expected to multiply a gap by ((1 + N)/(1 + N + Σ_d n_rd s_cd))^α.
+    """The belief about the gaps of K tasks in S sampled worlds; what happened is told to it in order.
 
     Args:
-        gaps: measured before each round and now, [R + 1, K]; NaN where nothing was.
-        counts: demonstrations of each task that came in each round, [R, K].
-        before: effective demonstrations of each task before the first round, [K].
-        transfer: s_cd, [K, K].
-        exponent: α.
-        error: standard deviation of a measured gap.
-        drift: standard deviation of what a round does to a gap besides what is expected.
+        similarity: correlations of tasks, [K, K] float64, positive semidefinite with a unit diagonal.
+        before: demonstrations of each task before anything was measured, [K] float64.
+        transfer: the share of `similarity` that may be real, at most 1. Its square is uniform between 0 and the square
+            of this, and the rest of what there is to know about a task is its own.
+        drift: standard deviation of what a round does to a gap besides what is expected of it.
+        worlds: S at most; with more than 128 tasks fewer, but at least 16, since each of them is a [K, K] matrix.
     """
-    mean, variance, numbers = torch.ones_like(before), torch.ones_like(before), before
-    for number, measured in enumerate(gaps):
-        if number:
-            more = numbers + transfer @ counts[number - 1]
-            factor = _left(numbers, more, exponent)
-            mean, variance, numbers = mean * factor, variance * factor**2 + drift**2, more
-        seen = measured.isfinite()
-        weight = torch.where(seen, variance / (variance + error**2), 0.0)
-        mean = torch.where(seen, mean + weight * (measured.nan_to_num() - mean), mean)
-        variance = (1 - weight) * variance
-    return mean.clamp(0, 1)
+
+    def __init__(self, similarity: Tensor, before: Tensor, transfer: float, drift: float, worlds: int) -> None:
+        k = len(before)
+        worlds = min(worlds, max(_FEWEST, _ENTRIES // k**2))
+        # The same points for every run; the first one is the corner of all cubes, where quantiles are infinite.
+        sobol = SobolEngine(k + 2, scramble=False)  # type: ignore[no-untyped-call]
+        points = sobol.draw(worlds + 1, dtype=torch.float64)[1:]
+        normal = torch.special.ndtri(points[:, 1:])
+        share = (transfer * points[:, 0].sqrt())[:, None, None]
+        own = torch.eye(k, dtype=torch.float64)
+        self._covariance = share * similarity + (1 - share) * own
+        median, spread = _NOISE
+        self._noise = median * (spread * normal[:, :1] - _INFORMATIVE * normal[:, 1:]).exp()  # ν of a task, [S, K]
+        self._drift = drift
+        self._gaps, self._variances = points.new_ones(worlds, k), points.new_ones(worlds, k)
+        self._log_likelihood = points.new_zeros(worlds)
+        self._condition(before)
+
+    @property
+    def weights(self) -> Tensor:
+        """Posterior probability of each world, [S]."""
+        return self._log_likelihood.softmax(0)
+
+    @property
+    def gaps(self) -> Tensor:
+        """The expected gap of each task, [K] in [0, 1]."""
+        return self.weights @ self._gaps.clamp(0, 1)
+
+    def measure(self, gaps: Tensor, error: float) -> None:
+        """Gaps were measured, [K]; NaN where nothing was. `error` is the standard deviation of each."""
+        seen = gaps.isfinite()
+        total = self._variances + error**2
+        surprise = torch.where(seen, gaps.nan_to_num() - self._gaps, 0.0)
+        density = -0.5 * (surprise.square() / total + total.log())
+        self._log_likelihood = self._log_likelihood + torch.where(seen, density, 0.0).sum(1)
+        weight = torch.where(seen, self._variances / total, 0.0)
+        self._gaps = self._gaps + weight * surprise
+        self._variances = (1 - weight) * self._variances
+
+    def train(self, counts: Tensor) -> None:
+        """The policy was, or will be, trained on so many more demonstrations of each task, [K]."""
+        before = self._unknown
+        self._condition(counts)
+        left = self._unknown / before
+        self._gaps = self._gaps * left
+        self._variances = self._variances * left.square() + self._drift**2
+
+    def teaches(self) -> Tensor:
+        """The share of the gap of c that one more demonstration of d is expected to close, [K, K]."""
+        return torch.einsum("s,scd->cd", self.weights, self._shares())
+
+    def reductions(self, distribution: Tensor) -> Tensor:
+        """By how much a demonstration of each task is expected to reduce Σ_c μ_c g_c, [K]; μ is [K]."""
+        return torch.einsum("s,sc,scd->d", self.weights, distribution * self._gaps.clamp(0, 1), self._shares())
+
+    @property
+    def _unknown(self) -> Tensor:
+        """V, [S, K]."""
+        return self._covariance.diagonal(dim1=1, dim2=2).clamp(min=_SMALLEST)
+
+    def _shares(self) -> Tensor:
+        """1 − V_c(n + e_d)/V_c(n), [S, K, K]: the downdate of rank one."""
+        unknown = self._unknown
+        told = self._covariance.square() / (self._noise + unknown)[:, None, :]
+        shares: Tensor = (told / unknown[:, :, None]).clamp(max=1)
+        return shares
+
+    def _condition(self, counts: Tensor) -> None:
+        """On so many demonstrations of each task, [K]."""
+        for task in torch.nonzero(counts).flatten().tolist():
+            column = self._covariance[:, :, task]
+            total = self._noise[:, task] / counts[task] + column[:, task]
+            self._covariance = self._covariance - column[:, :, None] * (column / total[:, None])[:, None, :]

@@ -44,18 +44,16 @@ def test_without_evidence_it_is_information_gain() -> None:
 def test_it_asks_for_the_largest_gap_and_for_it_less_the_more_it_was_shown() -> None:
     selector = reported(transfer=0.0)
     assert selector.select(context([], scores=(0.9, 0.4, 0.8, 0.7)), 1).picks == (1,)
-    # 1 + N counts π0's demonstration of task 0, too.
-    scores = selector.select(context([1, 1], round=1, scores=(0.5,) * 4), 1).scores[0]
-    assert scores[2] == scores[3] > scores[0] > scores[1]
+    # What is known of a task counts π0's demonstration of task 0, too; two of task 1 count for more.
+    scores = selector.select(context([1, 1], round=1, told=({},), asked=((1, 1),), scores=(0.5,) * 4), 1).scores[0]
+    assert scores[2] == pytest.approx(scores[3], rel=0.05)
+    assert min(scores[2:]) > scores[0] > scores[1]
 
 
-def test_a_batch_goes_to_one_task_where_that_teaches_all_and_spreads_where_it_does_not() -> None:
-    given = context([], scores=(0.5, 0.5, 0.5, 0.5))
-    assert len(set(reported(transfer=0.0).select(given, 3).picks)) == 3
-    # Demonstrations of task 2 have closed most of every gap, those of task 1 only their own.
-    rounds = (told(1, 1, 1, 1), told(1, 0.5, 1, 1), told(0.5, 0.3, 0.5, 0.5))
-    shown = context([1, 2, 2], round=3, told=rounds, asked=((1,), (2,), (2,)), scores=(0.75,) * 4)
-    assert len(set(reported(transfer=2.0).select(shown, 3).picks)) == 1
+def test_a_batch_goes_to_one_task_where_most_is_left_there_and_spreads_where_gaps_are_alike() -> None:
+    selector = reported(transfer=0.0)
+    assert len(set(selector.select(context([], scores=(0.95, 0.5, 0.5, 0.5)), 3).picks)) == 3
+    assert selector.select(context([], scores=(1.0, 0.0, 1.0, 0.99)), 3).picks == (1, 1, 1)
 
 
 def test_what_is_pending_counts_as_if_it_had_come() -> None:
@@ -73,13 +71,21 @@ def test_costs_divide_the_reduction() -> None:
 
 
 def test_rounds_that_somebody_else_chose_say_nothing_and_their_demonstrations_count() -> None:
-    without = context([1, 1, 2], round=2, scores=(0.5,) * 4)
-    with_rounds = replace(without, told=({}, {}), asked=((1, 1), (2,)))
+    given = context([1, 1, 2], round=2, told=({}, {}), asked=((1, 1), (2,)), scores=(0.5,) * 4)
     for selector in (reported(), reported(transfer=0.0)):
-        selections = [selector.select(each, 2) for each in (with_rounds, without)]
+        at_once = replace(given, round=1, told=({},), asked=((1, 1, 2),))
+        selections = [selector.select(each, 2) for each in (given, at_once)]
         assert selections[0].picks == selections[1].picks
         for mine, other in zip(*(selection.scores for selection in selections), strict=True):
-            assert mine == pytest.approx(other, rel=0.01)  # gaps drift twice, not once
+            assert mine == pytest.approx(other, rel=0.05)  # gaps drift twice, not once
+
+
+def test_what_came_in_the_open_round_counts_like_what_is_pending() -> None:
+    before = context([1], round=1, told=({},), asked=((1,),), scores=(0.5, 0.2, 0.3, 0.4))
+    arrived = context([1, 2], round=1, told=({},), asked=((1,),), scores=(0.5, 0.2, 0.3, 0.4))
+    for selector in (reported(), reported(transfer=0.0)):
+        pending = selector.select(replace(before, pending=(2,)), 2)
+        assert selector.select(arrived, 2).scores == pending.scores != selector.select(before, 2).scores
 
 
 def test_rollouts_begin_elsewhere_in_every_round_and_are_made_once() -> None:
@@ -121,7 +127,9 @@ def test_where_no_states_are_expected_tasks_are_taken_for_independent() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"exponent": 0.0}, {"drift": 0.0}, {"transfer": -1.0}], ids=lambda options: next(iter(options))
+    "options",
+    [{"worlds": 0}, {"drift": 0.0}, {"transfer": -1.0}, {"transfer": 1.1}],
+    ids=lambda options: next(iter(options)),
 )
 def test_numbers_that_mean_nothing_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(InputError, match="GapReduction needs"):

@@ -1,128 +1,136 @@
-"""Learning curves with transfer, beside dense Gaussians that are conditioned at once."""
+"""Learning curves of tasks beside dense Gaussians that are conditioned at once, world by world."""
+
+import math
 
 import pytest
 import torch
+from scipy.stats import norm
 from torch import Tensor
+from torch.quasirandom import SobolEngine
 
-from amf_lightning.selection.learning_curves import LearningCurves, filtered_gaps
+from amf_lightning.selection.learning_curves import LearningCurves
 
-K, ROUNDS, ERROR, CLOSED = 4, 5, 0.2, 0.05
+K, WORLDS, ERROR, DRIFT = 4, 12, 0.2, 0.15
+DISTRIBUTION = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
+BEFORE = torch.tensor([3.0, 0.0, 1.0, 0.0], dtype=torch.float64)
 
 
-def world(seed: int = 0) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    roots = torch.randn(K, 3, generator=generator, dtype=torch.float64)
+def similarity_of(seed: int) -> Tensor:
+    roots = torch.randn(K, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     gram = roots @ roots.T + 0.1 * torch.eye(K, dtype=torch.float64)
     deviation = gram.diagonal().sqrt()
-    return {
-        "shares": torch.rand(K, K, generator=generator, dtype=torch.float64).fill_diagonal_(1.0),
-        "similarity": gram / deviation[:, None] / deviation,
-        "gaps": torch.rand(ROUNDS + 1, K, generator=generator, dtype=torch.float64),
-        "counts": torch.randint(0, 3, (ROUNDS, K), generator=generator).to(torch.float64),
-        "before": torch.tensor([3.0, 0.0, 1.0, 0.0], dtype=torch.float64),
-    }
+    return gram / deviation[:, None] / deviation
 
 
-def dense_transfers(curves: LearningCurves, shares: Tensor, similarity: Tensor, gaps: Tensor, counts: Tensor,
-                    before: Tensor) -> Tensor:  # fmt: skip
-    """Conditions the Gaussian over all K² entries at once; the diagonal has no variance."""
-    free = [(c, d) for c in range(K) for d in range(K) if c != d]
-    prior = torch.zeros(K * K, K * K, dtype=torch.float64)
-    for c, d in free:
-        for e, f in free:
-            prior[c * K + d, e * K + f] = curves.transfer**2 * similarity[c, e] * similarity[d, f]
-    rows, values, noises = [], [], []
-    numbers = before.clone()
-    for number in range(len(counts)):
-        came = shares @ counts[number]
-        for c in range(K):
-            low, then = gaps[number, c] + CLOSED, gaps[number + 1, c] + CLOSED
-            if counts[number].sum() and torch.isfinite(low) and torch.isfinite(then):
-                row = torch.zeros(K * K, dtype=torch.float64)
-                slope = torch.log((1 + numbers[c] + came[c]) / (1 + numbers[c])) / came[c]
-                row[c * K : (c + 1) * K] = curves.exponent * slope * counts[number]
-                rows.append(row)
-                values.append(torch.log(low / then))
-                noises.append(ERROR**2 * (1 / low**2 + 1 / then**2))
-        numbers = numbers + came
-    design, y = torch.stack(rows), torch.stack(values)
-    covariance = design @ prior @ design.T + torch.diag(torch.stack(noises))
-    mean = shares.flatten() + prior @ design.T @ torch.linalg.solve(covariance, y - design @ shares.flatten())
-    transfers: Tensor = mean.view(K, K)
-    return transfers
+def rounds_of(seed: int) -> tuple[Tensor, Tensor]:
+    """Gaps measured before each of five rounds and after the last, and what came in each."""
+    generator = torch.Generator().manual_seed(100 + seed)
+    gaps = torch.rand(6, K, generator=generator, dtype=torch.float64)
+    gaps[2, 1] = torch.nan  # a round in which nothing was measured of a task
+    counts = torch.randint(0, 3, (5, K), generator=generator).to(torch.float64)
+    counts[3] = 0.0  # and one in which nothing came
+    return gaps, counts
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_transfer_is_the_conditional_of_one_dense_gaussian(seed: int) -> None:
-    curves, given = LearningCurves(exponent=0.7, transfer=0.3), world(seed)
-    given["gaps"][2, 1] = torch.nan  # a round in which nothing was measured of a task
-    given["counts"][3] = 0.0  # and one in which nothing came
-    expected = dense_transfers(curves, **given)
-    found = curves.transfers(**given, error=ERROR)
-    torch.testing.assert_close(found, expected.clamp(0, 2))
-    assert torch.equal(found.diagonal(), torch.ones(K, dtype=torch.float64))
-    assert not torch.equal(found, given["shares"])
+def told(curves: LearningCurves, gaps: Tensor, counts: Tensor) -> LearningCurves:
+    for number, seen in enumerate(gaps):
+        if number:
+            curves.train(counts[number - 1])
+        curves.measure(seen, ERROR)
+    return curves
+
+
+class DenseWorld:
+    """One of the worlds, with one matrix for all demonstrations and one Gaussian for all gaps of a task."""
+
+    def __init__(self, point: list[float], similarity: Tensor, transfer: float) -> None:
+        share = transfer * math.sqrt(point[0])
+        self.prior = share * similarity + (1 - share) * torch.eye(K, dtype=torch.float64)
+        speed, informative = norm.ppf(point[1]), norm.ppf(point[2:])
+        self.noise = torch.tensor([0.5 * math.exp(0.7 * speed - 0.5 * each) for each in informative]).to(torch.float64)
+
+    def unknown(self, numbers: Tensor) -> Tensor:
+        """V, [K]: the prior conditioned on every demonstration as a row of its own."""
+        tasks = [task for task in range(K) for _ in range(int(numbers[task]))]
+        if not tasks:
+            return self.prior.diagonal()
+        gram = self.prior[tasks][:, tasks] + torch.diag(self.noise[tasks])
+        cross = self.prior[:, tasks]
+        return (self.prior - cross @ torch.linalg.solve(gram, cross.T)).diagonal()
+
+    def gaps(self, measured: Tensor, counts: Tensor) -> tuple[Tensor, float, Tensor]:
+        """Mean of each gap now, the log density of all that was measured up to a constant, and V."""
+        numbers = BEFORE.clone()
+        levels = [self.unknown(numbers)]
+        for came in counts:
+            numbers = numbers + came
+            levels.append(self.unknown(numbers))
+        rounds, means, total = len(measured), [], 0.0
+        for task in range(K):
+            v = [float(level[task]) for level in levels]
+            # g_r = (v_r / v_s) g_s + noise: the joint Gaussian of all rounds, written out.
+            mean = torch.tensor([v[r] / v[0] for r in range(rounds)], dtype=torch.float64)
+            covariance = torch.zeros(rounds, rounds, dtype=torch.float64)
+            for a in range(rounds):
+                for b in range(rounds):
+                    covariance[a, b] = v[a] * v[b] / v[0] ** 2
+                    covariance[a, b] += sum(DRIFT**2 * v[a] * v[b] / v[s] ** 2 for s in range(1, min(a, b) + 1))
+            seen = measured[:, task].isfinite()
+            gram = covariance[seen][:, seen] + ERROR**2 * torch.eye(int(seen.sum()), dtype=torch.float64)
+            residual = measured[seen, task] - mean[seen]
+            means.append(mean[-1] + covariance[-1, seen] @ torch.linalg.solve(gram, residual))
+            total += float(-0.5 * residual @ torch.linalg.solve(gram, residual) - 0.5 * torch.logdet(gram))
+        return torch.stack(means), total, levels[-1]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("transfer", [1.0, 0.5])
+def test_it_is_the_mean_over_worlds_that_are_weighted_by_what_was_measured(seed: int, transfer: float) -> None:
+    similarity, (gaps, counts) = similarity_of(seed), rounds_of(seed)
+    curves = told(LearningCurves(similarity, BEFORE, transfer, DRIFT, WORLDS), gaps, counts)
+    points = SobolEngine(K + 2).draw(WORLDS + 1, dtype=torch.float64)[1:].tolist()  # type: ignore[no-untyped-call]
+    worlds = [DenseWorld(point, similarity, transfer) for point in points]
+    beliefs = [world.gaps(gaps, counts) for world in worlds]
+    density = torch.tensor([log for _, log, _ in beliefs], dtype=torch.float64)
+    weights = density.exp() / density.exp().sum()
+    torch.testing.assert_close(curves.weights, weights)
+    now = torch.stack([mean.clamp(0, 1) for mean, _, _ in beliefs])
+    torch.testing.assert_close(curves.gaps, weights @ now)
+    left = torch.stack(
+        [
+            torch.stack([world.unknown(BEFORE + counts.sum(0) + one) for one in torch.eye(K).double()])
+            for world in worlds
+        ]
+    )
+    shares = 1 - left.transpose(1, 2) / torch.stack([level for _, _, level in beliefs])[:, :, None]
+    torch.testing.assert_close(curves.teaches(), torch.einsum("s,scd->cd", weights, shares))
+    expected = torch.stack([weights @ (shares[:, :, d] * now) @ DISTRIBUTION for d in range(K)])
+    torch.testing.assert_close(curves.reductions(DISTRIBUTION), expected)
 
 
 def test_what_a_demonstration_did_to_other_gaps_is_believed() -> None:
-    given = world()
-    given |= {
-        "similarity": torch.eye(K, dtype=torch.float64),
-        "counts": torch.eye(K, dtype=torch.float64)[[0, 0, 0, 0, 0]],
-    }
-    # Demonstrations of task 0 close the gap of task 1 and leave that of task 2.
-    fall = torch.tensor([0.8, 0.5, 0.3, 0.15, 0.05, 0.0], dtype=torch.float64)
-    given["gaps"] = torch.stack([fall, fall, torch.full((6,), 0.8), torch.full((6,), 0.8)], dim=1).to(torch.float64)
-    found = LearningCurves(transfer=1.0).transfers(**given, error=0.1)
-    assert found[1, 0] > given["shares"][1, 0] and found[2, 0] < given["shares"][2, 0]
-    assert torch.equal(found[:, 1:], given["shares"][:, 1:])  # nothing was seen of those
+    similarity = torch.full((3, 3), 0.95, dtype=torch.float64).fill_diagonal_(1.0)
+    counts = torch.tensor([[1.0, 0.0, 0.0]] * 4, dtype=torch.float64)
+    fall = torch.tensor([0.9, 0.3, 0.2, 0.1, 0.05], dtype=torch.float64)
+    level = torch.full((5,), 0.9, dtype=torch.float64)
+    nothing = torch.zeros(3, dtype=torch.float64)
+    alike = told(LearningCurves(similarity, nothing, 1.0, 0.1, 256), torch.stack([fall, fall, fall], 1), counts)
+    apart = told(LearningCurves(similarity, nothing, 1.0, 0.1, 256), torch.stack([fall, level, level], 1), counts)
+    assert alike.teaches()[1, 0] > 2 * apart.teaches()[1, 0]
+    even = torch.full((3,), 1 / 3, dtype=torch.float64)
+    assert apart.reductions(even).argmax() in (1, 2)
 
 
-def test_without_a_round_it_is_what_the_belief_says() -> None:
-    given = world()
-    found = LearningCurves().transfers(
-        **{**given, "gaps": given["gaps"][:1], "counts": given["counts"][:0]}, error=ERROR
-    )
-    assert torch.equal(found, given["shares"])
+def test_demonstrations_of_one_task_never_teach_all_of_another() -> None:
+    similarity = torch.tensor([[1.0, 0.8], [0.8, 1.0]], dtype=torch.float64)
+    curves = LearningCurves(similarity, torch.zeros(2, dtype=torch.float64), 1.0, 0.1, 256)
+    assert curves.teaches()[0, 0] > curves.teaches()[1, 0] > 0.1
+    curves.train(torch.tensor([50.0, 0.0], dtype=torch.float64))
+    assert curves.teaches()[1, 0] < 0.01 and curves.teaches()[1, 1] > 0.3
 
 
-def test_a_reduction_is_the_fall_that_is_expected_of_the_mean_gap() -> None:
-    curves, given = LearningCurves(exponent=0.5), world()
-    gaps, numbers, transfer = given["gaps"][0], given["before"], given["shares"]
-    distribution = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
-    scores = curves.reductions(gaps, numbers, transfer, distribution)
-    for task in range(K):
-        then, more = curves.after(gaps, numbers, transfer, task)
-        torch.testing.assert_close(scores[task], distribution @ (gaps - then))
-        torch.testing.assert_close(more, numbers + transfer[:, task])
-    twice, _ = curves.after(*curves.after(gaps, numbers, transfer, 1), transfer, 1)
-    torch.testing.assert_close(twice, gaps * ((1 + numbers) / (1 + numbers + 2 * transfer[:, 1])).sqrt())
-
-
-def dense_gap(measured: Tensor, factors: Tensor, error: float, drift: float) -> float:
-    """The last gap of one task given all measurements: a joint Gaussian of start, drifts and errors."""
-    rounds = len(measured)
-    latent = torch.zeros(rounds, 1 + rounds, dtype=torch.float64)  # of each round's gap: start, drifts
-    latent[0, 0] = 1.0
-    means = torch.ones(rounds, dtype=torch.float64)
-    for number in range(1, rounds):
-        latent[number] = factors[number - 1] * latent[number - 1]
-        latent[number, number] += drift
-        means[number] = factors[number - 1] * means[number - 1]
-    seen = measured.isfinite()
-    observed = latent[seen] @ latent[seen].T + error**2 * torch.eye(int(seen.sum()), dtype=torch.float64)
-    weights = torch.linalg.solve(observed, latent[seen] @ latent[-1])
-    return float(means[-1] + weights @ (measured[seen] - means[seen]))
-
-
-@pytest.mark.parametrize("rounds", [0, 1, ROUNDS])
-def test_the_filter_is_the_conditional_of_one_dense_gaussian(rounds: int) -> None:
-    given = world(1)
-    gaps, counts, transfer = given["gaps"][: rounds + 1].clone(), given["counts"][:rounds], given["shares"]
-    if rounds > 2:
-        gaps[1, 0] = gaps[rounds, 2] = torch.nan
-    found = filtered_gaps(gaps, counts, given["before"], transfer, 0.8, ERROR, 0.15)
-    for task in range(K):
-        numbers = given["before"][task] + torch.cat([torch.zeros(1), counts @ transfer[task]]).cumsum(0)
-        factors = ((1 + numbers[:-1]) / (1 + numbers[1:])) ** 0.8
-        assert float(found[task]) == pytest.approx(min(1.0, max(0.0, dense_gap(gaps[:, task], factors, ERROR, 0.15))))
+def test_many_tasks_make_do_with_fewer_worlds() -> None:
+    similarity = torch.eye(300, dtype=torch.float64)
+    curves = LearningCurves(similarity, torch.zeros(300, dtype=torch.float64), 1.0, 0.1, 256)
+    assert 16 <= len(curves.weights) < 64
+    assert torch.isfinite(curves.reductions(torch.full((300,), 1 / 300, dtype=torch.float64))).all()
