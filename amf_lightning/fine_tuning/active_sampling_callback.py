@@ -27,6 +27,7 @@ from amf_lightning.fine_tuning.judged import evaluations_without_simulation
 from amf_lightning.fine_tuning.lookahead import Lookahead
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.fine_tuning.processes import check_processes, check_strategy
+from amf_lightning.fine_tuning.realised import NewDemonstrations
 from amf_lightning.needs import Part, check_needs
 from amf_lightning.policies.statistics import weights_hash
 from amf_lightning.selection.context import Selector
@@ -78,8 +79,7 @@ class ActiveSampling(Callback):
         self.stop = stop
         self.seed = seed
         self.evaluations: list[Evaluation] = []  # after 0 demonstrations and after each evaluated round
-        self.jobs: list[Request] = []
-        """What was demonstrated in the rounds so far, this one included, in the order of `data.demonstrations`."""
+        self.jobs: list[Request] = []  # demonstrated so far, in this round too, in the order of `data.demonstrations`
         self.diagnostics: dict[str, float] = {}  # what the selector reported this round
         self.stopped: str | None = None  # why the run ended before the budget was spent, if it did
         self.waiting: list[Request] = []  # for whose answers the run has to wait, if it ended for that reason
@@ -138,8 +138,10 @@ class ActiveSampling(Callback):
             raise StopIteration
         self.jobs += [request for request, _ in arrived]
         self._answered = [*(self._answered or []), *(sha256 for _, sha256 in arrived)]
-        data.demonstrations += self._read(trainer, arrived)
+        data.demonstrations += (new := self._read(trainer, arrived))
         module.trained_on = len(data.demonstrations)
+        if trainer.is_global_zero:
+            self._new = NewDemonstrations([request for request, _ in arrived], new, module, trainer.current_epoch)
         self.evaluations[1:] = [each.of_rounds for each in self.evaluations[1:]]  # none of them was the last
         if trainer.max_epochs == trainer.current_epoch + 1:
             trainer.check_val_every_n_epoch = 1  # the last round is always evaluated
@@ -169,6 +171,8 @@ class ActiveSampling(Callback):
         self.evaluations = evaluations_without_simulation(self, _module(trainer.lightning_module), ask)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:  # before the checkpoint says that this round is over
+            self._new.note(_module(pl_module), self._campaign.ledger)
         if not len(_data(trainer).val_dataloader()):
             evaluated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
             self._take_reports(trainer, ask=evaluated)
@@ -257,11 +261,10 @@ class ActiveSampling(Callback):
 
     def _close(self, number: int) -> tuple[list[Request], list[Answer]]:
         """On the first process: the requests for which the run has to wait, or else what came in the round."""
-        campaign = self._campaign
-        if campaign.open_round <= number:
-            if pending := campaign.pending:
+        if self._campaign.open_round <= number:
+            if pending := self._campaign.pending:
                 return pending, []
-            campaign.close_round()
+            self._campaign.close_round()
         return [], self._answers(since=number, before=number + 1)
 
     def _answers(self, *, since: int = 0, before: int) -> list[Answer]:

@@ -20,6 +20,7 @@ from amf_lightning.tasks.task import TaskSuite
 
 _EVIDENCE: Evidence = lazy_instance(OccupancyGap)
 _INFORMATION: InformationGain = lazy_instance(InformationGain)
+_WORDS = ("gain_is", "need", "need_is")
 
 
 class GapReduction(Selector):
@@ -54,6 +55,11 @@ class GapReduction(Selector):
         self.information = InformationGain() if information is _INFORMATION else information
         self.curves = LearningCurves(exponent, transfer)
         self.drift = drift
+        if self.evidence is None:
+            self.gain_is, self.need, self.need_is = (getattr(self.information, name) for name in _WORDS)
+        else:
+            self.gain_is = "share of the gap to the expert that it closes, mean over tasks"
+            self.need, self.need_is = "gap", "share of the task that the policy does not do yet"
         self.needs = union(self.information.needs, self.evidence.needs if self.evidence is not None else ())
         self.assumes_retention = self.information.assumes_retention
 
@@ -83,20 +89,24 @@ class GapReduction(Selector):
         distribution, costs = context.suite.distribution.to(torch.float64), self.information.costs_of(context.suite)
         picks: list[int] = []
         scores: list[tuple[float, ...]] = []
+        teaches: list[tuple[float, ...]] = []
         for position in range(batch_size):
             score = self.curves.reductions(now, numbers, transfer, distribution)
             score = score if costs is None else score / costs
             allowed = context.allowed(picks)
             picks.append(argmax_keyed(level_ties(score, allowed), allowed, context.generator(position)))
             scores.append(tuple(score.tolist()))
-            now, numbers = self.curves.after(now, numbers, transfer, picks[-1])
+            expected, numbers = self.curves.after(now, numbers, transfer, picks[-1])
+            taught = distribution * (now - expected)
+            teaches.append(tuple((taught if costs is None else taught / costs[picks[-1]]).tolist()))
+            now = expected
         diagnostics = {
             **{f"measured_gap/{name}": gap for name, gap in zip(names, measured.gaps.tolist(), strict=True)},
             **{f"gap/{name}": gap for name, gap in zip(names, first.tolist(), strict=True)},
             **{f"teaches/{name}": float(transfer[:, task].mean()) for task, name in enumerate(names)},
             "environment_steps": float(context.policy_rollout_steps + measured.environment_steps + steps),
         }
-        return Selection(tuple(picks), tuple(scores), diagnostics)
+        return Selection(tuple(picks), tuple(scores), diagnostics, tuple(teaches))
 
     def _transfer(self, context: SelectionContext, gaps: Tensor, counts: Tensor, before: Tensor) -> tuple[Tensor, int]:
         """s_cd, [K, K], and the environment steps that it took beyond the rollouts of the policy."""
