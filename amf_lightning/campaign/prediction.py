@@ -80,6 +80,62 @@ class Realised:
         return cls(*scores_from_json([values["error_before"], values["error_after"]]))
 
 
+@dataclass(frozen=True)
+class ScoreChange:
+    """Scores at the last evaluation before a demonstration was trained on and at the first one after it.
+
+    By episodes that both have. Demonstrations between the same two evaluations share the change of the mean.
+    """
+
+    evaluated: tuple[int, int]
+    """Demonstrations at the two evaluations."""
+    task: tuple[float, float]
+    """Of the demonstration's task."""
+    mean: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that is known of what a demonstration was expected to do, and did; None where nothing is."""
+
+    predicted: Prediction | None = None
+    realised: Realised | None = None
+    scores: ScoreChange | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain types; nothing of what is unknown."""
+        parts: dict[str, Any] = {}
+        if self.predicted is not None:
+            parts["predicted"] = self.predicted.to_json()
+        if self.realised is not None:
+            parts["realised"] = self.realised.to_json()
+        if self.scores is not None:
+            pairs = {name: scores_to_json(getattr(self.scores, name)) for name in ("task", "mean")}
+            parts["scores_before_and_after"] = {"demonstrations": list(self.scores.evaluated), **pairs}
+        return parts
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Outcome":
+        """Inverse of `to_json`; keys that are not its own are left out.
+
+        Raises:
+            ValueError, KeyError, TypeError, AttributeError: it is no such thing.
+        """
+        predicted, realised, change = (
+            values.get(name) for name in ("predicted", "realised", "scores_before_and_after")
+        )
+        scores = None
+        if change is not None:
+            (first, last), (before, after) = change["demonstrations"], scores_from_json(change["task"])
+            mean_before, mean_after = scores_from_json(change["mean"])
+            scores = ScoreChange((int(first), int(last)), (before, after), (mean_before, mean_after))
+        return cls(
+            None if predicted is None else Prediction.from_json(predicted),
+            None if realised is None else Realised.from_json(realised),
+            scores,
+        )
+
+
 def predicted_key(demonstration: int) -> str:
     """Under which the ledger has its `Prediction`."""
     return f"{PREDICTED}{demonstration:09d}"
