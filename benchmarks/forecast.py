@@ -158,7 +158,8 @@ def main() -> None:
         for target in options.targets:
             counts = counted(runs, target)
             print(
-                f"\n{'Single tasks' if of_tasks else 'The mean over tasks'} to {target}, {options.seeds} seeds:\n\n{HEADER}"
+                f"\n{'Single tasks' if of_tasks else 'The mean over tasks'} to {target}, {options.seeds} seeds:\n\n"
+                f"{HEADER}"
             )
             for name in [HALFCHEETAH, *SUITES.values(), "all"]:
                 print(counts[name].line(name))

@@ -29,6 +29,8 @@ TARGET = 0.8
 """The score that is asked for unless somebody says another."""
 FEWEST = 3
 """Evaluations without which nothing is said."""
+WIDEST = 8.0
+"""(High + 1)/(low + 1) beyond which an interval says too little to be given."""
 _PARTICLES, _FUTURES, _LONGEST = 2048, 1000, 200
 """Draws of the prior, futures, and evaluations that a future has at most."""
 _BASES = (2, 3, 5, 7, 11, 13, 17, 19, 23)
@@ -87,10 +89,11 @@ class Forecast:
     reached_after: int | None = None
     """Demonstrations at the first evaluation that showed it; None if none did."""
     low: int | None = None
-    """Fewer would surprise (one time in ten); None if nothing can be told."""
+    """First of the interval. Where there is none, fewer would surprise all the same, one time in five; None if nothing
+    can be told."""
     middle: int | None = None
     high: int | None = None
-    """More would surprise (one time in ten); None if nobody can tell how many."""
+    """Last of the interval; None if nobody can tell how many."""
     own: tuple[int, int] | None = None
     """Of one task: how many of the `low` to `high` are of the task itself, if its share stays."""
     unknown: str | None = None
@@ -117,19 +120,33 @@ def forecast(history: History, target: float = TARGET, prior: CurvePrior | None 
             return Forecast(target, reached_after=count)
     if len(known) < FEWEST:
         return Forecast(target, unknown=f"it takes {FEWEST} evaluations, and there are {len(known)}")
+    return _told(target, *futures(history, target, prior))
+
+
+def futures(
+    history: History, target: float, prior: CurvePrior | None = None
+) -> tuple[Array, NDArray[np.int64], float | None]:
+    """What may come.
+
+    Returns:
+        The probability that the target is first there at each of the coming evaluations, and, last, that it is there at
+        none, [T + 1]; how many more demonstrations these evaluations are after, [T]; and, of one task, the share of
+        them that are of the task itself.
+    """
+    known = [index for index, score in enumerate(history.scores) if math.isfinite(score)]
+    known = [*known[: -_LONGEST : 1 + len(known) // _LONGEST], *known[-_LONGEST:]]
+    total = np.array([history.demonstrations[i] for i in known], float)
+    scores = np.array([history.scores[i] for i in known])
     own = None if history.own is None else np.array([history.own[i] for i in known], float)
     chosen = prior or (MEAN_PRIOR if own is None else TASK_PRIOR)
     curves = _Curves(chosen, 1 if own is not None else history.tasks, 1 - scores[0])
-    total = np.array(counts, float)
-    weights, error = curves.posterior(total, own, 1 - np.array(scores), _flips(scores, history) * chosen.of_episodes)
-    step = counts[-1] - counts[-2]
-    horizon = horizon_of(counts[-1], history.tasks)
-    steps = min(_LONGEST, -(-horizon // step))
-    share = 0.0 if own is None else (own[-1] + 1 / history.tasks) / (total[-1] + 1)
-    ahead = step * np.arange(1, steps + 1)
-    own_ahead = None if own is None else own[-1] + share * ahead
+    weights, error = curves.posterior(total, own, 1 - scores, _flips(scores, history.episodes) * chosen.of_episodes)
+    step, last = int(total[-1] - total[-2]), int(total[-1])
+    ahead = step * np.arange(1, min(_LONGEST, -(-horizon_of(last, history.tasks) // step)) + 1)
+    share = None if own is None else float((own[-1] + 1 / history.tasks) / (last + 1))
+    own_ahead = None if own is None or share is None else own[-1] + share * ahead
     first = curves.first_hits(weights, error, total[-1] + ahead, own_ahead, 1 - target)
-    return _told(target, first, ahead, share if own is not None else None)
+    return np.bincount(first, minlength=len(ahead) + 1) / len(first), ahead, share
 
 
 def horizon_of(demonstrations: int, tasks: int) -> int:
@@ -137,25 +154,31 @@ def horizon_of(demonstrations: int, tasks: int) -> int:
     return 4 * max(demonstrations, tasks) + tasks
 
 
-def _told(target: float, first: NDArray[np.int64], ahead: NDArray[np.int64], share: float | None) -> Forecast:
-    """The interval from the futures' first evaluations, [F]; as many as there are evaluations: never."""
-    tail = (1 - LEVEL) / 2
-    low, middle, high = (int(np.quantile(first, p, method="inverted_cdf")) for p in (tail, 0.5, 1 - tail))
-    least = int(ahead[min(low, len(ahead) - 1)])
-    if high == len(ahead):
-        return Forecast(target, low=least, unknown=f"the curve may need more than {ahead[-1]}, or never get there")
-    most, own = int(ahead[high]), None
-    if share is not None:
-        own = (math.floor(share * least), math.ceil(share * most))
-    return Forecast(target, low=least, middle=int(ahead[middle]), high=most, own=own)
+def _told(target: float, chances: Array, ahead: NDArray[np.int64], share: float | None) -> Forecast:
+    """The shortest interval that holds `LEVEL` of what `futures` gives."""
+    cumulated = np.cumsum(chances)
+    least = int(ahead[min(int(np.searchsorted(cumulated, 1 - LEVEL)), len(ahead) - 1)])
+    if chances[-1] > 1 - LEVEL:
+        return Forecast(target, low=least, unknown=f"it may take more than {ahead[-1]} more, or never come")
+    spans = []
+    for first, before in enumerate(cumulated - chances):
+        last = int(np.searchsorted(cumulated, before + LEVEL - 1e-9))
+        if last < len(ahead):
+            spans.append((last - first, before - cumulated[last], first, last))
+    _, _, first, last = min(spans)
+    low, high = int(ahead[first]), int(ahead[last])
+    if high + 1 > WIDEST * (low + 1):
+        return Forecast(target, low=least, unknown=f"anything between {low} and {high} more is as likely as not")
+    own = None if share is None else (math.floor(share * low), math.ceil(share * high))
+    return Forecast(target, low=low, middle=int(ahead[np.searchsorted(cumulated, 0.5)]), high=high, own=own)
 
 
-def _flips(scores: Sequence[float], history: History) -> Array:
+def _flips(scores: Array, episodes: int | None) -> Array:
     """Variance of as many coin flips as there are episodes, with one of each kind added, [E]; 0 if nobody counted."""
-    if not history.episodes:
+    if not episodes:
         return np.zeros(len(scores))
-    rates = (np.array(scores) * history.episodes + 1) / (history.episodes + 2)
-    return np.asarray(rates * (1 - rates) / history.episodes)
+    rates = (scores * episodes + 1) / (episodes + 2)
+    return np.asarray(rates * (1 - rates) / episodes)
 
 
 class _Curves:

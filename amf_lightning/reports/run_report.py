@@ -13,6 +13,7 @@ from amf_lightning.evaluation.statistics import clopper_pearson
 from amf_lightning.reports.calibration import Calibration, calibration_figure, calibration_section, calibrations
 from amf_lightning.reports.failures import failure_section
 from amf_lightning.reports.figures import allocation_figure, curve_figure, png
+from amf_lightning.reports.outlook import outlook_section
 from amf_lightning.reports.tables import markdown_table, number, percent, plural, uses_phrase
 from amf_lightning.reports.trials import trials_section
 from amf_lightning.tasks.task import TaskSuite
@@ -49,6 +50,7 @@ def write_report(folder: RunFolder, suite: TaskSuite) -> None:
     sections = [
         f"# {selector} on {suite.name}: {plural(len(jobs), 'demonstration')}",
         *_gained(folder, curve, jobs, names, facts),
+        *outlook_section([row for of_tasks in curve.values() for row in of_tasks.values()], jobs),
         *trials_section(folder.path, names, suite.task),
         f"![Which task was asked when]({folder.allocation_picture.name})",
         *_animation(folder),
