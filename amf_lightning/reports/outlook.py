@@ -30,10 +30,10 @@ def outlook_section(rows: Sequence[CurveRow], jobs: Sequence[Request]) -> list[s
         key=lambda pair: -(pair[1].middle or float("inf")),
     )
     lines = [[name, _own(told), phrase(told)] for name, told in missing[:_SHOWN]]
-    table = [markdown_table(["task", "of its own", f"to {TARGET}, all tasks together"], lines, left=1)]
+    table = [markdown_table(["task", "of its own", f"to {TARGET}, all tasks together"], lines, left=3)]
     return [
         "## How many more",
-        f"{sentence} If demonstrations are chosen as they were so far.",
+        f"{sentence} This holds if they go on to be chosen as they were.",
         *(table if lines else []),
     ]
 
