@@ -43,26 +43,42 @@ class CurvePrior:
     Pairs are mean and standard deviation of a normal distribution.
     """
 
-    log_m: tuple[float, float] = (-0.4, 0.7)
+    log_m: tuple[float, float] = (1.2, 1.4)
     """log of m, in demonstrations for each task that N is about."""
-    log_alpha: tuple[float, float] = (0.0, 0.5)
-    log_beta: tuple[float, float] = (0.2, 0.2)
-    has_floor: float = 0.3
+    log_alpha: tuple[float, float] = (0.7, 0.25)
+    log_beta: tuple[float, float] = (0.2, 0.3)
+    has_floor: float = 0.1
     """Probability that there is a floor at all; it is then uniform between 0 and g₀."""
-    start: float = 0.1
+    start: float = 0.08
     """Standard deviation of the error at the first evaluation."""
-    log_sigma: tuple[float, float] = (-2.3, 0.4)
+    log_sigma: tuple[float, float] = (-2.75, 0.6)
     """log of the standard deviation of an error beyond what stays."""
-    stays: float = 0.8
+    stays: float = 0.25
     """The share of an error that stays is uniform between 0 and this."""
-    of_episodes: float = 0.0
+    of_episodes: float = 0.1
     """Share of the variance of as many coin flips as there are episodes that an error has in addition."""
     transfer: float = 1.0
     """s is u to this power, u uniform in [0, 1]."""
+    trust: float = 1.0
+    """Power of the likelihood: below 1 where the law holds only roughly (Grünwald 2012, "The safe Bayesian")."""
+    mass: float = 0.75
+    """Of the futures in an interval: as many as it took for `LEVEL` of the intervals to hold."""
 
 
 MEAN_PRIOR = CurvePrior()
-TASK_PRIOR = CurvePrior()
+TASK_PRIOR = CurvePrior(
+    log_m=(0.5, 1.2),
+    log_alpha=(0.35, 0.75),
+    log_beta=(0.45, 0.35),
+    has_floor=0.4,
+    start=0.19,
+    log_sigma=(-2.2, 0.35),
+    stays=0.9,
+    of_episodes=1.0,
+    trust=0.5,
+    mass=0.85,
+)
+"""The curve of one task is rougher than that of the mean: it jumps, and often it stays where it is."""
 
 
 @dataclass(frozen=True)
@@ -120,12 +136,11 @@ def forecast(history: History, target: float = TARGET, prior: CurvePrior | None 
             return Forecast(target, reached_after=count)
     if len(known) < FEWEST:
         return Forecast(target, unknown=f"it takes {FEWEST} evaluations, and there are {len(known)}")
-    return _told(target, *futures(history, target, prior))
+    chosen = prior or (MEAN_PRIOR if history.own is None else TASK_PRIOR)
+    return _told(target, chosen.mass, *futures(history, target, chosen))
 
 
-def futures(
-    history: History, target: float, prior: CurvePrior | None = None
-) -> tuple[Array, NDArray[np.int64], float | None]:
+def futures(history: History, target: float, prior: CurvePrior) -> tuple[Array, NDArray[np.int64], float | None]:
     """What may come.
 
     Returns:
@@ -138,9 +153,8 @@ def futures(
     total = np.array([history.demonstrations[i] for i in known], float)
     scores = np.array([history.scores[i] for i in known])
     own = None if history.own is None else np.array([history.own[i] for i in known], float)
-    chosen = prior or (MEAN_PRIOR if own is None else TASK_PRIOR)
-    curves = _Curves(chosen, 1 if own is not None else history.tasks, 1 - scores[0])
-    weights, error = curves.posterior(total, own, 1 - scores, _flips(scores, history.episodes) * chosen.of_episodes)
+    curves = _Curves(prior, 1 if own is not None else history.tasks, 1 - scores[0])
+    weights, error = curves.posterior(total, own, 1 - scores, _flips(scores, history.episodes) * prior.of_episodes)
     step, last = int(total[-1] - total[-2]), int(total[-1])
     ahead = step * np.arange(1, min(_LONGEST, -(-horizon_of(last, history.tasks) // step)) + 1)
     share = None if own is None else float((own[-1] + 1 / history.tasks) / (last + 1))
@@ -154,15 +168,15 @@ def horizon_of(demonstrations: int, tasks: int) -> int:
     return 4 * max(demonstrations, tasks) + tasks
 
 
-def _told(target: float, chances: Array, ahead: NDArray[np.int64], share: float | None) -> Forecast:
-    """The shortest interval that holds `LEVEL` of what `futures` gives."""
+def _told(target: float, mass: float, chances: Array, ahead: NDArray[np.int64], share: float | None) -> Forecast:
+    """The shortest interval that holds a mass of what `futures` gives."""
     cumulated = np.cumsum(chances)
-    least = int(ahead[min(int(np.searchsorted(cumulated, 1 - LEVEL)), len(ahead) - 1)])
-    if chances[-1] > 1 - LEVEL:
+    least = int(ahead[min(int(np.searchsorted(cumulated, 1 - mass)), len(ahead) - 1)])
+    if chances[-1] > 1 - mass:
         return Forecast(target, low=least, unknown=f"it may take more than {ahead[-1]} more, or never come")
     spans = []
     for first, before in enumerate(cumulated - chances):
-        last = int(np.searchsorted(cumulated, before + LEVEL - 1e-9))
+        last = int(np.searchsorted(cumulated, before + mass - 1e-9))
         if last < len(ahead):
             spans.append((last - first, before - cumulated[last], first, last))
     _, _, first, last = min(spans)
@@ -195,6 +209,7 @@ class _Curves:
         self._floor = self._start * np.where(below, uniform[5] / max(prior.has_floor, 1e-9), 0.0)
         self._stays = prior.stays * uniform[6]
         self._transfer = uniform[7] ** prior.transfer
+        self._trust = prior.trust
 
     def gaps(self, total: Array, own: Array | None, chosen: Any = slice(None)) -> Array:
         """Of chosen particles after numbers of demonstrations [T], [P, T]."""
@@ -214,7 +229,7 @@ class _Curves:
         start = variances[:, 0] / (1 - self._stays**2)
         log = -0.5 * (new**2 / variances[:, 1:] + np.log(variances[:, 1:])).sum(1)
         log -= 0.5 * (errors[:, 0] ** 2 / start + np.log(start))
-        weights = np.exp(log - log.max())
+        weights = np.exp(self._trust * (log - log.max()))
         self._deviation = np.sqrt(variances[:, -1])
         return weights / weights.sum(), errors[:, -1]
 

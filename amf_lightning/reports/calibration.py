@@ -119,7 +119,10 @@ def calibration_section(found: Sequence[Calibration], selector: str, picture: st
 def _figures(each: Calibration) -> str:
     if (correlation := each.correlation) is None:
         return f"none, n = {len(each.predicted)}"
-    return f"{correlation.value:.2f}, n = {len(each.predicted)}, p = {correlation.p:.2g}"
+    # Gains and changes both shrink as a run goes on.
+    rest = rank_correlation(each.predicted, each.realised, each.after)
+    without = "" if rest is None else f"{rest.value:.2f} with their common trend taken out, "
+    return f"{correlation.value:.2f}, {without}n = {len(each.predicted)}, p = {correlation.p:.2g}"
 
 
 def _gain(outcome: Outcome) -> float:

@@ -152,3 +152,11 @@ def test_rank_correlation_is_spearmans_with_the_p_of_all_orders() -> None:
     found = rank_correlation(a, b)
     assert found is not None and found.value == pytest.approx(value) and found.p == pytest.approx(p, abs=0.015)
     assert rank_correlation(a, [7.0] * 5) is None
+
+
+def test_the_partial_rank_correlation_leaves_out_a_common_trend() -> None:
+    trend, a, b = [1.0, 2.0, 3.0, 4.0, 5.0], [1.0, 3.0, 2.0, 4.0, 5.0], [2.0, 1.0, 3.0, 5.0, 4.0]
+    ab, at, bt = (stats.spearmanr(x, y).statistic for x, y in ((a, b), (a, trend), (b, trend)))
+    found = rank_correlation(a, b, trend)
+    assert found is not None and found.value == pytest.approx((ab - at * bt) / ((1 - at**2) * (1 - bt**2)) ** 0.5)
+    assert rank_correlation(trend, b, trend) is None
