@@ -32,6 +32,7 @@ class Purpose(IntEnum):
     REHEARSE = 18
     SEARCH = 19
     POOL = 20
+    REALISE = 21
 
 
 def keyed_seed(seed: int, purpose: Purpose, *key: int) -> int:

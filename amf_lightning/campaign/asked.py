@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from amf_lightning.campaign.ledger import Ledger
+from amf_lightning.campaign.prediction import PREDICTED, Prediction, predictions_from
 from amf_lightning.campaign.receiving import DESCRIPTION, described
 from amf_lightning.campaign.request import Request
 from amf_lightning.campaign.run_folder import RunFolder
@@ -40,6 +42,14 @@ class OpenRequest:
     """Of all tasks."""
     diagnostics: dict[str, float]
     """What the selector said beside its choices in that round."""
+    gain_is: str | None = None
+    """What a score is, with its unit; None if the run does not say."""
+    need: float | None = None
+    """Of the task at the moment of the choice; None if the selector knows none."""
+    need_is: str | None = None
+    """What a need is, with its unit."""
+    teaches: dict[str, float] = field(default_factory=dict)
+    """Other tasks that it should teach most, with their shares of the score; empty if the selector does not say."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +71,19 @@ def read_asked(path: Path) -> Asked:
     with ledger_to_read(RunFolder(path)) as ledger:
         names = _names(ledger, status)
         diagnostics = {each.round: ledger.diagnostics(each.round) for each in status.campaign.pending}
-    return Asked(status, tuple(_open(each, names, diagnostics[each.round]) for each in status.campaign.pending))
+        predicted = predictions_from(ledger.facts(PREDICTED) if status.campaign.pending else {})
+    return Asked(
+        status,
+        tuple(
+            _open(each, names, diagnostics[each.round], predicted.get(each.demonstration))
+            for each in status.campaign.pending
+        ),
+    )
 
 
-def _open(request: Request, names: Sequence[str], diagnostics: dict[str, float]) -> OpenRequest:
+def _open(
+    request: Request, names: Sequence[str], diagnostics: dict[str, float], predicted: Prediction | None
+) -> OpenRequest:
     score = request.scores[request.task_index]
     best = max(
         (
@@ -85,7 +104,20 @@ def _open(request: Request, names: Sequence[str], diagnostics: dict[str, float])
         seed=request.seed,
         scores=dict(zip(names, request.scores, strict=True)),
         diagnostics=diagnostics,
+        **({} if predicted is None else _said(request, names, predicted)),
     )
+
+
+def _said(request: Request, names: Sequence[str], predicted: Prediction) -> dict[str, Any]:
+    """What the selector said of a request, as fields of an `OpenRequest`."""
+    total = math.fsum(predicted.teaches)
+    taught = predicted.others_taught(request.task_index)
+    return {
+        "gain_is": predicted.gain_is or None,
+        "need": predicted.need,
+        "need_is": predicted.need_is or None,
+        "teaches": {names[index]: predicted.teaches[index] / total for index in taught},
+    }
 
 
 def _why(selector: str, score: float, best: tuple[float, str] | None) -> str:

@@ -14,6 +14,7 @@ from amf_lightning.errors import InputError
 from amf_lightning.tasks.description import SuiteDescription
 
 if TYPE_CHECKING:  # who only reads a campaign needs no torch
+    from amf_lightning.campaign.choice import Chosen
     from amf_lightning.demonstrations.store import DemonstrationStore
     from amf_lightning.experts.expert import Expert
     from amf_lightning.selection.context import Selector
@@ -79,10 +80,11 @@ class Campaign:
             pending = self.pending
             if len(pending) >= n:
                 return pending[: max(0, n)]
-            requests, diagnostics = self._choose(n - len(pending), pending, learner)
+            requests, diagnostics, facts = self._choose(n - len(pending), pending, learner)
             if not requests:
                 return pending
-            if self.ledger.ask(requests, diagnostics, {DESCRIPTION: SuiteDescription.of(self.suite).to_json()}):
+            facts[DESCRIPTION] = SuiteDescription.of(self.suite).to_json()
+            if self.ledger.ask(requests, diagnostics, facts):
                 return [*pending, *requests]
 
     @property
@@ -261,9 +263,7 @@ class Campaign:
             return request
         raise InputError(f"{self.folder} has no request {number}. See Campaign.pending for those that are open.")
 
-    def _choose(
-        self, n: int, pending: Sequence[Request], learner: Learner | None
-    ) -> tuple[list[Request], dict[str, float]]:
+    def _choose(self, n: int, pending: Sequence[Request], learner: Learner | None) -> "Chosen":
         from amf_lightning.campaign.choice import History, choose
 
         if self._selector is None:

@@ -1,5 +1,6 @@
 """One choice of a selector: the part of a campaign that it sees, and the requests that it makes."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,6 +8,7 @@ from numbers import Integral
 from typing import Any, cast
 
 from amf_lightning.campaign.learner import Learner
+from amf_lightning.campaign.prediction import Prediction, predicted_key, written
 from amf_lightning.campaign.request import Request
 from amf_lightning.errors import InputError
 from amf_lightning.needs import check_needs
@@ -18,6 +20,8 @@ from amf_lightning.tasks.controller import Acting
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 from amf_lightning.user_code import ends_nothing, refusal
+
+Chosen = tuple[list[Request], dict[str, float], dict[str, str]]  # diagnostics, and facts for the ledger
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ def choose(
     learner: Learner | None,
     remaining: tuple[float, ...] | None,
     seed: int,
-) -> tuple[list[Request], dict[str, float]]:
+) -> Chosen:
     """Has the selector choose `n` demonstrations, or as many as can be had.
 
     Args:
@@ -68,11 +72,12 @@ def choose(
 
     Returns:
         The requests, and the selector's diagnostics with `environment_steps`, the simulator steps that it took, and
-        `failed_rollouts/<reason>/<task>`, episodes of it that broke off, where there were any.
+        `failed_rollouts/<reason>/<task>`, episodes of it that broke off, where there were any; and the facts that hold
+        a `Prediction` of each request.
     """
     count = n if remaining is None else int(min(n, _left(remaining, history.pending)))
     if count <= 0:
-        return [], {}
+        return [], {}, {}
     if learner is not None:
         check_needs({"selector": selector}, learner.missing(suite))
     simulated = _Simulated(suite, learner)
@@ -83,7 +88,8 @@ def choose(
     requests = _requests(selection, type(selector).__name__, suite, history, of_pretraining, seed)
     lookahead_steps = learner.lookahead.steps if learner is not None and learner.lookahead is not None else 0
     # A selector that says what it costs knows better: after a resumption it may have simulated again.
-    return requests, {**simulated.diagnostics(lookahead_steps), **selection.diagnostics}
+    diagnostics = {**simulated.diagnostics(lookahead_steps), **selection.diagnostics}
+    return requests, diagnostics, _predictions(selection, selector, suite, requests)
 
 
 def _requests(
@@ -105,6 +111,32 @@ def _requests(
     ]
 
 
+def _predictions(
+    selection: Selection, selector: Selector, suite: TaskSuite, requests: Sequence[Request]
+) -> dict[str, str]:
+    """What the selector expects of each request, as facts of the ledger; nothing of one that has no scores."""
+    needs: tuple[float, ...] = ()
+    if selector.need is not None:
+        needs = tuple(selection.diagnostics.get(f"{selector.need}/{task.name}", math.nan) for task in suite.tasks)
+    if all(map(math.isnan, needs)):
+        needs = ()
+    teaches = selection.teaches or ((),) * len(requests)
+    return {
+        predicted_key(request.demonstration): written(
+            Prediction(
+                gain=request.scores[request.task_index],
+                gain_is=selector.gain_is,
+                need=needs[request.task_index] if needs else None,
+                need_is=selector.need_is if needs else "",
+                needs=needs,
+                teaches=of_request,
+            )
+        )
+        for request, of_request in zip(requests, teaches, strict=True)
+        if needs or not math.isnan(request.scores[request.task_index])
+    }
+
+
 @ends_nothing
 def _selected(selector: Selector, context: SelectionContext, count: int) -> Selection:
     """What the selector chose, which may be less than `count` and nothing else than tasks of the suite."""
@@ -120,6 +152,12 @@ def _selected(selector: Selector, context: SelectionContext, count: int) -> Sele
             selector,
             f"{name}.select gave {len(selection.picks)} picks and {shape[0]} rows of scores when asked for {count}",
             f"Let it give with each pick a score of all {tasks} tasks, NaN where there is none.",
+        )
+    if selection.teaches and [len(row) or tasks for row in selection.teaches] != [tasks] * len(selection.picks):
+        raise refusal(
+            selector,
+            f"{name}.select gave `teaches` of other than {len(selection.picks)} picks and {tasks} tasks",
+            "Let it give with each pick a number of every task, or leave it out.",
         )
     numbers = tuple(int(task) for task in selection.picks)
     return replace(selection, picks=numbers, scores=tuple(tuple(map(float, row)) for row in selection.scores))

@@ -205,8 +205,12 @@ class Ledger:
 
     def set_fact(self, key: str, value: str) -> None:
         """Notes something about the whole run, replacing what was noted under that key."""
+        self.set_facts({key: value})
+
+    def set_facts(self, facts: Mapping[str, str]) -> None:
+        """Notes several at once, all of them or none."""
         with self._file.transaction() as connection:
-            connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (key, value))
+            connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", facts.items())
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -273,6 +277,10 @@ class Ledger:
         """What was noted under that key, if anything."""
         rows = self._file.query("SELECT value FROM facts WHERE key = ?", key)
         return str(rows[0][0]) if rows else None
+
+    def facts(self, prefix: str) -> dict[str, str]:
+        """What was noted under the keys that begin so, in their order."""
+        return dict(self._file.query("SELECT key, value FROM facts WHERE key GLOB ? ORDER BY key", f"{prefix}*"))
 
     def acts(self) -> list[acts.Act]:
         """What people did, in that order."""

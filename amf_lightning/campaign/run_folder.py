@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from amf_lightning.campaign.curve import CURVE_COLUMNS, MEAN, CurveRow, curve_table, is_header, row_from, rows_of
 from amf_lightning.campaign.facts import ADVICE, FINISHED, SEAL, read_facts, sealed
+from amf_lightning.campaign.prediction import Outcome
 from amf_lightning.campaign.request import Request, scores_from_json, scores_to_json
 from amf_lightning.configuration import plain
 from amf_lightning.durable import write_durably
@@ -42,6 +43,7 @@ class RunFolder:
         self.report = path / "report.md"
         self.curve_picture = path / "curve.png"
         self.allocation_picture = path / "allocation.png"
+        self.calibration_picture = path / "calibration.png"
         self.animation = path / "policy.gif"
         self.policy = path / "policy.safetensors"
 
@@ -49,9 +51,19 @@ class RunFolder:
         """Writes the resolved configuration, as YAML. It is the first file of a run: see `check_identity`."""
         write_durably(self.config, text)
 
-    def write_selections(self, jobs: Sequence[Request]) -> None:
-        """Writes `selections.jsonl`, a line a job with the names of its fields; a score of NaN is null."""
-        lines = [json.dumps(asdict(job) | {"scores": scores_to_json(job.scores)}, allow_nan=False) for job in jobs]
+    def write_selections(self, jobs: Sequence[Request], outcomes: Mapping[int, Outcome] | None = None) -> None:
+        """Writes `selections.jsonl`, a line a job with the names of its fields; a score of NaN is null.
+
+        Args:
+            jobs: in the order in which they were trained on.
+            outcomes: what was expected of them and what they did, by number: keys that follow those of the job.
+        """
+        known = outcomes or {}
+        rows = [
+            asdict(job) | {"scores": scores_to_json(job.scores)} | known.get(job.demonstration, Outcome()).to_json()
+            for job in jobs
+        ]
+        lines = [json.dumps(row, allow_nan=False) for row in rows]
         write_durably(self.selections, "".join(f"{line}\n" for line in lines))
 
     def read_selections(self) -> list[Request]:
@@ -60,6 +72,10 @@ class RunFolder:
         Raises:
             InputError: a line is not one of ours; names it. Or the file is not the one that the run ended with.
         """
+        return [job for job, _ in self.read_outcomes()]
+
+    def read_outcomes(self) -> list[tuple[Request, Outcome]]:
+        """The jobs in `selections.jsonl` with what was expected of them and what they did; see `read_selections`."""
         lines = self._table(self.selections).splitlines()
         return [self._job(line, number) for number, line in enumerate(lines, start=1)]
 
@@ -227,12 +243,13 @@ class RunFolder:
         tops = sorted({self.path / path.relative_to(self.path).parts[0] for path in paths})
         return [top for top in tops if (any(top.iterdir()) if top.is_dir() else top.exists())]
 
-    def _job(self, line: str, number: int) -> Request:
+    def _job(self, line: str, number: int) -> tuple[Request, Outcome]:
         try:
             values = json.loads(line)
+            outcome = Outcome.from_json(values)
             values["scores"] = scores_from_json(values["scores"])
-            return Request(**{field.name: values[field.name] for field in fields(Request)})
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            return Request(**{field.name: values[field.name] for field in fields(Request)}), outcome
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(f"{self.selections}, line {number} is not a selection ({error!r}). Remove it.") from error
 
     def _curve_row(self, line: Sequence[str], number: int, columns: int) -> CurveRow:

@@ -8,12 +8,16 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from amf_lightning.campaign.asked import Asked, OpenRequest, read_asked
 from amf_lightning.campaign.status import BY_HAND, FINISHED, RUNNING, STOPPED, RunStatus
 from amf_lightning.command_line.plain_parser import PlainParser
 from amf_lightning.configuration import plain
 from amf_lightning.errors import InputError
+
+if TYPE_CHECKING:  # it imports numpy, which a run that nobody has evaluated can do without
+    from amf_lightning.campaign.outlook import Outlook
 
 
 def main(arguments: list[str]) -> None:
@@ -27,28 +31,55 @@ def main(arguments: list[str]) -> None:
         raise InputError(f"-n is {values.n}; it is how many requests to show, at least 1.")
     asked = read_asked(values.run)
     shown = asked.requests[: values.n]
-    print(as_json(asked, shown) if values.json else as_text(asked, shown))
+    ahead = ahead_of(asked.status, [request.task for request in shown])
+    print(as_json(asked, shown, ahead) if values.json else as_text(asked, shown, ahead))
 
 
-def as_json(asked: Asked, shown: Sequence[OpenRequest]) -> str:
-    """The requests that are shown, how many are open, and what comes after them."""
+def ahead_of(status: RunStatus, tasks: Sequence[str]) -> "Outlook | None":
+    """How many more the run, and these tasks, may need; None if nobody has evaluated it."""
+    if status.score is None:
+        return None
+    from amf_lightning.campaign.outlook import read_outlook
+
+    return read_outlook(Path(status.folder), only=tasks)
+
+
+def as_json(asked: Asked, shown: Sequence[OpenRequest], ahead: "Outlook | None" = None) -> str:
+    """The requests that are shown, how many are open, what comes after them, and how many more may be needed."""
     facts = {
         "run": asked.status.folder,
         "state": asked.status.state,
         "open": len(asked.requests),
         "requests": [asdict(request) for request in shown],
         "then": after(asked.status, bool(asked.requests)),
+        "forecast": None if ahead is None else asdict(ahead),
     }
     return json.dumps(plain(facts, strict=True), indent=2, allow_nan=False)
 
 
-def as_text(asked: Asked, shown: Sequence[OpenRequest]) -> str:
+def as_text(asked: Asked, shown: Sequence[OpenRequest], ahead: "Outlook | None" = None) -> str:
     """The requests that are shown for people, a line and a reason each, and what comes after them."""
     width = max((len(str(request.number)) for request in shown), default=0)
-    lines = [f"{request.number:>{width}}  {request.task}\n{'':{width}}  {request.why}" for request in shown]
+    lines = [f"{request.number:>{width}}  {request.task}\n{'':{width}}  {_reason(request, ahead)}" for request in shown]
     if hidden := len(asked.requests) - len(shown):
         lines.append(f"{hidden} more {'is' if hidden == 1 else 'are'} open.")
+    if ahead is not None:
+        from amf_lightning.campaign.outlook import phrase
+
+        lines.append(f"To a mean score of {ahead.target:g}: {phrase(ahead.mean)}.")
     return "\n".join([*lines, after(asked.status, bool(asked.requests))])
+
+
+def _reason(request: OpenRequest, ahead: "Outlook | None") -> str:
+    """Why a request, what it should teach other tasks, and how many more of its task may be needed."""
+    sentences = [request.why]
+    if request.teaches:
+        shares = " and ".join(f"{name} ({share:.0%} of the score)" for name, share in request.teaches.items())
+        sentences.append(f"It should also teach {shares}.")
+    told = None if ahead is None else ahead.tasks.get(request.task)
+    if ahead is not None and told is not None and told.own is not None:
+        sentences.append(f"{request.task} may need {told.own[0]} to {told.own[1]} more of its own to {ahead.target:g}.")
+    return " ".join(sentences)
 
 
 def after(status: RunStatus, is_open: bool) -> str:

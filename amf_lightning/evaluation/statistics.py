@@ -69,6 +69,57 @@ def paired_interval(a: Values, b: Values, level: float = 0.9, resamples: int = 1
     return _bootstrap(first - second, np.mean, level, resamples, seed)
 
 
+class RankCorrelation(NamedTuple):
+    """Spearman's rank correlation."""
+
+    value: float
+    p: float
+    """Share of random orders in which it is as far from 0."""
+
+
+def rank_correlation(
+    a: Values, b: Values, given: Values | None = None, orders: int = 10_000, seed: int = 0
+) -> RankCorrelation | None:
+    """Spearman's rank correlation of two rows of values [N], ties at the mean of their ranks, by permutation.
+
+    Args:
+        a: finite values.
+        b: as many.
+        given: as many, whose ranks are regressed out of those of both first: the partial correlation.
+        orders: random orders that the correlation is compared with, its own counted once.
+        seed: of them.
+
+    Returns:
+        The correlation; None if one of the rows does not vary, or is a function of `given`.
+
+    >>> rank_correlation([1, 2, 3, 4, 5, 6, 7], [1, 4, 9, 16, 25, 36, 49]).value
+    1.0
+    """
+    first, second = _standard_ranks(a), _standard_ranks(b)
+    if given is not None and (third := _standard_ranks(given)) is not None:
+        first, second = (None if x is None else _unit(x - (x @ third) * third) for x in (first, second))
+    if first is None or second is None:
+        return None
+    value = float(first @ second)
+    draws = np.random.default_rng(seed).permuted(np.tile(second, (orders - 1, 1)), axis=1) @ first
+    as_far = 1 + int((np.abs(draws) >= abs(value) - 1e-12).sum())
+    return RankCorrelation(round(value, 12), as_far / orders)
+
+
+def _standard_ranks(values: Values) -> NDArray[np.float64] | None:
+    """Ranks with mean 0 and sum of squares 1; None if all values are the same."""
+    array = np.asarray(values, dtype=np.float64)
+    below, equal = (array < array[:, None]).sum(1), (array == array[:, None]).sum(1)
+    ranks = below + (equal - 1) / 2.0
+    return _unit(ranks - ranks.mean())
+
+
+def _unit(values: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """With sum of squares 1; None if there is nothing but rounding."""
+    length = math.sqrt(float(values @ values))
+    return values / length if length > 1e-9 else None
+
+
 def clopper_pearson(successes: int, trials: int, level: float = 0.9) -> tuple[float, float]:
     """The exact interval of a success rate (Clopper and Pearson, Biometrika 26, 1934): ends (low, high) in [0, 1].
 

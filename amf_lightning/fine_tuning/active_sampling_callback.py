@@ -27,6 +27,7 @@ from amf_lightning.fine_tuning.judged import evaluations_without_simulation
 from amf_lightning.fine_tuning.lookahead import Lookahead
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.fine_tuning.processes import check_processes, check_strategy
+from amf_lightning.fine_tuning.realised import NewDemonstrations
 from amf_lightning.needs import Part, check_needs
 from amf_lightning.policies.statistics import weights_hash
 from amf_lightning.selection.context import Selector
@@ -78,8 +79,7 @@ class ActiveSampling(Callback):
         self.stop = stop
         self.seed = seed
         self.evaluations: list[Evaluation] = []  # after 0 demonstrations and after each evaluated round
-        self.jobs: list[Request] = []
-        """What was demonstrated in the rounds so far, this one included, in the order of `data.demonstrations`."""
+        self.jobs: list[Request] = []  # demonstrated so far, in this round too, in the order of `data.demonstrations`
         self.diagnostics: dict[str, float] = {}  # what the selector reported this round
         self.stopped: str | None = None  # why the run ended before the budget was spent, if it did
         self.waiting: list[Request] = []  # for whose answers the run has to wait, if it ended for that reason
@@ -105,13 +105,13 @@ class ActiveSampling(Callback):
         self._store = DemonstrationStore(folder.demonstrations)
         self._restored, self.waiting, rounds = False, [], 0
         if trainer.is_global_zero:  # the other processes are told what the ledger says
-            self._campaign = Campaign(folder.path, self.suite, self.selector, seed=self.seed, expert=self.expert)
-            rounds = provisions.rounds_in_all(self._campaign, self.budget, self.batch_size)
+            self.campaign = Campaign(folder.path, self.suite, self.selector, seed=self.seed, expert=self.expert)
+            rounds = provisions.rounds_in_all(self.campaign, self.budget, self.batch_size)
         trainer.fit_loop.max_epochs = trainer.strategy.broadcast(rounds)
         if trainer.is_global_zero:
-            provisions.check_origin(self._campaign.ledger.fact("pretrained"), module, trainer.default_root_dir)
+            provisions.check_origin(self.campaign.ledger.fact("pretrained"), module, trainer.default_root_dir)
             provisions.warn_of_forgetting(self.selector, module.retention)
-            provisions.try_to_repeat(self._campaign.ledger, self.suite, self.seed)
+            provisions.try_to_repeat(self.campaign.ledger, self.suite, self.seed)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._restore(trainer)
@@ -138,8 +138,10 @@ class ActiveSampling(Callback):
             raise StopIteration
         self.jobs += [request for request, _ in arrived]
         self._answered = [*(self._answered or []), *(sha256 for _, sha256 in arrived)]
-        data.demonstrations += self._read(trainer, arrived)
+        data.demonstrations += (new := self._read(trainer, arrived))
         module.trained_on = len(data.demonstrations)
+        if trainer.is_global_zero:
+            self._new = NewDemonstrations([request for request, _ in arrived], new, module, trainer.current_epoch)
         self.evaluations[1:] = [each.of_rounds for each in self.evaluations[1:]]  # none of them was the last
         if trainer.max_epochs == trainer.current_epoch + 1:
             trainer.check_val_every_n_epoch = 1  # the last round is always evaluated
@@ -169,6 +171,8 @@ class ActiveSampling(Callback):
         self.evaluations = evaluations_without_simulation(self, _module(trainer.lightning_module), ask)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:  # before the checkpoint says that this round is over
+            self._new.note(_module(pl_module), self.campaign.ledger)
         if not len(_data(trainer).val_dataloader()):
             evaluated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
             self._take_reports(trainer, ask=evaluated)
@@ -195,13 +199,13 @@ class ActiveSampling(Callback):
     @property
     def repeats(self) -> bool:
         """Whether the suite does the same again, as far as was found out; on rank 0."""
-        return self._campaign.ledger.fact(provisions.REPEATS) != "no"
+        return self.campaign.ledger.fact(provisions.REPEATS) != "no"
 
     @property
     def environment_steps(self) -> int:
         """Simulator steps that the selector took beyond the demonstrations, over all rounds; on rank 0."""
         rounds = {job.round for job in self.jobs}
-        return int(sum(self._campaign.ledger.diagnostics(number).get("environment_steps", 0.0) for number in rounds))
+        return int(sum(self.campaign.ledger.diagnostics(number).get("environment_steps", 0.0) for number in rounds))
 
     # -- one round ----------------------------------------------------------------------------------------------------
 
@@ -209,7 +213,7 @@ class ActiveSampling(Callback):
         self, trainer: Trainer, module: BehaviouralCloning, data: DemonstrationDataModule
     ) -> tuple[str | None, list[tuple[Request, Episode]]]:
         """On the first process: why the run ends here, if it does; else what the expert is to be asked for."""
-        campaign, number = self._campaign, trainer.current_epoch
+        campaign, number = self.campaign, trainer.current_epoch
         earlier = [request for request in campaign.ledger.jobs(before_round=number) if request.asked]
         if self.stop is not None and self.stop.reached(earlier):
             return self.stop.reason, []
@@ -231,7 +235,7 @@ class ActiveSampling(Callback):
         return None, list(zip(campaign.pending, campaign.episodes(campaign.pending), strict=True))
 
     def _learner(self, number: int, module: BehaviouralCloning, data: DemonstrationDataModule) -> Learner:
-        first = len(self._campaign.ledger.jobs()) - len(self._campaign.pending)
+        first = len(self.campaign.ledger.jobs()) - len(self.campaign.pending)
         return Learner(
             policy=module.acting_policy(),
             pretrained=module.pretrained,
@@ -247,33 +251,32 @@ class ActiveSampling(Callback):
         """Has the requests demonstrated, split between the ranks; returns once all that came is recorded."""
         share = Share(trainer.global_rank, trainer.world_size)
         quiet = trainer.progress_bar_callback is None or not trainer.is_global_zero
-        keep = self._campaign.tell if trainer.is_global_zero else self._store.write
+        keep = self.campaign.tell if trainer.is_global_zero else self._store.write
         outcome = Collection(self.expert, self.suite, keep, share, quiet).run(requests)
         if trainer.is_global_zero:  # also what the other ranks have written
             for number, sha256 in sorted(outcome.answers.items()):
-                self._campaign.ledger.record(number, sha256)
+                self.campaign.ledger.record(number, sha256)
         if outcome.failure is not None:
             raise outcome.failure
 
     def _close(self, number: int) -> tuple[list[Request], list[Answer]]:
         """On the first process: the requests for which the run has to wait, or else what came in the round."""
-        campaign = self._campaign
-        if campaign.open_round <= number:
-            if pending := campaign.pending:
+        if self.campaign.open_round <= number:
+            if pending := self.campaign.pending:
                 return pending, []
-            campaign.close_round()
+            self.campaign.close_round()
         return [], self._answers(since=number, before=number + 1)
 
     def _answers(self, *, since: int = 0, before: int) -> list[Answer]:
         """On the first process: what came in some rounds."""
-        recorded = self._campaign.ledger.recorded()
-        arrived = self._campaign.arrived(since=since, before=before)
+        recorded = self.campaign.ledger.recorded()
+        arrived = self.campaign.arrived(since=since, before=before)
         return [(request, recorded[request.demonstration]) for request in arrived]
 
     def _read(self, trainer: Trainer, answers: Sequence[Answer]) -> list[Trajectory]:
         """The demonstrations themselves, from their files."""
         if trainer.is_global_zero:  # which the campaign shows to the selector, too
-            return self._campaign.read([request for request, _ in answers])
+            return self.campaign.read([request for request, _ in answers])
         return [self._store.read(request.demonstration, sha256, request.task) for request, sha256 in answers]
 
     def _restore(self, trainer: Trainer) -> None:

@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 import numpy as np
 
+from amf_lightning.campaign.prediction import Outcome, Prediction
 from amf_lightning.campaign.request import Request
 from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.evaluation.forgetting import FrozenShare, forgetting_metrics, frozen_shares, total
@@ -21,6 +23,7 @@ from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.needs import uses_of
 from amf_lightning.reports.animation import thinned
 from amf_lightning.reports.board import Board, Setting
+from amf_lightning.reports.calibration import SCORE, calibrations
 from amf_lightning.reports.failures import failure_metrics
 from amf_lightning.reports.tables import uses_phrase
 from amf_lightning.retention.retention import CombinedRetention, Retention
@@ -78,7 +81,12 @@ def log_evaluation(board: Board, evaluations: Sequence[Evaluation], module: Beha
 
 
 def log_choices(
-    board: Board, jobs: Sequence[Request], round: int, diagnostics: Mapping[str, float], suite: TaskSuite
+    board: Board,
+    jobs: Sequence[Request],
+    round: int,
+    diagnostics: Mapping[str, float],
+    suite: TaskSuite,
+    predictions: Mapping[int, Prediction],
 ) -> None:
     """Every choice of a round by the number of its demonstration, with a sentence, and what was asked so far.
 
@@ -88,6 +96,7 @@ def log_choices(
         round: whose choices are logged.
         diagnostics: what the selector said of itself in that round.
         suite: the tasks.
+        predictions: of the selector, by number of the demonstration.
     """
     names, chosen = [task.name for task in suite.tasks], [job for job in jobs if job.round == round]
     for job in chosen:
@@ -95,10 +104,35 @@ def log_choices(
         known = {name: score for name, score in scores.items() if not math.isnan(score)}
         board.numbers("selection", known, job.demonstration)
         board.sentence("selection/choice", job.why(names), job.demonstration)
+        if (predicted := predictions.get(job.demonstration)) is not None:
+            pair = {"predicted_gain": predicted.gain, "predicted_need": predicted.need}
+            numbers = {name: value for name, value in pair.items() if value is not None and math.isfinite(value)}
+            board.numbers("selection", numbers, job.demonstration)
     counts = {f"count/{task.name}": float(sum(job.task_index == task.index for job in jobs)) for task in suite.tasks}
     board.numbers("selection", counts, len(jobs))
     if chosen:
         board.numbers("selection", diagnostics, chosen[0].demonstration)
+
+
+def log_realised(board: Board, jobs: Sequence[Request], outcomes: Mapping[int, Outcome]) -> None:
+    """The policy's error on each demonstration of a round before it was trained on it and after."""
+    for job in jobs:
+        if (realised := outcomes[job.demonstration].realised) is not None:
+            values = {name: value for name, value in asdict(realised).items() if math.isfinite(value)}
+            board.numbers("selection", values, job.demonstration)
+
+
+def log_calibration(board: Board, outcomes: Sequence[Outcome]) -> None:
+    """What was expected of the demonstrations since the evaluation before the last, and what they did to the score.
+
+    Args:
+        board: gets it.
+        outcomes: of all demonstrations, in the order in which they were trained on.
+    """
+    for each in calibrations(outcomes):
+        if each.realised_is == SCORE and each.after[-1] == len(outcomes):
+            values = {"predicted_gain": each.predicted[-1], "realised_gain": each.realised[-1]}
+            board.numbers("all_tasks", values, each.after[-1])
 
 
 def log_start(board: Board, active: ActiveSampling, module: BehaviouralCloning, step: int) -> None:
@@ -128,7 +162,7 @@ def _phrase(retention: Retention) -> str:
 def log_end(board: Board, folder: RunFolder, active: ActiveSampling, module: BehaviouralCloning) -> None:
     """The pictures of the report, and what the run came to."""
     step = len(active.jobs)
-    for path in (folder.curve_picture, folder.allocation_picture):
+    for path in (folder.curve_picture, folder.allocation_picture, folder.calibration_picture):
         if path.is_file():
             board.picture(f"report/{path.stem}", path.read_bytes(), step)
     if folder.animation.is_file():

@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from amf_lightning.campaign.facts import FINISHED
+from amf_lightning.campaign.prediction import PREDICTED, Outcome, predictions_from
 from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.evaluation.forgetting import forgetting_table, measures_of, total
 from amf_lightning.evaluation.scores import Evaluation
@@ -20,12 +21,15 @@ from amf_lightning.reports.board import Board
 from amf_lightning.reports.event_files import RESULTS_TAG, Position, drop_events, has_event
 from amf_lightning.reports.logged import (
     frozen_of,
+    log_calibration,
     log_choices,
     log_end,
     log_evaluation,
+    log_realised,
     log_start,
     pretrained_on,
 )
+from amf_lightning.reports.outcomes import outcomes_of
 from amf_lightning.reports.round_lines import round_line, say, start_line
 from amf_lightning.reports.run_report import setback_fact, write_report
 from amf_lightning.tasks.task import TaskSuite
@@ -51,6 +55,8 @@ class RunReports(Callback):
         """Of a run under way in this process; on the first process only."""
         self._logged = -1
         """Demonstrations at the last evaluation that was logged."""
+        self._outcomes: dict[int, Outcome] = {}
+        """What was last written about the demonstrations."""
         self._since = 0.0
         """When the round began."""
 
@@ -75,13 +81,16 @@ class RunReports(Callback):
         if self._board is None:  # not before: a run whose demonstrations are damaged is refused, and left as it is
             self._open(trainer, cast(BehaviouralCloning, pl_module))
         assert self._board is not None
-        log_choices(self._board, self.active.jobs, trainer.current_epoch, self.active.diagnostics, self.suite)
+        predictions = predictions_from(self.active.campaign.ledger.facts(PREDICTED))
+        diagnostics = self.active.diagnostics
+        log_choices(self._board, self.active.jobs, trainer.current_epoch, diagnostics, self.suite, predictions)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._board is None:
             return
         self._write_tables(trainer, pl_module)
         evaluations, jobs = self.active.evaluations, self.active.jobs
+        log_realised(self._board, [job for job in jobs if job.round == trainer.current_epoch], self._outcomes)
         is_new = bool(evaluations) and evaluations[-1].demonstrations == len(jobs)
         if is_new:
             self._log_evaluation(cast(BehaviouralCloning, pl_module), trainer.current_epoch + 1)
@@ -159,6 +168,7 @@ class RunReports(Callback):
         evaluations = self.active.evaluations
         if self._board is not None and evaluations and evaluations[-1].demonstrations > self._logged:
             log_evaluation(self._board, evaluations, module, rounds)
+            log_calibration(self._board, [self._outcomes[job.demonstration] for job in self.active.jobs])
             self._logged = evaluations[-1].demonstrations
 
     def _log_end(self, trainer: Trainer, module: BehaviouralCloning, folder: RunFolder) -> None:
@@ -175,7 +185,8 @@ class RunReports(Callback):
 
     def _write_tables(self, trainer: Trainer, pl_module: LightningModule) -> None:
         folder, module = RunFolder(Path(trainer.default_root_dir)), cast(BehaviouralCloning, pl_module)
-        folder.write_selections(self.active.jobs)
+        self._outcomes = outcomes_of(self.active.campaign.ledger, self.active.jobs, self.active.evaluations)
+        folder.write_selections(self.active.jobs, self._outcomes)
         folder.write_curve(self.active.evaluations, self._names, self.suite.weights)
         frozen, pretrained = total(frozen_of(module)).share, pretrained_on(module)
         folder.write_forgetting(forgetting_table(self.active.evaluations, self._names, pretrained, frozen))

@@ -10,8 +10,10 @@ from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.durable import write_durably
 from amf_lightning.evaluation.scores import Evaluation, area_under_curve, demonstrations_to, forgetting, largest_setback
 from amf_lightning.evaluation.statistics import clopper_pearson
+from amf_lightning.reports.calibration import Calibration, calibration_figure, calibration_section, calibrations
 from amf_lightning.reports.failures import failure_section
 from amf_lightning.reports.figures import allocation_figure, curve_figure, png
+from amf_lightning.reports.outlook import outlook_section
 from amf_lightning.reports.tables import markdown_table, number, percent, plural, uses_phrase
 from amf_lightning.reports.trials import trials_section
 from amf_lightning.tasks.task import TaskSuite
@@ -25,7 +27,8 @@ Curve = Mapping[int, Mapping[str, CurveRow]]
 
 
 def write_report(folder: RunFolder, suite: TaskSuite) -> None:
-    """Writes `report.md`, `curve.png` and `allocation.png`.
+    """Writes `report.md`, `curve.png`, `allocation.png` and, where predictions were held against something,
+    `calibration.png`.
 
     Args:
         folder: has `curve.csv` and `selections.jsonl`; of `evaluation.json`, if it is there, are read: `selector`,
@@ -38,19 +41,22 @@ def write_report(folder: RunFolder, suite: TaskSuite) -> None:
     Raises:
         InputError: the folder holds a damaged file.
     """
-    curve, jobs, facts = read_by_task(folder), folder.read_selections(), folder.read_facts()
+    curve, rows, facts = read_by_task(folder), folder.read_outcomes(), folder.read_facts()
+    jobs, calibrated = [job for job, _ in rows], calibrations([outcome for _, outcome in rows])
     names = [task.name for task in suite.tasks]
     pretrained = [name for name in facts.get("pretraining_tasks") or () if name in names]
     selector = facts.get("selector") or ", ".join(dict.fromkeys(job.selector for job in jobs)) or "No selector"
-    _write_pictures(folder, curve, jobs, names, pretrained)
+    _write_pictures(folder, curve, jobs, names, pretrained, calibrated)
     sections = [
         f"# {selector} on {suite.name}: {plural(len(jobs), 'demonstration')}",
         *_gained(folder, curve, jobs, names, facts),
+        *outlook_section([row for of_tasks in curve.values() for row in of_tasks.values()], jobs),
         *trials_section(folder.path, names, suite.task),
         f"![Which task was asked when]({folder.allocation_picture.name})",
         *_animation(folder),
         "## Why",
         *_choices(jobs, names, selector),
+        *calibration_section(calibrated, selector, folder.calibration_picture.name),
         *_retention(curve, pretrained, facts),
         *failure_section(facts, names),
         "## What it cost",
@@ -74,7 +80,12 @@ def read_by_task(folder: RunFolder) -> Curve:
 
 
 def _write_pictures(
-    folder: RunFolder, curve: Curve, jobs: Sequence[Request], names: Sequence[str], pretrained: Sequence[str]
+    folder: RunFolder,
+    curve: Curve,
+    jobs: Sequence[Request],
+    names: Sequence[str],
+    pretrained: Sequence[str],
+    calibrated: Sequence[Calibration],
 ) -> None:
     if counts := sorted(curve):
         scores = {name: [curve[count][name].score for count in counts] for name in names}
@@ -83,6 +94,8 @@ def _write_pictures(
     picks, rounds = [job.task_index for job in jobs], [job.round for job in jobs]
     allocation = allocation_figure(picks, rounds, names, frozenset(pretrained))
     write_durably(folder.allocation_picture, png(allocation, small=True))
+    if calibrated:
+        write_durably(folder.calibration_picture, png(calibration_figure(calibrated), small=True))
 
 
 def _gained(

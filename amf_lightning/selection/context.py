@@ -144,6 +144,8 @@ class Selection:
     """For each pick the score of every task at the moment of that pick, [B][K]; NaN where a task has none."""
     diagnostics: Mapping[str, float] = field(default_factory=dict)
     """Numbers for TensorBoard, e.g. `effective_sample_size/<task>`."""
+    teaches: tuple[tuple[float, ...], ...] = ()
+    """For each pick what of its score is about each task, [B][K], where the selector can tell; () where it cannot."""
 
 
 class Selector(Part, ABC):
@@ -151,6 +153,12 @@ class Selector(Part, ABC):
 
     assumes_retention: bool = False
     """Whether it takes for granted that fine-tuning forgets nothing."""
+    gain_is: str = "score"
+    """What a score is, in words with its unit: what the selector expects of a demonstration."""
+    need: str | None = None
+    """KIND of those of its diagnostics `KIND/<task>` that say how much a task is in need; None if none does."""
+    need_is: str = ""
+    """What they are, in words with their unit."""
 
     def check(self, suite: TaskSuite, budget: int) -> None:
         """Called when the configuration is read, before anything is run or written.

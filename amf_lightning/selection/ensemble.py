@@ -40,6 +40,8 @@ class EnsembleDisagreement(Selector):
         occupancy: which states stand for a task.
     """
 
+    gain_is = "disagreement of the ensemble's actions on the states of the task"
+    need, need_is = "disagreement", gain_is
     does_without = (Need.PRETRAINING_STATISTICS,)
     instead = "Choose the selector RoundRobin, or InformationGain with the occupancy Demonstrated."
 

@@ -20,6 +20,7 @@ from amf_lightning.tasks.task import TaskSuite
 
 _EVIDENCE: Evidence = lazy_instance(OccupancyGap)
 _INFORMATION: InformationGain = lazy_instance(InformationGain)
+_WORDS = ("gain_is", "need", "need_is")
 
 
 class GapReduction(Selector):
@@ -55,6 +56,11 @@ class GapReduction(Selector):
         self.evidence = OccupancyGap() if evidence is _EVIDENCE else evidence
         self.information = InformationGain() if information is _INFORMATION else information
         self.transfer, self.drift, self.worlds = transfer, drift, worlds
+        if self.evidence is None:
+            self.gain_is, self.need, self.need_is = (getattr(self.information, name) for name in _WORDS)
+        else:
+            self.gain_is = "share of the gap to the expert that it closes, mean over tasks"
+            self.need, self.need_is = "gap", "share of the task that the policy does not do yet"
         self.needs = union(self.information.needs, self.evidence.needs if self.evidence is not None else ())
         self.assumes_retention = self.information.assumes_retention
 
@@ -84,26 +90,29 @@ class GapReduction(Selector):
             if number:
                 curves.train(counts[number - 1])
             curves.measure(seen, self.evidence.error)
-        now, teaches = curves.gaps, curves.teaches()
+        now, shares = curves.gaps, curves.teaches()
         if untrained.any():
             curves.train(untrained)
         distribution, costs = context.suite.distribution.to(torch.float64), self.information.costs_of(context.suite)
         picks: list[int] = []
         scores: list[tuple[float, ...]] = []
+        teaches: list[tuple[float, ...]] = []
         for position in range(batch_size):
-            score = curves.reductions(distribution)
-            score = score if costs is None else score / costs
+            parts = curves.reductions(distribution)
+            score = parts.sum(0) if costs is None else parts.sum(0) / costs
             allowed = context.allowed(picks)
             picks.append(argmax_keyed(level_ties(score, allowed), allowed, context.generator(position)))
             scores.append(tuple(score.tolist()))
+            taught = parts[:, picks[-1]]
+            teaches.append(tuple((taught if costs is None else taught / costs[picks[-1]]).tolist()))
             curves.train(_one(picks[-1], len(names)))
         diagnostics = {
             **{f"measured_gap/{name}": gap for name, gap in zip(names, measured.gaps.tolist(), strict=True)},
             **{f"gap/{name}": gap for name, gap in zip(names, now.tolist(), strict=True)},
-            **{f"teaches/{name}": float(distribution @ teaches[:, task]) for task, name in enumerate(names)},
+            **{f"teaches/{name}": float(distribution @ shares[:, task]) for task, name in enumerate(names)},
             "environment_steps": float(context.policy_rollout_steps + measured.environment_steps + steps),
         }
-        return Selection(tuple(picks), tuple(scores), diagnostics)
+        return Selection(tuple(picks), tuple(scores), diagnostics, tuple(teaches))
 
     def _similarity(self, context: SelectionContext) -> tuple[Tensor, int]:
         """Correlations of tasks before any demonstration, [K, K], and the environment steps that they took beyond the

@@ -21,6 +21,7 @@ def choose_greedily(
     allowed: Callable[[Sequence[int]], Tensor],
     generator: Callable[[int], torch.Generator],
     pending: Sequence[int] = (),
+    picked: Callable[[Posterior, int], object] = lambda belief, task: None,
 ) -> tuple[list[int], list[Tensor]]:
     """Picks `batch_size` tasks, conditioning on the expected states of each before the next (method, section 2).
 
@@ -33,6 +34,7 @@ def choose_greedily(
         generator: randomness for ties at each position of the batch.
         pending: tasks whose demonstrations have been asked for and have not come: the belief is conditioned on their
             expected states first (BoTorch's `X_pending`). One without candidates says nothing.
+        picked: is told the belief before each pick, and the pick.
 
     Returns:
         The picks, and for each the scores [K] at that moment.
@@ -49,6 +51,7 @@ def choose_greedily(
         left = allowed(picks)
         picks.append(argmax_keyed(level_ties(current, left), left, generator(position)))
         scores.append(current)
+        picked(posterior, picks[-1])
     return picks, scores
 
 

@@ -79,6 +79,8 @@ class Aggregate(ABC):
     """κ, if there is one."""
     needs_other_targets: ClassVar[bool] = False
     """Whether it means nothing where candidate and target states coincide."""
+    gain_is: ClassVar[str] = "information about the expert, nats"
+    """What a gain is, with its unit."""
 
     @abstractmethod
     def gains(self, posterior: Posterior, problem: Problem) -> Tensor:
@@ -105,6 +107,8 @@ class Marginal(Aggregate):
 
 class Variance(Aggregate):
     """Σ_x w_x (v − v'): the variance removed (VTL). Unbounded: states far outside the data can rule it."""
+
+    gain_is = "variance of the belief about the expert that it removes, in units of the observation noise"
 
     def gains(self, posterior: Posterior, problem: Problem) -> Tensor:
         """See the class."""
@@ -195,6 +199,15 @@ def information_scores(posterior: Posterior, problem: Problem, aggregate: Aggreg
     gains = torch.stack([aggregate.gains(belief, problem) for belief in posterior.outputs]).mean(0)
     scores = task_scores(gains, problem.candidates, len(problem.distribution))
     return scores if problem.costs is None else scores / problem.costs.to(scores)
+
+
+def information_by_task(posterior: Posterior, problem: Problem, aggregate: Aggregate, task: int) -> Tensor:
+    """What of the score of `task` is about each task, [K] float64; empty where the aggregate is no sum over states."""
+    if not isinstance(aggregate, Marginal):
+        return torch.empty(0, dtype=torch.float64)
+    each = [marginal_gain_by_task(belief, problem, aggregate.kappa, task) for belief in posterior.outputs]
+    parts = torch.stack(each).mean(0)
+    return parts if problem.costs is None else parts / problem.costs[task].to(parts)
 
 
 def _marginal_terms(posterior: Posterior, problem: Problem, kappa: float) -> Iterator[Tensor]:

@@ -19,6 +19,7 @@ from amf_lightning.selection.information_gain import (
     Marginal,
     Problem,
     Variance,
+    information_by_task,
     information_scores,
     task_variances,
 )
@@ -44,6 +45,9 @@ class InformedSelector(Selector):
 
     Nothing but a cache is carried from round to round, so a run that was killed goes on with the same picks.
     """
+
+    need = "variance"
+    need_is = "variance of the belief about the expert on the states of the task, in units of the observation noise"
 
     def __init__(
         self, embedding: Embedding, occupancy: Occupancy, rho: float, noise: dict[str, float] | None = None
@@ -77,6 +81,10 @@ class InformedSelector(Selector):
     def score(self, posterior: Posterior, problem: Problem) -> Tensor:
         """How much each task deserves the next demonstration, [K]; NaN where no states are expected of it."""
 
+    def teach(self, posterior: Posterior, problem: Problem, task: int) -> Tensor:
+        """What of the score of a task is about each task, [K]; empty if that cannot be told."""
+        return torch.empty(0)
+
     def diagnose(self, posterior: Posterior, problem: Problem) -> dict[str, float]:
         """Numbers about the belief before the first pick, beyond those that every informed selector gives."""
         return {}
@@ -96,6 +104,7 @@ class InformedSelector(Selector):
         if states is None:
             return draw_uniformly(context, batch_size)
         posterior, problem, about = self._embed(context, states)
+        teaches: list[Tensor] = []
         picks, scores = choose_greedily(
             posterior,
             problem.candidates,
@@ -104,6 +113,7 @@ class InformedSelector(Selector):
             lambda picked: context.allowed([*first, *picked]),
             lambda position: context.generator(len(first) + position),
             context.pending,
+            lambda belief, task: teaches.append(self.teach(belief, problem, task)),
         )
         variances = task_variances(posterior, problem.targets, len(context.suite.tasks)).tolist()
         diagnostics = {
@@ -114,7 +124,9 @@ class InformedSelector(Selector):
             "environment_steps": float(states.environment_steps + self._reference.steps_in(context.round)),
         }
         rows = (*unscored.scores, *(tuple(row.tolist()) for row in scores))
-        return Selection((*first, *picks), rows, diagnostics)
+        unknown = (Tensor(),) * len(first)
+        taught = [*unknown, *teaches] if any(map(len, teaches)) else []
+        return Selection((*first, *picks), rows, diagnostics, tuple(tuple(row.tolist()) for row in taught))
 
     def belief(self, context: SelectionContext) -> tuple[Posterior, Problem, int] | None:
         """The belief given the history, the problem in its points, and steps taken beyond rollouts of the policy.
@@ -203,6 +215,7 @@ class InformationGain(InformedSelector):
                 stacklevel=2,
             )
         self.aggregate = aggregate
+        self.gain_is = aggregate.gain_is if costs is None else f"{aggregate.gain_is}, for each unit of cost"
         self._warned = False
 
     def check(self, suite: TaskSuite, budget: int) -> None:
@@ -217,6 +230,10 @@ class InformationGain(InformedSelector):
     def score(self, posterior: Posterior, problem: Problem) -> Tensor:
         """Expected information gain of each task, for each unit of cost."""
         return information_scores(posterior, problem, self.aggregate)
+
+    def teach(self, posterior: Posterior, problem: Problem, task: int) -> Tensor:
+        """See `InformedSelector.teach`."""
+        return information_by_task(posterior, problem, self.aggregate, task)
 
     def diagnose(self, posterior: Posterior, problem: Problem) -> dict[str, float]:
         """Range of log10(v/κ) over the target states; warns once if κ drowns all variances."""
@@ -247,6 +264,8 @@ class UncertaintySampling(InformedSelector):
         occupancy: which states stand for a demonstration not yet given.
         rho: ridge ρ of the belief, in units of the observation noise.
     """
+
+    gain_is = InformedSelector.need_is
 
     def __init__(
         self,

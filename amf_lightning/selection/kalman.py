@@ -50,6 +50,7 @@ class KalmanScheduler(Selector):
         gain_drift: standard deviation of the change of a gain between evaluations.
     """
 
+    gain_is = "priority by rank, from 0 to 1"
     needs = (Need.EVALUATIONS,)
     instead = "Choose another evaluation, or another selector."
 

@@ -85,8 +85,8 @@ class LearningCurves:
         return torch.einsum("s,scd->cd", self.weights, self._shares())
 
     def reductions(self, distribution: Tensor) -> Tensor:
-        """By how much a demonstration of each task is expected to reduce Σ_c μ_c g_c, [K]; μ is [K]."""
-        return torch.einsum("s,sc,scd->d", self.weights, distribution * self._gaps.clamp(0, 1), self._shares())
+        """By how much a demonstration of d is expected to reduce μ_c g_c, [K, K]; μ is [K]."""
+        return torch.einsum("s,sc,scd->cd", self.weights, distribution * self._gaps.clamp(0, 1), self._shares())
 
     @property
     def _unknown(self) -> Tensor:

@@ -19,6 +19,7 @@ class Rebalancing(Selector):
     a draw keyed by (seed, round, position in the batch). The score of a task is minus its number of demonstrations.
     """
 
+    gain_is = "minus the demonstrations of the task"
     needs = (Need.PRETRAINING_COUNTS,)
     instead = "Use a policy exported by `amf fit`, or another selector."
 
@@ -57,6 +58,7 @@ class LearningProgress(Selector):
         window: evaluations between s' and s; fewer at the start of a run.
     """
 
+    gain_is = "need and recent rise of the task's score"
     needs = (Need.EVALUATIONS,)
     instead = "Choose another evaluation, or another selector."
 
@@ -123,6 +125,7 @@ class Oracle(Selector):
         largest_suite: tasks of the largest suite that it is allowed for.
     """
 
+    gain_is = "mean score that the round would reach"
     needs = (Need.EVALUATIONS, Need.TRIAL_TRAINING)
     instead = "Choose another selector."
 

@@ -47,6 +47,7 @@ def test_the_names_are_those_that_people_are_told(folder: RunFolder) -> None:
         "report": "report.md",
         "curve_picture": "curve.png",
         "allocation_picture": "allocation.png",
+        "calibration_picture": "calibration.png",
         "animation": "policy.gif",
         "policy": "policy.safetensors",
     }

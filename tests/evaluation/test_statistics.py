@@ -16,6 +16,7 @@ from amf_lightning.evaluation.statistics import (
     clopper_pearson,
     median_interval,
     paired_interval,
+    rank_correlation,
 )
 
 VALUES = np.random.default_rng(7).normal(0.7, 0.1, size=10)
@@ -141,3 +142,21 @@ def test_what_is_no_success_rate_is_refused(successes: int, trials: int) -> None
         clopper_pearson(successes, trials)
     with pytest.raises(InputError, match="between 0 and 1"):
         clopper_pearson(1, 2, level=1.0)
+
+
+def test_rank_correlation_is_spearmans_with_the_p_of_all_orders() -> None:
+    a, b = [3.0, 1.0, 2.0, 2.0, 5.0], [1.0, 0.0, 4.0, 2.0, 2.0]
+    value = stats.spearmanr(a, b).statistic
+    every = [stats.spearmanr(a, order).statistic for order in itertools.permutations(b)]
+    p = sum(abs(other) >= abs(value) - 1e-9 for other in every) / len(every)
+    found = rank_correlation(a, b)
+    assert found is not None and found.value == pytest.approx(value) and found.p == pytest.approx(p, abs=0.015)
+    assert rank_correlation(a, [7.0] * 5) is None
+
+
+def test_the_partial_rank_correlation_leaves_out_a_common_trend() -> None:
+    trend, a, b = [1.0, 2.0, 3.0, 4.0, 5.0], [1.0, 3.0, 2.0, 4.0, 5.0], [2.0, 1.0, 3.0, 5.0, 4.0]
+    ab, at, bt = (stats.spearmanr(x, y).statistic for x, y in ((a, b), (a, trend), (b, trend)))
+    found = rank_correlation(a, b, trend)
+    assert found is not None and found.value == pytest.approx((ab - at * bt) / ((1 - at**2) * (1 - bt**2)) ** 0.5)
+    assert rank_correlation(trend, b, trend) is None

@@ -1,6 +1,7 @@
 """What a run leaves for TensorBoard, read back with TensorBoard's own reader."""
 
 import csv
+import itertools
 import math
 import re
 import signal
@@ -81,6 +82,24 @@ def test_every_choice_of_a_round_shows_the_scores_that_decided(events: Events, u
         assert events.scalars(f"selection/count/{task}") == counts
 
 
+def test_predictions_stand_beside_what_came_of_them(events: Events, uninterrupted: Run) -> None:
+    rows = uninterrupted.folder.read_outcomes()
+    gains = {job.demonstration: job.scores[job.task_index] for job, _ in rows}
+    assert events.scalars("selection/predicted_gain") == {n: pytest.approx(gain, rel=1e-5) for n, gain in gains.items()}
+    needs = {job.demonstration: each.predicted.need for job, each in rows if each.predicted is not None}
+    assert len(needs) == len(rows)
+    assert events.scalars("selection/predicted_need") == {n: pytest.approx(x, rel=1e-5) for n, x in needs.items()}
+    for name in ("error_before", "error_after"):
+        errors = {job.demonstration: getattr(each.realised, name) for job, each in rows}
+        assert events.scalars(f"selection/{name}") == {n: pytest.approx(x, rel=1e-5) for n, x in errors.items()}
+    means = {row.demonstrations: row.score for row in uninterrupted.folder.read_curve() if row.task == "mean"}
+    for before, after in itertools.pairwise(EVALUATED):
+        change = pytest.approx(means[after] - means[before], abs=1e-6)
+        assert events.scalars("all_tasks/realised_gain")[after] == change
+        predicted = sum(gains[job.demonstration] for job, _ in rows[before:after])
+        assert events.scalars("all_tasks/predicted_gain")[after] == pytest.approx(predicted, rel=1e-5)
+
+
 def test_losses_are_shown_apart(events: Events) -> None:
     steps = [4 * n - 1 for n in range(1, 10)]
     for name in ("demonstrations", "replay"):
@@ -125,6 +144,7 @@ def test_the_pictures_of_the_report_are_there_once(events: Events, uninterrupted
     assert events.pictures() == {
         "report/curve": {5: folder.curve_picture.read_bytes()},
         "report/allocation": {5: folder.allocation_picture.read_bytes()},
+        "report/calibration": {5: folder.calibration_picture.read_bytes()},
     }
 
 
