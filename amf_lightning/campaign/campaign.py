@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from amf_lightning.campaign.campaign_status import CampaignStatus, status_of
 from amf_lightning.campaign.learner import Learner
 from amf_lightning.campaign.ledger import Ledger
+from amf_lightning.campaign.prediction import errors_before
 from amf_lightning.campaign.receiving import DESCRIPTION, Received, checked, described, receive
 from amf_lightning.campaign.request import Request
 from amf_lightning.campaign.run_folder import RunFolder
@@ -264,31 +265,24 @@ class Campaign:
         raise InputError(f"{self.folder} has no request {number}. See Campaign.pending for those that are open.")
 
     def _choose(self, n: int, pending: Sequence[Request], learner: Learner | None) -> "Chosen":
-        from amf_lightning.campaign.choice import History, choose
+        from amf_lightning.campaign.choice import History, choose, tasks_by_round
 
         if self._selector is None:
             raise InputError("This campaign has no selector to ask: Campaign(folder, suite, selector).")
         requests, skipped, waiting = self.ledger.jobs(), self.ledger.skipped(), {each.demonstration for each in pending}
+        arrived = self.arrived()
         history = History(
             requests=requests,
             pending=pending,
             skipped=[request for request in requests if request.demonstration in skipped],
-            demonstrations=self.read(self.arrived()),
+            demonstrations=self.read(arrived),
             round=self.open_round,
             told=[self.ledger.diagnostics(number) for number in range(self.open_round)],
-            asked=self._asked(),
+            asked=tasks_by_round(arrived, self.ledger.arrivals(), self.open_round),
+            errors_before=errors_before(self.ledger, [each.demonstration for each in arrived]),
         )
         remaining = self._remaining([request for request in requests if request.demonstration not in waiting])
         return choose(n, self.suite, self._selector, history, learner, remaining, self.seed)
-
-    def _asked(self) -> list[list[int]]:
-        """Task indices of what came in each closed round."""
-        tasks = {request.demonstration: request.task_index for request in self.ledger.jobs()}
-        rounds: list[list[int]] = [[] for _ in range(self.open_round)]
-        for number, arrived in self.ledger.arrivals().items():
-            if arrived < len(rounds):
-                rounds[arrived].append(tasks[number])
-        return rounds
 
     def _remaining(self, requests: Sequence[Request]) -> tuple[float, ...] | None:
         """Demonstrations of each task that the expert can still give after these, [K]; None if there is no end."""

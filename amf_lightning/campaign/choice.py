@@ -43,10 +43,28 @@ class History:
     asked: Sequence[Sequence[int]] = ()
     """Task indices of the demonstrations that came in each of the rounds before it."""
 
+    errors_before: Sequence[float] = ()
+    """See `SelectionContext.errors_before`."""
+
     @property
     def chosen(self) -> int:
         """Requests that were chosen in the open round."""
         return sum(request.asked and request.round == self.round for request in self.requests)
+
+
+def tasks_by_round(requests: Sequence[Request], arrivals: Mapping[int, int], rounds: int) -> list[list[int]]:
+    """Task indices of the demonstrations that came in each of the first `rounds` rounds.
+
+    Args:
+        requests: that were answered, in the order in which their demonstrations are trained on.
+        arrivals: the round in which each demonstration came, by number.
+        rounds: how many.
+    """
+    came: list[list[int]] = [[] for _ in range(rounds)]
+    for request in requests:
+        if (arrived := arrivals[request.demonstration]) < rounds:
+            came[arrived].append(request.task_index)
+    return came
 
 
 def choose(
@@ -228,6 +246,7 @@ def _context(
         "chosen": history.chosen,
         "told": tuple(history.told),
         "asked": tuple(map(tuple, history.asked)),
+        "errors_before": tuple(history.errors_before),
     }
     if learner is None:
         missing = cast(Any, _Missing)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from amf_lightning.campaign.ledger import Ledger
 from amf_lightning.campaign.request import scores_from_json, scores_to_json
 
 PREDICTED, REALISED = "predicted/", "realised/"
@@ -159,6 +160,12 @@ def predictions_from(facts: Mapping[str, str]) -> dict[int, Prediction]:
 def realised_from(facts: Mapping[str, str]) -> dict[int, Realised]:
     """By demonstration, from the facts of a ledger."""
     return {_number(key): Realised.from_json(json.loads(text)) for key, text in facts.items()}
+
+
+def errors_before(ledger: Ledger, demonstrations: Sequence[int]) -> list[float]:
+    """What acted before each of them was trained on: its error on them; NaN where that is unknown."""
+    realised = realised_from(ledger.facts(REALISED))
+    return [realised[number].error_before if number in realised else math.nan for number in demonstrations]
 
 
 def _number(key: str) -> int:

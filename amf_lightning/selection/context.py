@@ -61,6 +61,9 @@ class SelectionContext:
     """Diagnostics of the selector's choices in the rounds before this one, as they were recorded, [round]."""
     asked: tuple[tuple[int, ...], ...] = ()
     """Task indices of the demonstrations that came in each of the rounds before this one, [round][B]."""
+    errors_before: tuple[float, ...] = ()
+    """Of what acted before the policy was trained on each of `demonstrations`, in their order: the root mean square of
+    its actions less those of the demonstration; NaN where it is unknown. () where nothing is known."""
     chosen: int = 0
     """How many demonstrations were chosen in this round before this choice: random draws go on where they ended."""
     device: str = "cpu"

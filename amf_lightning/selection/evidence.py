@@ -1,5 +1,6 @@
 """What is seen of the policy's gap to the expert: the share of each task that it does not do yet."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +35,14 @@ class Evidence(Part, ABC):
 
     @abstractmethod
     def measure(self, context: SelectionContext) -> Measured:
-        """The gap of every task, from what the context shows; a function of that alone."""
+        """The gap of every task, from what the context shows; a function of that alone. NaN where nothing is seen."""
+
+    def earlier(self, context: SelectionContext) -> Tensor:
+        """Gaps before each of the rounds before this one, [R, K]; NaN where nothing was seen, e.g. in rounds that
+        another selector chose."""
+        names = [f"measured_gap/{task.name}" for task in context.suite.tasks]
+        rows = [[diagnostics.get(name, math.nan) for name in names] for diagnostics in context.told]
+        return torch.tensor(rows, dtype=torch.float64).view(-1, len(names))
 
 
 class OccupancyGap(Evidence):
@@ -50,7 +58,7 @@ class OccupancyGap(Evidence):
     """
 
     needs = (Need.SIMULATOR,)
-    instead = "Choose the evidence ReportedOutcomes, or none (evidence: null)."
+    instead = "Choose the evidence PrequentialError or ReportedOutcomes, or none (evidence: null)."
 
     def __init__(self, episodes: int = 2) -> None:
         self.episodes = episodes
@@ -80,7 +88,7 @@ class ReportedOutcomes(Evidence):
     """
 
     needs = (Need.EVALUATIONS,)
-    instead = "Choose the evidence OccupancyGap, or none (evidence: null)."
+    instead = "Choose the evidence OccupancyGap or PrequentialError, or none (evidence: null)."
 
     def __init__(self, error: float = 0.15) -> None:
         if error <= 0:
@@ -92,6 +100,41 @@ class ReportedOutcomes(Evidence):
         if context.scores is None:
             return Measured(torch.ones(len(context.suite.tasks), dtype=torch.float64))
         return Measured((1 - torch.tensor(context.scores, dtype=torch.float64)).clamp(0, 1))
+
+
+class PrequentialError(Evidence):
+    """The error of the policy on every new demonstration, before it is trained on it (Dawid 1984); no simulator.
+
+    Relative to the error of the mean action of everything demonstrated, at most 1. A task that nobody demonstrates is
+    not seen.
+
+    Args:
+        error: standard deviation of the gap that one demonstration shows.
+    """
+
+    def __init__(self, error: float = 0.2) -> None:
+        if error <= 0:
+            raise InputError(f"PrequentialError: error is {error}; a standard deviation is positive.")
+        self.error = error
+
+    def measure(self, context: SelectionContext) -> Measured:
+        """Nothing: what the policy does now is seen when the next demonstrations come."""
+        return Measured(torch.full((len(context.suite.tasks),), math.nan, dtype=torch.float64))
+
+    def earlier(self, context: SelectionContext) -> Tensor:
+        """The mean over the demonstrations that came in each round, of each task."""
+        total = torch.zeros(len(context.asked), len(context.suite.tasks), dtype=torch.float64)
+        number = torch.zeros_like(total)
+        came = [(number, task) for number, tasks in enumerate(context.asked) for task in tasks]
+        if came and context.errors_before:
+            actions = [torch.from_numpy(each.actions).to(torch.float64) for each in context.demonstrations]
+            mean = torch.cat(actions).mean(0)
+            for (row, task), error, shown in zip(came, context.errors_before, actions, strict=False):
+                constant = float((shown - mean).square().mean().sqrt())
+                if math.isfinite(error) and constant > 0:
+                    total[row, task] += min(1.0, error / constant)
+                    number[row, task] += 1
+        return torch.where(number > 0, total / number, math.nan)
 
 
 class _Reference:

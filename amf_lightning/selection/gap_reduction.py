@@ -83,7 +83,8 @@ class GapReduction(Selector):
         context = replace(context, fresh_starts=True)
         measured = self.evidence.measure(context)
         names = [task.name for task in context.suite.tasks]
-        gaps, counts, untrained = _history(context, measured.gaps)
+        gaps = torch.cat([self.evidence.earlier(context), measured.gaps[None]])
+        counts, untrained = _history(context)
         similarity, steps = self._similarity(context)
         curves = LearningCurves(similarity, _effective_start(context), self.transfer, self.drift, self.worlds)
         for number, seen in enumerate(gaps):
@@ -107,7 +108,11 @@ class GapReduction(Selector):
             teaches.append(tuple((taught if costs is None else taught / costs[picks[-1]]).tolist()))
             curves.train(_one(picks[-1], len(names)))
         diagnostics = {
-            **{f"measured_gap/{name}": gap for name, gap in zip(names, measured.gaps.tolist(), strict=True)},
+            **{
+                f"measured_gap/{name}": gap
+                for name, gap in zip(names, measured.gaps.tolist(), strict=True)
+                if math.isfinite(gap)
+            },
             **{f"gap/{name}": gap for name, gap in zip(names, now.tolist(), strict=True)},
             **{f"teaches/{name}": float(distribution @ shares[:, task]) for task, name in enumerate(names)},
             "environment_steps": float(context.policy_rollout_steps + measured.environment_steps + steps),
@@ -124,19 +129,14 @@ class GapReduction(Selector):
         return task_similarity(posterior, problem, count), steps
 
 
-def _history(context: SelectionContext, now: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gaps measured before each round and now, [R + 1, K], demonstrations that came in each, [R, K] float64, and those
-    that came in no closed round or are pending, [K] float64.
-
-    A gap is NaN where nothing was measured: in rounds that another selector chose.
-    """
+def _history(context: SelectionContext) -> tuple[Tensor, Tensor]:
+    """Demonstrations of each task that came in each closed round, [R, K] float64, and those that came in none or are
+    pending, [K] float64."""
     tasks = context.suite.tasks
     counts = torch.zeros(len(context.told), len(tasks), dtype=torch.float64)
     for number, came in enumerate(context.asked):
         counts[number] += torch.bincount(torch.tensor(came, dtype=torch.int64), minlength=len(tasks))
-    told = [[diagnostics.get(f"measured_gap/{task.name}", math.nan) for task in tasks] for diagnostics in context.told]
-    gaps = torch.tensor([*told, now.tolist()], dtype=torch.float64)
-    return gaps, counts, torch.tensor(context.expected_counts, dtype=torch.float64) - counts.sum(0)
+    return counts, torch.tensor(context.expected_counts, dtype=torch.float64) - counts.sum(0)
 
 
 def _one(task: int, count: int) -> Tensor:

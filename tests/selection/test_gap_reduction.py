@@ -1,8 +1,10 @@
 """What the policy does not do yet decides, and what is known of the expert says what a demonstration does for it."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from selection_world import context_of, demonstrate, mlp, statistics_of
@@ -10,7 +12,7 @@ from selection_world import context_of, demonstrate, mlp, statistics_of
 from amf_lightning.errors import InputError
 from amf_lightning.needs import Need
 from amf_lightning.selection.context import SelectionContext
-from amf_lightning.selection.evidence import OccupancyGap, ReportedOutcomes
+from amf_lightning.selection.evidence import OccupancyGap, PrequentialError, ReportedOutcomes
 from amf_lightning.selection.gap_reduction import GapReduction
 from amf_lightning.selection.informed import InformationGain
 from amf_lightning.selection.occupancies import Demonstrated
@@ -146,3 +148,30 @@ def test_gaps_are_in_the_unit_interval_and_the_same_again() -> None:
         assert 0 <= first.diagnostics[f"measured_gap/{name}"] <= 1
         assert 0 <= first.diagnostics[f"gap/{name}"] <= 1
     assert torch.isfinite(torch.tensor(first.scores)).all()
+
+
+def test_the_error_on_a_new_demonstration_is_what_was_left_of_its_task() -> None:
+    known = {"round": 2, "told": ({}, {}), "asked": ((1, 2), (1,)), "errors_before": (0.6, math.nan, 0.2)}
+    given = context([1, 2, 1], **known)
+    evidence = PrequentialError()
+    assert torch.isnan(evidence.measure(given).gaps).all()
+    shown = np.concatenate([each.actions for each in given.demonstrations]).astype(float).mean(0)
+    expected = [
+        min(1.0, error / float(np.sqrt(np.mean((each.actions - shown) ** 2))))
+        for error, each in zip((0.6, 0.0, 0.2), given.demonstrations, strict=True)
+    ]
+    seen = evidence.earlier(given)
+    assert seen[0, 1] == pytest.approx(expected[0]) and seen[1, 1] == pytest.approx(expected[2])
+    assert seen.isfinite().sum() == 2  # what is not known, and what was not demonstrated, is not seen
+    selector = GapReduction(PrequentialError(), transfer=0.0)
+    picks = selector.select(context([1, 2, 1], **{**known, "errors_before": (1.0, 1.0, 1.0)}), 1)
+    assert picks.diagnostics[f"gap/{NAMES[1]}"] > 0.4
+    mastered = selector.select(context([1, 2, 1], **{**known, "errors_before": (0.0, 1.0, 0.0)}), 1)
+    assert mastered.diagnostics[f"gap/{NAMES[1]}"] < 0.2
+    assert not any(name.startswith("measured_gap/") for name in mastered.diagnostics)
+
+
+def test_the_error_before_training_needs_no_simulator() -> None:
+    assert Need.SIMULATOR not in GapReduction(PrequentialError(), InformationGain(occupancy=Demonstrated())).needs
+    with pytest.raises(InputError, match="a standard deviation is positive"):
+        PrequentialError(0.0)
