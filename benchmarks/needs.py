@@ -13,7 +13,7 @@ order to find. Rounds whose needs are all alike count as 0.
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ import numpy as np
 from amf_lightning.campaign.curve import MEAN
 from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.campaign.status import ledger_to_read
-from amf_lightning.evaluation.statistics import bootstrap_interval, rank_correlation
+from amf_lightning.evaluation.statistics import Interval, bootstrap_interval, rank_correlation
 
 KINDS = ("gap", "variance")
 
@@ -55,7 +55,19 @@ def rounds_of(folder: Path, kind: str) -> list[Round]:
     return found
 
 
-def row_of(runs: Sequence[Path], kind: str, limit: float) -> dict[str, object] | None:
+@dataclass(frozen=True)
+class Agreement:
+    """Of the needs of a kind with the real gaps, over runs of one strategy."""
+
+    runs: int
+    rounds: int
+    correlation: Interval
+    """The mean over runs of the mean over their rounds, with its 90 % bootstrap interval."""
+    thirds: tuple[float | None, ...]
+    """Means over the first, middle and last rounds of the runs; None where there are none."""
+
+
+def agreement(runs: Sequence[Path], kind: str, limit: float) -> Agreement | None:
     """Means over runs; None if no run has a round that counts."""
     rounds = [[each for each in rounds_of(run, kind) if each.largest_gap > limit] for run in runs]
     if not (rounds := [each for each in rounds if each]):
@@ -65,14 +77,8 @@ def row_of(runs: Sequence[Path], kind: str, limit: float) -> dict[str, object] |
         [each.correlation for some in rounds for each in some[len(some) * third // 3 : len(some) * (third + 1) // 3]]
         for third in range(3)
     ]
-    mean, low, high = bootstrap_interval(means)
-    return {
-        "runs": len(rounds),
-        "rounds": sum(map(len, rounds)),
-        "correlation": mean,
-        "interval": [low, high],
-        "thirds": [float(np.mean(third)) if third else None for third in thirds],
-    }
+    of_thirds = tuple(float(np.mean(third)) if third else None for third in thirds)
+    return Agreement(len(rounds), sum(map(len, rounds)), bootstrap_interval(means), of_thirds)
 
 
 def main() -> None:
@@ -86,13 +92,12 @@ def main() -> None:
     for folder in arguments.strategies:
         runs = sorted(path.parent for path in folder.glob("*/curve.csv"))
         for kind in KINDS:
-            if (row := row_of(runs, kind, arguments.limit)) is not None:
-                rows[f"{folder.name}, {kind}"] = row
-                low, high = row["interval"]  # type: ignore[misc]
-                thirds = ", ".join("" if third is None else f"{third:.2f}" for third in row["thirds"])  # type: ignore[attr-defined]
+            if (row := agreement(runs, kind, arguments.limit)) is not None:
+                rows[f"{folder.name}, {kind}"] = asdict(row)
+                thirds = ", ".join("" if third is None else f"{third:.2f}" for third in row.thirds)
+                mean, low, high = row.correlation
                 print(
-                    f"| {folder.name} | {kind} | {row['runs']} | {row['rounds']} | "
-                    f"{row['correlation']:.2f} [{low:.2f}, {high:.2f}] | {thirds} |"
+                    f"| {folder.name} | {kind} | {row.runs} | {row.rounds} | {mean:.2f} [{low:.2f}, {high:.2f}] | {thirds} |"
                 )
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
