@@ -97,7 +97,8 @@ def main() -> None:
                 thirds = ", ".join("" if third is None else f"{third:.2f}" for third in row.thirds)
                 mean, low, high = row.correlation
                 print(
-                    f"| {folder.name} | {kind} | {row.runs} | {row.rounds} | {mean:.2f} [{low:.2f}, {high:.2f}] | {thirds} |"
+                    f"| {folder.name} | {kind} | {row.runs} | {row.rounds} | {mean:.2f} [{low:.2f}, {high:.2f}] "
+                    f"| {thirds} |"
                 )
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
