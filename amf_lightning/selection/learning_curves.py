@@ -3,7 +3,8 @@
 The expert's behaviour in task c is one Gaussian number of unit variance, correlated between tasks; a demonstration of
 task d observes it with noise. What is unknown of task c, V_c, so falls with demonstrations of c like 1/(1 + n/ν), a
 power law of learning curves (Hestness et al. 2017), and with those of others as far as the tasks are correlated, but
-not below what only c itself shows. The gap of a task is expected to shrink by the share by which V_c does.
+not below what only c itself shows. The gap of a task is a part that shrinks like V_c and a floor, which demonstrations
+do not close: what cannot be learned, or what is measured of a policy that does as the expert does.
 
 How strongly tasks are correlated, how fast they are learned, and how much a demonstration of each tells is not known
 beforehand: a fixed sample of such worlds is weighted by how well each one foretells the gaps that are measured.
@@ -17,6 +18,8 @@ _NOISE = (0.5, 0.7)
 """Median of ν, the variance of what a demonstration tells, and standard deviation of its logarithm."""
 _INFORMATIVE = 0.5
 """Standard deviation of the logarithm of how much more a demonstration of one task tells than one of another."""
+_FLOOR = (0.05, 0.2)
+"""Mean and standard deviation of the floor."""
 _SMALLEST = 1e-9
 _ENTRIES, _FEWEST = 2**22, 16
 """Entries of all covariances together that are aimed at, and the number of worlds below which that is not."""
@@ -47,7 +50,10 @@ class LearningCurves:
         median, spread = _NOISE
         self._noise = median * (spread * normal[:, :1] - _INFORMATIVE * normal[:, 1:]).exp()  # ν of a task, [S, K]
         self._drift = drift
-        self._gaps, self._variances = points.new_ones(worlds, k), points.new_ones(worlds, k)
+        floor, spread = _FLOOR
+        # Of what demonstrations close and of the floor, [S, K, 2], and covariances, [S, K, 2, 2].
+        self._means = points.new_tensor([1.0, floor]).repeat(worlds, k, 1)
+        self._covariances = torch.diag(points.new_tensor([1.0, spread**2])).repeat(worlds, k, 1, 1)
         self._log_likelihood = points.new_zeros(worlds)
         self._condition(before)
 
@@ -59,34 +65,38 @@ class LearningCurves:
     @property
     def gaps(self) -> Tensor:
         """The expected gap of each task, [K] in [0, 1]."""
-        return self.weights @ self._gaps.clamp(0, 1)
+        return self.weights @ self._means.sum(2).clamp(0, 1)
 
     def measure(self, gaps: Tensor, error: float) -> None:
         """Gaps were measured, [K]; NaN where nothing was. `error` is the standard deviation of each."""
         seen = gaps.isfinite()
-        total = self._variances + error**2
-        surprise = torch.where(seen, gaps.nan_to_num() - self._gaps, 0.0)
+        with_gap = self._covariances.sum(3)
+        total = with_gap.sum(2) + error**2
+        surprise = torch.where(seen, gaps.nan_to_num() - self._means.sum(2), 0.0)
         density = -0.5 * (surprise.square() / total + total.log())
         self._log_likelihood = self._log_likelihood + torch.where(seen, density, 0.0).sum(1)
-        weight = torch.where(seen, self._variances / total, 0.0)
-        self._gaps = self._gaps + weight * surprise
-        self._variances = (1 - weight) * self._variances
+        weight = torch.where(seen[:, None], with_gap / total[:, :, None], 0.0)
+        self._means = self._means + weight * surprise[:, :, None]
+        self._covariances = self._covariances - weight[:, :, :, None] * with_gap[:, :, None, :]
 
     def train(self, counts: Tensor) -> None:
         """The policy was, or will be, trained on so many more demonstrations of each task, [K]."""
         before = self._unknown
         self._condition(counts)
         left = self._unknown / before
-        self._gaps = self._gaps * left
-        self._variances = self._variances * left.square() + self._drift**2
+        kept = torch.stack([left, torch.ones_like(left)], dim=2)
+        self._means = self._means * kept
+        self._covariances = self._covariances * kept[:, :, :, None] * kept[:, :, None, :]
+        self._covariances[:, :, 0, 0] += self._drift**2
 
     def teaches(self) -> Tensor:
-        """The share of the gap of c that one more demonstration of d is expected to close, [K, K]."""
+        """The share that one more demonstration of d is expected to close of what can be closed of gap c, [K, K]."""
         return torch.einsum("s,scd->cd", self.weights, self._shares())
 
     def reductions(self, distribution: Tensor) -> Tensor:
         """By how much a demonstration of d is expected to reduce μ_c g_c, [K, K]; μ is [K]."""
-        return torch.einsum("s,sc,scd->cd", self.weights, distribution * self._gaps.clamp(0, 1), self._shares())
+        closable = distribution * self._means[:, :, 0].clamp(0, 1)
+        return torch.einsum("s,sc,scd->cd", self.weights, closable, self._shares())
 
     @property
     def _unknown(self) -> Tensor:

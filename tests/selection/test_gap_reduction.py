@@ -79,7 +79,7 @@ def test_rounds_that_somebody_else_chose_say_nothing_and_their_demonstrations_co
         selections = [selector.select(each, 2) for each in (given, at_once)]
         assert selections[0].picks == selections[1].picks
         for mine, other in zip(*(selection.scores for selection in selections), strict=True):
-            assert mine == pytest.approx(other, rel=0.05)  # gaps drift twice, not once
+            assert mine == pytest.approx(other, rel=0.1)  # gaps drift twice, not once
 
 
 def test_what_came_in_the_open_round_counts_like_what_is_pending() -> None:

@@ -11,6 +11,7 @@ from torch.quasirandom import SobolEngine
 from amf_lightning.selection.learning_curves import LearningCurves
 
 K, WORLDS, ERROR, DRIFT = 4, 12, 0.2, 0.15
+FLOOR, FLOOR_SPREAD = 0.05, 0.2
 DISTRIBUTION = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
 BEFORE = torch.tensor([3.0, 0.0, 1.0, 0.0], dtype=torch.float64)
 
@@ -59,14 +60,15 @@ class DenseWorld:
         left: Tensor = (self.prior - cross @ torch.linalg.solve(gram, cross.T)).diagonal()
         return left
 
-    def gaps(self, measured: Tensor, counts: Tensor) -> tuple[Tensor, float, Tensor]:
-        """Mean of each gap now, the log density of all that was measured up to a constant, and V."""
+    def gaps(self, measured: Tensor, counts: Tensor) -> tuple[Tensor, Tensor, float, Tensor]:
+        """Means of each gap and of what can be closed of it now, the log density of all that was measured up to a
+        constant, and V."""
         numbers = BEFORE.clone()
         levels = [self.unknown(numbers)]
         for came in counts:
             numbers = numbers + came
             levels.append(self.unknown(numbers))
-        rounds, means, total = len(measured), [], 0.0
+        rounds, means, closable, total = len(measured), [], [], 0.0
         for task in range(K):
             v = [float(level[task]) for level in levels]
             # g_r = (v_r / v_s) g_s + noise: the joint Gaussian of all rounds, written out.
@@ -77,11 +79,14 @@ class DenseWorld:
                     covariance[a, b] = v[a] * v[b] / v[0] ** 2
                     covariance[a, b] += sum(DRIFT**2 * v[a] * v[b] / v[s] ** 2 for s in range(1, min(a, b) + 1))
             seen = measured[:, task].isfinite()
-            gram = covariance[seen][:, seen] + ERROR**2 * torch.eye(int(seen.sum()), dtype=torch.float64)
-            residual = measured[seen, task] - mean[seen]
-            means.append(mean[-1] + covariance[-1, seen] @ torch.linalg.solve(gram, residual))
-            total += float(-0.5 * residual @ torch.linalg.solve(gram, residual) - 0.5 * torch.logdet(gram))
-        return torch.stack(means), total, levels[-1]
+            gram = covariance[seen][:, seen] + FLOOR_SPREAD**2
+            gram = gram + ERROR**2 * torch.eye(int(seen.sum()), dtype=torch.float64)
+            residual = measured[seen, task] - mean[seen] - FLOOR
+            solved = torch.linalg.solve(gram, residual)
+            closable.append(mean[-1] + covariance[-1, seen] @ solved)
+            means.append(closable[-1] + FLOOR + FLOOR_SPREAD**2 * solved.sum())
+            total += float(-0.5 * residual @ solved - 0.5 * torch.logdet(gram))
+        return torch.stack(means), torch.stack(closable), total, levels[-1]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -92,18 +97,18 @@ def test_it_is_the_mean_over_worlds_that_are_weighted_by_what_was_measured(seed:
     points = SobolEngine(K + 2).draw(WORLDS + 1, dtype=torch.float64)[1:].tolist()  # type: ignore[no-untyped-call]
     worlds = [DenseWorld(point, similarity, transfer) for point in points]
     beliefs = [world.gaps(gaps, counts) for world in worlds]
-    density = torch.tensor([log for _, log, _ in beliefs], dtype=torch.float64)
+    density = torch.tensor([log for _, _, log, _ in beliefs], dtype=torch.float64)
     weights = density.exp() / density.exp().sum()
     torch.testing.assert_close(curves.weights, weights)
-    now = torch.stack([mean.clamp(0, 1) for mean, _, _ in beliefs])
-    torch.testing.assert_close(curves.gaps, weights @ now)
+    torch.testing.assert_close(curves.gaps, weights @ torch.stack([mean.clamp(0, 1) for mean, _, _, _ in beliefs]))
+    now = torch.stack([part.clamp(0, 1) for _, part, _, _ in beliefs])
     left = torch.stack(
         [
             torch.stack([world.unknown(BEFORE + counts.sum(0) + one) for one in torch.eye(K).double()])
             for world in worlds
         ]
     )
-    shares = 1 - left.transpose(1, 2) / torch.stack([level for _, _, level in beliefs])[:, :, None]
+    shares = 1 - left.transpose(1, 2) / torch.stack([level for _, _, _, level in beliefs])[:, :, None]
     torch.testing.assert_close(curves.teaches(), torch.einsum("s,scd->cd", weights, shares))
     expected = torch.stack([weights @ (shares[:, :, d] * now * DISTRIBUTION) for d in range(K)], dim=1)
     torch.testing.assert_close(curves.reductions(DISTRIBUTION), expected)
@@ -128,6 +133,16 @@ def test_demonstrations_of_one_task_never_teach_all_of_another() -> None:
     assert curves.teaches()[0, 0] > curves.teaches()[1, 0] > 0.1
     curves.train(torch.tensor([50.0, 0.0], dtype=torch.float64))
     assert curves.teaches()[1, 0] < 0.01 and curves.teaches()[1, 1] > 0.3
+
+
+def test_a_gap_that_demonstrations_do_not_close_is_left_alone() -> None:
+    nothing, even = torch.zeros(2, dtype=torch.float64), torch.full((2,), 0.5, dtype=torch.float64)
+    counts = torch.tensor([[1.0, 0.0]] * 8, dtype=torch.float64)
+    gaps = torch.tensor([[0.4, 0.15]] * 9, dtype=torch.float64)
+    curves = told(LearningCurves(torch.eye(2, dtype=torch.float64), nothing, 0.0, 0.1, 256), gaps, counts)
+    assert curves.gaps[0] > 0.3
+    scores = curves.reductions(even).sum(0)
+    assert scores[1] > 3 * scores[0]
 
 
 def test_many_tasks_make_do_with_fewer_worlds() -> None:
