@@ -59,6 +59,27 @@ class Count:
 
     of: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     widths: list[float] = field(default_factory=list)
+    at_least: list[bool] = field(default_factory=list)
+    """Whether it took at least the number that a forecast names which cannot tell."""
+    own: list[bool] = field(default_factory=list)
+    """Whether the interval for the task's own demonstrations holds."""
+
+    def add(self, each: "Played") -> None:
+        """Counts a forecast."""
+        told = each.told
+        self.of[each.became] += 1
+        if told.low is not None and told.high is not None:
+            self.widths.append((told.high + 1) / (told.low + 1))
+        elif told.low is not None and each.took is not None:
+            self.at_least.append(each.took >= told.low)
+        if told.own is not None and each.own is not None:
+            self.own.append(told.own[0] <= each.own <= told.own[1])
+
+    @property
+    def further(self) -> str:
+        """What else there is to say."""
+        parts = [_share("Where it cannot tell, it took at least what it names in", self.at_least)]
+        return " ".join([*parts, _share("Of the task itself, the intervals hold in", self.own)]).strip()
 
     @property
     def told(self) -> int:
@@ -85,6 +106,10 @@ HEADER = (
     "| | forecasts | cannot tell | told | right | reached before | reached after | open | right, open ones too "
     "| median (high + 1)/(low + 1) |\n|:--|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
 )
+
+
+def _share(text: str, of: Sequence[bool]) -> str:
+    return f"{text} {sum(of) / len(of):.0%} of {len(of)} cases." if of else ""
 
 
 def played(seeds: str, of_tasks: bool) -> Iterator[PlayedRun]:
@@ -114,15 +139,28 @@ def _facts(path: Path) -> tuple[dict[tuple[str, int], list[str]], int | None]:
     return {(run["strategy"], run["seed"]): run["asked"] for run in runs if "asked" in run}, episodes
 
 
-def outcomes(run: PlayedRun, target: float) -> Iterator[tuple[Forecast, str, int, int | None]]:
-    """The forecast at each evaluation before the target is reached, what became of it, what was left, what it took."""
-    reached = next((n for n, score in zip(run.demonstrations, run.scores, strict=True) if score >= target), None)
+@dataclass(frozen=True)
+class Played:
+    """A forecast, and what became of it."""
+
+    told: Forecast
+    became: str
+    took: int | None
+    """Demonstrations until the target was reached; None if it was not."""
+    own: int | None
+    """Those of the task itself among them."""
+
+
+def outcomes(run: PlayedRun, target: float) -> Iterator[Played]:
+    """The forecast at each evaluation before the target is reached."""
+    place_then = next((place for place, score in enumerate(run.scores) if score >= target), None)
     for place, now in enumerate(run.demonstrations[:-1]):
-        if reached is not None and now >= reached:
+        if place_then is not None and place >= place_then:
             return
-        told = forecast(run.until(place), target)
-        left, took = run.demonstrations[-1] - now, None if reached is None else reached - now
-        yield told, judged(told, left, took), left, took
+        told, left = forecast(run.until(place), target), run.demonstrations[-1] - now
+        took = None if place_then is None else run.demonstrations[place_then] - now
+        own = None if place_then is None or run.own is None else run.own[place_then] - run.own[place]
+        yield Played(told, judged(told, left, took), took, own)
 
 
 def judged(told: Forecast, left: int, took: int | None) -> str:
@@ -138,11 +176,9 @@ def counted(runs: Sequence[PlayedRun], target: float) -> dict[str, Count]:
     """Counts by suite, and of all."""
     counts: dict[str, Count] = defaultdict(Count)
     for run in runs:
-        for told, became, _, _ in outcomes(run, target):
+        for each in outcomes(run, target):
             for name in (run.suite, "all"):
-                counts[name].of[became] += 1
-                if told.low is not None and told.high is not None:
-                    counts[name].widths.append((told.high + 1) / (told.low + 1))
+                counts[name].add(each)
     return counts
 
 
@@ -163,6 +199,7 @@ def main() -> None:
             )
             for name in [HALFCHEETAH, *SUITES.values(), "all"]:
                 print(counts[name].line(name))
+            print(f"\n{counts['all'].further}")
 
 
 if __name__ == "__main__":
