@@ -112,10 +112,10 @@ def _share(text: str, of: Sequence[bool]) -> str:
     return f"{text} {sum(of) / len(of):.0%} of {len(of)} cases." if of else ""
 
 
-def played(seeds: str, of_tasks: bool) -> Iterator[PlayedRun]:
-    """The curves of all committed runs with even or odd seeds."""
+def played(seeds: str, of_tasks: bool, studies: str = "*") -> Iterator[PlayedRun]:
+    """The curves of all committed runs with even or odd seeds, of the studies whose names match a pattern."""
     parity = {"even": 0, "odd": 1}[seeds]
-    for folder in sorted(path.parent for path in RESULTS.glob("*/curves")):
+    for folder in sorted(path.parent for path in RESULTS.glob(f"{studies}/curves")):
         asked, episodes = _facts(folder / "runs.jsonl")
         for run in read_rows(tables(folder / "curves")):
             if run.seed % 2 != parity:
