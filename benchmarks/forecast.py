@@ -59,8 +59,6 @@ class Count:
 
     of: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     widths: list[float] = field(default_factory=list)
-    at_least: list[bool] = field(default_factory=list)
-    """Whether it took at least the number that a forecast names which cannot tell."""
     own: list[bool] = field(default_factory=list)
     """Whether the interval for the task's own demonstrations holds."""
 
@@ -70,16 +68,17 @@ class Count:
         self.of[each.became] += 1
         if told.low is not None and told.high is not None:
             self.widths.append((told.high + 1) / (told.low + 1))
-        elif told.low is not None and each.took is not None:
-            self.at_least.append(each.took >= told.low)
         if told.own is not None and each.own is not None:
             self.own.append(told.own[0] <= each.own <= told.own[1])
 
     @property
     def further(self) -> str:
         """What else there is to say."""
-        parts = [_share("Where it cannot tell, it took at least what it names in", self.at_least)]
-        return " ".join([*parts, _share("Of the task itself, the intervals hold in", self.own)]).strip()
+        if not self.own:
+            return ""
+        return (
+            f"Of the task itself, the intervals hold in {sum(self.own) / len(self.own):.0%} of {len(self.own)} cases."
+        )
 
     @property
     def told(self) -> int:
@@ -106,10 +105,6 @@ HEADER = (
     "| | forecasts | cannot tell | told | right | reached before | reached after | open | right, open ones too "
     "| median (high + 1)/(low + 1) |\n|:--|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
 )
-
-
-def _share(text: str, of: Sequence[bool]) -> str:
-    return f"{text} {sum(of) / len(of):.0%} of {len(of)} cases." if of else ""
 
 
 def played(seeds: str, of_tasks: bool, studies: str = "*") -> Iterator[PlayedRun]:

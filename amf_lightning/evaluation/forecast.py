@@ -104,10 +104,10 @@ class Forecast:
     reached_after: int | None = None
     """Demonstrations at the first evaluation that showed it; None if none did."""
     low: int | None = None
-    """First of the interval. Where there is none, fewer would surprise all the same; None if nothing can be told."""
+    """First of the interval; None, like `middle` and `high`, if there is none."""
     middle: int | None = None
+    """Median."""
     high: int | None = None
-    """Last of the interval; None if nobody can tell how many."""
     own: tuple[int, int] | None = None
     """Of one task: how many of the `low` to `high` are of the task itself, if its share stays."""
     unknown: str | None = None
@@ -169,10 +169,8 @@ def horizon_of(demonstrations: int, tasks: int) -> int:
 def _told(target: float, mass: float, chances: Array, ahead: NDArray[np.int64], share: float | None) -> Forecast:
     """The shortest interval that holds a mass of what `futures` gives."""
     cumulated = np.cumsum(chances)
-    least = int(ahead[min(int(np.searchsorted(cumulated, 1 - mass)), len(ahead) - 1)])
     if chances[-1] > 1 - mass:
-        beyond = "it may never come" if least == ahead[-1] else f"it may take more than {ahead[-1]}, or never come"
-        return Forecast(target, low=least, unknown=f"fewer than {least} more would surprise, and {beyond}")
+        return Forecast(target, unknown=f"the curve does not show that {ahead[-1]} more would do")
     spans = []
     for first, before in enumerate(cumulated - chances):
         last = int(np.searchsorted(cumulated, before + mass - 1e-9))
@@ -181,7 +179,7 @@ def _told(target: float, mass: float, chances: Array, ahead: NDArray[np.int64], 
     _, _, first, last = min(spans)
     low, high = int(ahead[first]), int(ahead[last])
     if high + 1 > WIDEST * (low + 1):
-        return Forecast(target, low=least, unknown=f"the interval, {low} to {high} more, is too wide to help")
+        return Forecast(target, unknown=f"the interval, {low} to {high} more, is too wide to help")
     own = None if share is None else (math.floor(share * low), math.ceil(share * high))
     return Forecast(target, low=low, middle=int(ahead[np.searchsorted(cumulated, 0.5)]), high=high, own=own)
 

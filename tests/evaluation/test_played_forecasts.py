@@ -38,7 +38,7 @@ def test_an_interval_is_judged_by_when_the_target_came(
     benchmark: ModuleType, left: int, took: int | None, became: str
 ) -> None:
     assert benchmark.judged(Forecast(0.8, low=3, middle=4, high=5), left, took) == became
-    assert benchmark.judged(Forecast(0.8, low=3, unknown="flat"), left, took) == "cannot tell"
+    assert benchmark.judged(Forecast(0.8, unknown="flat"), left, took) == "cannot tell"
 
 
 def test_a_run_is_played_until_the_target_is_there(benchmark: ModuleType) -> None:
