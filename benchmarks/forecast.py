@@ -194,7 +194,8 @@ def main() -> None:
             )
             for name in [HALFCHEETAH, *SUITES.values(), "all"]:
                 print(counts[name].line(name))
-            print(f"\n{counts['all'].further}")
+            if further := counts["all"].further:
+                print(f"\n{further}")
 
 
 if __name__ == "__main__":
