@@ -59,6 +59,26 @@ class Count:
 
     of: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     widths: list[float] = field(default_factory=list)
+    own: list[bool] = field(default_factory=list)
+    """Whether the interval for the task's own demonstrations holds."""
+
+    def add(self, each: "Played") -> None:
+        """Counts a forecast."""
+        told = each.told
+        self.of[each.became] += 1
+        if told.low is not None and told.high is not None:
+            self.widths.append((told.high + 1) / (told.low + 1))
+        if told.own is not None and each.own is not None:
+            self.own.append(told.own[0] <= each.own <= told.own[1])
+
+    @property
+    def further(self) -> str:
+        """What else there is to say."""
+        if not self.own:
+            return ""
+        return (
+            f"Of the task itself, the intervals hold in {sum(self.own) / len(self.own):.0%} of {len(self.own)} cases."
+        )
 
     @property
     def told(self) -> int:
@@ -87,10 +107,10 @@ HEADER = (
 )
 
 
-def played(seeds: str, of_tasks: bool) -> Iterator[PlayedRun]:
-    """The curves of all committed runs with even or odd seeds."""
+def played(seeds: str, of_tasks: bool, studies: str = "*") -> Iterator[PlayedRun]:
+    """The curves of all committed runs with even or odd seeds, of the studies whose names match a pattern."""
     parity = {"even": 0, "odd": 1}[seeds]
-    for folder in sorted(path.parent for path in RESULTS.glob("*/curves")):
+    for folder in sorted(path.parent for path in RESULTS.glob(f"{studies}/curves")):
         asked, episodes = _facts(folder / "runs.jsonl")
         for run in read_rows(tables(folder / "curves")):
             if run.seed % 2 != parity:
@@ -114,15 +134,28 @@ def _facts(path: Path) -> tuple[dict[tuple[str, int], list[str]], int | None]:
     return {(run["strategy"], run["seed"]): run["asked"] for run in runs if "asked" in run}, episodes
 
 
-def outcomes(run: PlayedRun, target: float) -> Iterator[tuple[Forecast, str, int, int | None]]:
-    """The forecast at each evaluation before the target is reached, what became of it, what was left, what it took."""
-    reached = next((n for n, score in zip(run.demonstrations, run.scores, strict=True) if score >= target), None)
+@dataclass(frozen=True)
+class Played:
+    """A forecast, and what became of it."""
+
+    told: Forecast
+    became: str
+    took: int | None
+    """Demonstrations until the target was reached; None if it was not."""
+    own: int | None
+    """Those of the task itself among them."""
+
+
+def outcomes(run: PlayedRun, target: float) -> Iterator[Played]:
+    """The forecast at each evaluation before the target is reached."""
+    place_then = next((place for place, score in enumerate(run.scores) if score >= target), None)
     for place, now in enumerate(run.demonstrations[:-1]):
-        if reached is not None and now >= reached:
+        if place_then is not None and place >= place_then:
             return
-        told = forecast(run.until(place), target)
-        left, took = run.demonstrations[-1] - now, None if reached is None else reached - now
-        yield told, judged(told, left, took), left, took
+        told, left = forecast(run.until(place), target), run.demonstrations[-1] - now
+        took = None if place_then is None else run.demonstrations[place_then] - now
+        own = None if place_then is None or run.own is None else run.own[place_then] - run.own[place]
+        yield Played(told, judged(told, left, took), took, own)
 
 
 def judged(told: Forecast, left: int, took: int | None) -> str:
@@ -138,11 +171,9 @@ def counted(runs: Sequence[PlayedRun], target: float) -> dict[str, Count]:
     """Counts by suite, and of all."""
     counts: dict[str, Count] = defaultdict(Count)
     for run in runs:
-        for told, became, _, _ in outcomes(run, target):
+        for each in outcomes(run, target):
             for name in (run.suite, "all"):
-                counts[name].of[became] += 1
-                if told.low is not None and told.high is not None:
-                    counts[name].widths.append((told.high + 1) / (told.low + 1))
+                counts[name].add(each)
     return counts
 
 
@@ -163,6 +194,8 @@ def main() -> None:
             )
             for name in [HALFCHEETAH, *SUITES.values(), "all"]:
                 print(counts[name].line(name))
+            if further := counts["all"].further:
+                print(f"\n{further}")
 
 
 if __name__ == "__main__":

@@ -68,8 +68,7 @@ def phrase(told: Forecast) -> str:
     if told.reached_after is not None:
         return f"reached after {told.reached_after} demonstration{'' if told.reached_after == 1 else 's'}"
     if told.high is None:
-        least = "" if told.low is None else f"; fewer than {told.low} more would surprise"
-        return f"cannot tell: {told.unknown}{least}"
+        return f"cannot tell: {told.unknown}"
     span = str(told.low) if told.low == told.high else f"{told.low} to {told.high}"
     return f"{span} more demonstrations ({100 * LEVEL:.0f} % interval, median {told.middle})"
 

@@ -76,7 +76,6 @@ TASK_PRIOR = CurvePrior(
     stays=0.9,
     of_episodes=1.0,
     trust=0.5,
-    mass=0.85,
 )
 """The curve of one task is rougher than that of the mean: it jumps, and often it stays where it is."""
 
@@ -105,11 +104,10 @@ class Forecast:
     reached_after: int | None = None
     """Demonstrations at the first evaluation that showed it; None if none did."""
     low: int | None = None
-    """First of the interval. Where there is none, fewer would surprise all the same, one time in five; None if nothing
-    can be told."""
+    """First of the interval; None, like `middle` and `high`, if there is none."""
     middle: int | None = None
+    """Median."""
     high: int | None = None
-    """Last of the interval; None if nobody can tell how many."""
     own: tuple[int, int] | None = None
     """Of one task: how many of the `low` to `high` are of the task itself, if its share stays."""
     unknown: str | None = None
@@ -171,9 +169,8 @@ def horizon_of(demonstrations: int, tasks: int) -> int:
 def _told(target: float, mass: float, chances: Array, ahead: NDArray[np.int64], share: float | None) -> Forecast:
     """The shortest interval that holds a mass of what `futures` gives."""
     cumulated = np.cumsum(chances)
-    least = int(ahead[min(int(np.searchsorted(cumulated, 1 - mass)), len(ahead) - 1)])
     if chances[-1] > 1 - mass:
-        return Forecast(target, low=least, unknown=f"it may take more than {ahead[-1]} more, or never come")
+        return Forecast(target, unknown=f"the curve does not show that {ahead[-1]} more would do")
     spans = []
     for first, before in enumerate(cumulated - chances):
         last = int(np.searchsorted(cumulated, before + mass - 1e-9))
@@ -182,7 +179,7 @@ def _told(target: float, mass: float, chances: Array, ahead: NDArray[np.int64], 
     _, _, first, last = min(spans)
     low, high = int(ahead[first]), int(ahead[last])
     if high + 1 > WIDEST * (low + 1):
-        return Forecast(target, low=least, unknown=f"anything between {low} and {high} more is as likely as not")
+        return Forecast(target, unknown=f"the interval, {low} to {high} more, is too wide to help")
     own = None if share is None else (math.floor(share * low), math.ceil(share * high))
     return Forecast(target, low=low, middle=int(ahead[np.searchsorted(cumulated, 0.5)]), high=high, own=own)
 

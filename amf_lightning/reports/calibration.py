@@ -13,6 +13,8 @@ from amf_lightning.evaluation.statistics import RankCorrelation, rank_correlatio
 _FEWEST = 6
 """Points of which a rank correlation is taken to say anything."""
 _SIGNIFICANT = 0.05
+_DECADES = 30.0
+"""Ratio of the largest gain to the smallest beyond which their axis is logarithmic."""
 SCORE, ERROR = "change of the mean score", "fall of the policy's error on the demonstration"
 
 
@@ -83,7 +85,10 @@ def _draw(figure: Figure, axes: Axes, each: Calibration) -> None:
     figure.colorbar(points, ax=axes, label="demonstrations so far", fraction=0.05)
     axes.set_xlabel(f"predicted gain\n({each.gain_is})", fontsize=9)
     axes.set_ylabel(each.realised_is, fontsize=9)
-    axes.ticklabel_format(axis="x", scilimits=(-3, 4))
+    if min(each.predicted) > 0 and max(each.predicted) > _DECADES * min(each.predicted):
+        axes.set_xscale("log")
+    else:
+        axes.ticklabel_format(axis="x", scilimits=(-3, 4))
     correlation = each.correlation
     told = "too few points to tell" if correlation is None else f"rank correlation {correlation.value:.2f}"
     axes.set_title(f"{told}, n = {len(each.predicted)}", loc="left", fontsize=10)
@@ -121,8 +126,11 @@ def _figures(each: Calibration) -> str:
         return f"none, n = {len(each.predicted)}"
     # Gains and changes both shrink as a run goes on.
     rest = rank_correlation(each.predicted, each.realised, each.after)
-    without = "" if rest is None else f"{rest.value:.2f} with their common trend taken out, "
-    return f"{correlation.value:.2f}, {without}n = {len(each.predicted)}, p = {correlation.p:.2g}"
+    without = "nothing of it" if rest is None else f"{rest.value:.2f}"
+    return (
+        f"{correlation.value:.2f}, {without} with the common trend taken out, n = {len(each.predicted)}, "
+        f"p = {correlation.p:.2g}"
+    )
 
 
 def _gain(outcome: Outcome) -> float:

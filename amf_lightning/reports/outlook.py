@@ -31,11 +31,9 @@ def outlook_section(rows: Sequence[CurveRow], jobs: Sequence[Request]) -> list[s
     )
     lines = [[name, _own(told), phrase(told)] for name, told in missing[:_SHOWN]]
     table = [markdown_table(["task", "of its own", f"to {TARGET}, all tasks together"], lines, left=3)]
-    return [
-        "## How many more",
-        f"{sentence} This holds if they go on to be chosen as they were.",
-        *(table if lines else []),
-    ]
+    if any(told.is_told for told in (near.mean, far.mean, *near.tasks.values())):
+        sentence += " This holds if they go on to be chosen as they were."
+    return ["## How many more", sentence, *(table if lines else [])]
 
 
 def _own(told: Forecast) -> str:

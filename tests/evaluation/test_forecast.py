@@ -127,7 +127,7 @@ def test_it_says_so_where_nothing_can_be_told() -> None:
     few = forecast(History([0, 1], [0.1, 0.2], 4))
     assert few == Forecast(0.8, unknown="it takes 3 evaluations, and there are 2")
     flat = forecast(History(range(12), [0.3] * 12, 4))
-    assert flat.high is None and flat.unknown is not None and flat.low is not None and flat.low > 1
+    assert flat.high is None and flat.unknown is not None and "does not show" in flat.unknown
     assert not flat.is_told
     there = forecast(History([0, 3, 6], [0.1, 0.81, 0.7], 4))
     assert there == Forecast(0.8, reached_after=3)
@@ -155,5 +155,5 @@ def test_more_episodes_make_a_forecast_surer() -> None:
 
 def test_a_long_curve_is_read_in_time() -> None:
     counts = list(range(3000))
-    found = forecast(History(counts, [0.78 - 0.7 / (1 + count / 500) for count in counts], 10), 0.7)
-    assert found.low is not None
+    found = forecast(History(counts, [0.98 - 0.97 / (1 + count / 1500) for count in counts], 10), 0.7)
+    assert found.low is not None and 1 <= found.low < 2000

@@ -13,6 +13,7 @@ from tiny_runs import Run, checkpoint, outcome
 
 from amf_lightning.demonstrations.batches import MicroBatch, demonstration_rows
 from amf_lightning.demonstrations.store import DemonstrationStore
+from amf_lightning.evaluation.held_out import action_error
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.policies.weights import load_policy
@@ -45,6 +46,19 @@ def test_the_last_round_takes_what_the_budget_leaves(make_run: Callable[..., Run
     run = make_run("run", {"active": {"budget": 4, "batch_size": 3}}).complete()
     assert rounds(run) == [0, 0, 0, 1]
     assert evaluated(run) == [0, 3, 4]
+
+
+def test_what_was_realised_is_the_error_of_the_policy_before_and_after_the_round(
+    make_run: Callable[..., Run], pretrained: Path
+) -> None:
+    run = make_run("run", {"active": {"budget": 2, "batch_size": 2}}).complete()
+    for job, outcome_of_it in run.folder.read_outcomes():
+        shown = DemonstrationStore(run.folder.demonstrations).read(job.demonstration)
+        errors = [action_error(policy_like(path), SUITE, [shown]) for path in (pretrained, run.folder.policy)]
+        realised = outcome_of_it.realised
+        assert realised is not None
+        assert (realised.error_before, realised.error_after) == pytest.approx(tuple(errors), rel=1e-5)
+        assert realised.error_after < realised.error_before
 
 
 def test_scores_are_those_of_the_policy_that_the_round_before_has_trained(

@@ -175,3 +175,22 @@ def test_the_error_before_training_needs_no_simulator() -> None:
     assert Need.SIMULATOR not in GapReduction(PrequentialError(), InformationGain(occupancy=Demonstrated())).needs
     with pytest.raises(InputError, match="a standard deviation is positive"):
         PrequentialError(0.0)
+
+
+def test_what_a_pick_teaches_adds_up_to_its_score() -> None:
+    rounds = (told(1, 1, 1, 1), told(0.6, 0.5, 0.9, 1))
+    given = context([1], round=1, told=rounds[:1], asked=((1,),), scores=(0.4, 0.5, 0.1, 0.0))
+    costly = GapReduction(ReportedOutcomes(0.1), InformationGain(costs={NAMES[3]: 0.5}))
+    for selector in (reported(), reported(transfer=0.0), costly):
+        chosen = selector.select(given, 3)
+        assert [len(row) for row in chosen.teaches] == [4] * 3
+        for pick, scores, row in zip(chosen.picks, chosen.scores, chosen.teaches, strict=True):
+            assert sum(row) == pytest.approx(scores[pick]) and min(row) >= 0
+    [row] = reported(transfer=0.0).select(given, 1).teaches
+    assert sum(part > 0 for part in row) == 1, "without transfer it teaches its own task alone"
+
+
+def test_its_words_are_those_of_what_it_goes_by() -> None:
+    assert reported().need == "gap" and "gap" in reported().gain_is
+    without = GapReduction(None)
+    assert (without.gain_is, without.need) == (InformationGain().gain_is, "variance")

@@ -320,3 +320,22 @@ def test_the_largest_variance_is_what_uncertainty_sampling_asks_for() -> None:
     selection = UncertaintySampling().select(context(), 1)
     variances = [selection.diagnostics[f"variance/{task.name}"] for task in SUITE.tasks]
     assert selection.scores[0] == pytest.approx(tuple(variances))
+
+
+@pytest.mark.parametrize("costs", [None, {SUITE.tasks[1].name: 4.0}])
+def test_what_a_pick_of_information_gain_teaches_adds_up_to_its_score(costs: dict[str, float] | None) -> None:
+    chosen = InformationGain(costs=costs).select(context(), 3)
+    for pick, scores, row in zip(chosen.picks, chosen.scores, chosen.teaches, strict=True):
+        assert len(row) == len(SUITE.tasks) and sum(row) == pytest.approx(scores[pick])
+
+
+@pytest.mark.parametrize(
+    "selector", [UncertaintySampling(), InformationGain(aggregate=Variance(), occupancy=Demonstrated())]
+)
+def test_who_cannot_tell_what_a_pick_teaches_says_nothing(selector: InformedSelector) -> None:
+    assert selector.select(context(), 2).teaches == ()
+
+
+def test_of_prefilled_picks_nobody_knows_what_they_teach() -> None:
+    chosen = InformationGain(Kernel(), Demonstrated()).select(context(demonstrated=(0, 1, 2)), 2)
+    assert [len(row) for row in chosen.teaches] == [0, 4], "task 3 was never shown and is asked first"
