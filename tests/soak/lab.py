@@ -5,6 +5,7 @@ the command types it again, as a person does: not if it had said that it was don
 every step, the one that nobody interrupted.
 """
 
+import itertools
 import json
 import os
 import random
@@ -59,6 +60,8 @@ CONFIG: dict[str, Any] = {
     "reports": {"animation": False},
     "trainer": {"log_every_n_steps": 4, "enable_progress_bar": False},
 }
+AGAIN = 0.4
+"""How likely the next try of a command that was killed is killed, too; at most, as it is shorter."""
 TOLD = ("Thank you. This is report", "is taken back")
 """What is heard of a command that would do more if it were typed again."""
 
@@ -92,12 +95,12 @@ class Lab:
 
     Args:
         folder: of the lab.
-        disturb: what happens to the first try of a command, by its name in the script; empty for nothing.
+        disturb: what happens to a try of a command, by its name in the script and the number of the try.
         note: is told what is typed.
     """
 
     folder: Path
-    disturb: Callable[[str, Typed], Before]
+    disturb: Callable[[str, Typed, int], Before]
     note: Callable[[str], None]
     kills: dict[str, int] = field(default_factory=dict)
     """By command."""
@@ -115,8 +118,8 @@ class Lab:
         if any(each.command == "undo" for each in commands):
             before["recorded"] = {}  # what may be taken back meanwhile
         names = [f"{len(self.history)} {each.who} {each.command}" for each in commands]
-        first = [self._start(each, self.disturb(name, each)) for name, each in zip(names, commands, strict=True)]
-        said = [self._until_done(*each, before) for each in zip(commands, first, strict=True)]
+        first = [self._start(each, self.disturb(name, each, 0)) for name, each in zip(names, commands, strict=True)]
+        said = [self._until_done(*each, before) for each in zip(names, commands, first, strict=True)]
         self.history.append(self.state())
         return said
 
@@ -131,8 +134,8 @@ class Lab:
         log = self.folder / f"{typed.who}.log"
         return Program(typed.arguments, self.folder, log, *(before or (do_nothing,)))
 
-    def _until_done(self, typed: Typed, program: Program, before: dict[str, Any]) -> str:
-        while True:
+    def _until_done(self, name: str, typed: Typed, program: Program, before: dict[str, Any]) -> str:
+        for tries in itertools.count(1):
             ending = program.wait(2 * PATIENCE.seconds)
             self._check_nothing_lost(typed, before)
             if ending.code != -signal.SIGKILL:
@@ -143,7 +146,8 @@ class Lab:
             self.note(f"{' '.join(typed.arguments)} was killed{', but had said that it was done' if heard else ''}")
             if heard:
                 return ending.said
-            program = self._start(typed, ())
+            program = self._start(typed, self.disturb(name, typed, tries))
+        raise AssertionError
 
     def _check_nothing_lost(self, typed: Typed, before: dict[str, Any]) -> None:
         there = self.state()
@@ -256,7 +260,7 @@ class Whole:
 def whole(folder: Path) -> Whole:
     """Plays the campaign without a kill, and measures its steps."""
 
-    def measured(name: str, typed: Typed) -> Before:
+    def measured(name: str, typed: Typed, _: int) -> Before:
         return (write_moments if typed.command == "fit" else count_lines), folder / f"{name}.length"
 
     lab = Lab(folder, measured, lambda _: None)
@@ -287,14 +291,15 @@ def killed_at(draw: random.Random, length: dict[str, int], is_fit: bool) -> Befo
 
 
 def play(bench: Bench, wanted: Callable[[str], bool]) -> Lab:
-    """Plays the campaign with a kill in the first try of each wanted step, and holds it against the other."""
-    reference = prepare(bench.world)
+    """Plays the campaign with a kill in each wanted step, a second one in some, and holds it against the other."""
+    reference, key = prepare(bench.world), bench.draw.random()
 
-    def disturb(name: str, typed: Typed) -> Before:
-        if not wanted(name):
+    def disturb(name: str, typed: Typed, tries: int) -> Before:
+        draw = random.Random(f"{key} {name} {tries}")
+        if not wanted(name) or draw.random() > AGAIN**tries:
             return ()
-        before = killed_at(bench.draw, reference.lengths[name], typed.command == "fit")
-        bench.note(f"{name}: {before[0].__name__} {before[1]}")
+        before = killed_at(draw, reference.lengths[name], typed.command == "fit")
+        bench.note(f"{name}, try {tries}: {before[0].__name__} {before[1]}")
         return before
 
     lab = Lab(bench.folder, disturb, bench.note)
