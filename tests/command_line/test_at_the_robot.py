@@ -197,6 +197,21 @@ def test_a_dataset_is_taken_in_episode_by_episode_and_once(run: Path, say: Calla
     assert len(Campaign(run).arrived()) == 3
 
 
+def test_a_dataset_of_which_an_episode_cannot_be_used_is_not_taken_in_by_half(
+    run: Path, say: Callable[..., str], tmp_path: Path
+) -> None:
+    dataset, before = tmp_path / "lerobot", tree(run)
+    tasks = [request.task_index for request in Campaign(run).pending]
+    wrong = shown(tasks[0], 7)
+    lerobot.write(dataset, [*(shown(task) for task in tasks), replace(wrong, task="goal=7")])
+    with pytest.raises(InputError, match="has no task 'goal=7'"):
+        say(add, dataset)
+    assert tree(run) == before
+    with pytest.raises(InputError, match="--request names one request"):
+        say(add, dataset, "--request", "0")
+    assert tree(run) == before
+
+
 BAD: dict[str, Callable[[Path], Any]] = {
     "is truncated or no archive": lambda path: path.write_bytes(save(path, shown(0)).read_bytes()[:300]),
     "is a Python pickle": lambda path: np.savez(path, action=np.array([object()])),
