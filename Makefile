@@ -12,7 +12,7 @@ FORMATS := .venv-formats
 FORMATS_STAMP := $(FORMATS)/.installed
 FORMATS_PYTHON ?= python3.12
 
-.PHONY: help install demo test test-fast test-gpu test-metaworld test-formats samples soak slow check format clean
+.PHONY: help install demo test test-fast test-gpu test-metaworld test-formats samples soak lab slow check format clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -67,6 +67,9 @@ samples: $(FORMATS_STAMP) ## Write tests/data/formats anew with these libraries.
 
 soak: $(STAMP) ## Kills, bad input and full disks for two minutes; hours with SOAK="--minutes 120 --seed 3".
 	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m soak $(SOAK)
+
+lab: $(STAMP) ## A lab plays five rounds with at least 200 kills, some ten minutes; more with LAB="--kills 1000".
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m soak --only lab --limit 600 $(if $(LAB),$(LAB),--kills 200)
 
 slow: $(STAMP) ## The tests that take minutes each.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow

@@ -7,12 +7,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from amf_process import Outcome, amf, fresh, tree, write_config
 
 from amf_lightning.campaign.campaign import Campaign
 from amf_lightning.campaign.run_folder import RunFolder
+from amf_lightning.errors import ExitCode
 from amf_lightning.fine_tuning.checkpoint_io import DurableCheckpointIO
 from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.policies.weights import save_policy
@@ -359,6 +361,7 @@ from pathlib import Path
 import numpy as np
 
 from amf_lightning.errors import InputError
+from amf_lightning.tasks.trajectory import Trajectory
 from tiny import PointEnv, TinyExpert, TinySuite, _Still
 
 
@@ -388,6 +391,11 @@ class BornBlindSuite(TinySuite):
 class AbsentExpert(TinyExpert):
     def demonstrate(self, suite, episodes, on_step=None):
         raise InputError(f"Please record {episodes[0].task.name}")
+
+
+class NaNExpert(TinyExpert):
+    def demonstrate(self, suite, episodes, on_step=None):
+        return [Trajectory(np.zeros((12, 2)), np.full((12, 1), np.nan), None, each.task.name) for each in episodes]
 
 
 class MoodyExpert(TinyExpert):
@@ -446,6 +454,31 @@ def test_what_was_asked_stays_and_the_corrected_command_has_it_answered(
     assert RunFolder(run).read_selections()[:1] == asked
     assert (run / "notes.txt").read_text() == "mine" and RunFolder(run).finished(2)
     assert_refused(amf(*command, cwd=tmp_path), "holds a run of another configuration: expert")
+
+
+@pytest.mark.parametrize(
+    ("expert", "code", "phrase"),
+    [
+        ("tiny.BrokenExpert", ExitCode.USER_CODE, "the action is not finite (NaN or infinite) ("),
+        ("parts.NaNExpert", ExitCode.USER_CODE, "NaNExpert.demonstrate made what is no demonstration ("),
+        ("RecordedExpert", ExitCode.BAD_INPUT, "hold a value that is not finite"),
+    ],
+)
+def test_a_nan_is_whose_code_or_data_it_comes_from(tmp_path: Path, expert: str, code: int, phrase: str) -> None:
+    """docs/exit-codes.md: what code of the user gave is code 3, what a file holds is code 2."""
+    write_parts(tmp_path)
+    given: dict[str, Any] = {"class_path": expert}
+    if expert == "RecordedExpert":
+        (tmp_path / "given").mkdir()
+        arrays: dict[str, Any] = {
+            "observation/state": np.zeros((12, 2), np.float32),
+            "action": np.full((12, 1), np.nan, np.float32),
+        }
+        np.savez(tmp_path / "given" / "a.npz", task=np.array("goal=-1"), **arrays)
+        given["init_args"] = {"folder": "given"}
+    write_config(tmp_path, expert=given)
+    outcome = amf("fit", "--config", "tiny.yaml", cwd=tmp_path)
+    assert outcome.code == code and phrase in outcome.stderr and outcome.stderr.count("\n") == 1, outcome.said
 
 
 def test_a_nan_that_an_expert_is_shown_is_refused_and_asked_for_again_once_that_is_mended(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from amf_lightning.errors import AmfError, InputError, MachineError, UserCodeErr
 from amf_lightning.experts.checked import check_shown, entries_of, in_types_of
 from amf_lightning.experts.expert import Expert
 from amf_lightning.tasks.task import Episode, TaskSuite
-from amf_lightning.tasks.trajectory import Trajectory
-from amf_lightning.user_code import told
+from amf_lightning.tasks.trajectory import Trajectory, UnsoundTrajectoryError
+from amf_lightning.user_code import blamed, told
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,13 @@ def demonstrations_of(
     """
     if not episodes:
         return {}
-    entries = entries_of(expert, expert.demonstrate(suite, episodes, on_step=on_step), len(episodes))
+    try:
+        given: object = expert.demonstrate(suite, episodes, on_step=on_step)
+    except UnsoundTrajectoryError as error:
+        if (place := blamed(error)) is None:  # made by an expert of ours, of what it was given
+            raise
+        raise UserCodeError(f"{place.name} made what is no demonstration ({place}). {error}") from error
+    entries = entries_of(expert, given, len(episodes))
     demonstrations = {position: trajectory for position, trajectory in enumerate(entries) if trajectory is not None}
     for position, trajectory in demonstrations.items():
         check_shown(expert, suite, episodes[position], trajectory)

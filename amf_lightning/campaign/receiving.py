@@ -89,7 +89,8 @@ def checked(suite: "TaskSuite | SuiteDescription", task: str, trajectory: "Traje
 
     if reason := objection(suite, task, trajectory):
         raise InputError(
-            f"The demonstration of task '{task}' of suite '{suite.name}' cannot be used: {reason}. It was not kept."
+            f"The demonstration of task '{task}' of suite '{suite.name}' cannot be used: {reason}. It was not kept. "
+            "Correct the recording, and hand it over again."
         )
     return in_types_of(suite, trajectory)
 

@@ -2,17 +2,20 @@
 
 A recording answers the oldest open request of its task; one that answers none counts all the same. The same recording
 twice is recognised, whatever its file is called: the command may be repeated at any time, by several people at once,
-and while `amf fit` runs. Files are .safetensors of this package, .npz with observation/<name>, action and, at will,
-reward, task, success and seed, or whatever `amf import` reads: a LeRobot or Minari dataset, a robomimic file, pictures.
+and while `amf fit` runs. Of a dataset all episodes are checked before the first is taken in. Files are .safetensors of
+this package, .npz with observation/<name>, action and, at will, reward, task, success and seed, or whatever
+`amf import` reads: a LeRobot or Minari dataset, a robomimic file, pictures.
 """
 
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
 
 from amf_lightning.campaign.acts import user
 from amf_lightning.campaign.campaign import Campaign
-from amf_lightning.campaign.receiving import Received
+from amf_lightning.campaign.receiving import Received, checked
 from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.campaign.status import run_at
 from amf_lightning.command_line.plain_parser import PlainParser
@@ -51,13 +54,35 @@ def main(arguments: list[str]) -> None:
 def _add(campaign: Campaign, file: Path, request: int | None, task: str | None, by: str) -> InputError | None:
     """Takes in the recordings of a file; why it cannot be used, if it cannot."""
     try:
-        for trajectory in read_demonstrations(file, task):
-            named = trajectory if trajectory.task else replace(trajectory, task=_task(campaign, file, request))
-            received = campaign.receive(named, request, by)
-            print(_thanks(campaign, file, named, received, request), flush=True)
+        for trajectory in _usable(campaign, file, request, task):
+            received = campaign.receive(trajectory, request, by)
+            print(_thanks(campaign, file, trajectory, received, request), flush=True)
     except InputError as error:
         return error if str(file) in str(error) else InputError(f"{file}: {error}")
     return None
+
+
+def _usable(campaign: Campaign, file: Path, request: int | None, task: str | None) -> Iterator[Trajectory]:
+    """The recordings in a file, each with its task. Of several none is given before all are known to be usable, so that
+    a dataset is taken in whole or not at all; no more than three are in memory."""
+
+    def read() -> Iterator[Trajectory]:
+        for each in read_demonstrations(file, task):
+            yield each if each.task else replace(each, task=_task(campaign, file, request))
+
+    episodes = read()
+    begun = [*islice(episodes, 2)]
+    if len(begun) < 2:
+        yield from begun  # it is checked as it is received
+        return
+    if request is not None:
+        raise InputError(f"--request names one request, but {file} holds several episodes. Add them without it.")
+    suite = campaign.description
+    for each in chain(begun, episodes):
+        suite.index(each.task)
+        checked(suite, each.task, each)
+    begun.clear()
+    yield from read()
 
 
 def _is_finished(folder: RunFolder) -> bool:

@@ -30,7 +30,7 @@ from amf_lightning.evaluation.evaluators import SimulatedEpisodes
 from amf_lightning.fine_tuning.active_sampling_callback import ActiveSampling
 from amf_lightning.fine_tuning.checkpoint_io import DurableCheckpointIO
 from amf_lightning.fine_tuning.module import BehaviouralCloning
-from amf_lightning.fine_tuning.processes import check_cores
+from amf_lightning.fine_tuning.processes import check_cores, check_nodes
 from amf_lightning.reports.report_callback import RunReports
 from amf_lightning.reports.run_logger import RunLogger
 from amf_lightning.reports.tables import evaluation_table
@@ -157,6 +157,7 @@ class CommandLine(LightningCLI):
         except (ImportError, RuntimeError, TypeError, ValueError) as error:
             raise InputError(f"The trainer cannot be made: {' '.join(str(error).split())}") from error
         check_cores(trainer)
+        check_nodes(trainer)
         if program:
             program.signals.launched = lambda: getattr(trainer.strategy.launcher, "procs", [])
         return trainer

@@ -52,6 +52,8 @@ def main(args: Sequence[str] | None = None) -> None:
         except BaseException as error:
             code = program.end(error)
             program.signals.end_children()
+        if args is None:  # this process ends now, and nothing that is asked of it can change how
+            program.signals.ignore()
     if code:
         raise SystemExit(code)
 

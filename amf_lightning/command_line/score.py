@@ -1,12 +1,15 @@
 """`amf score RUN --task T --success 7/10`: reports trials of the policy. Without --task: what was reported so far.
 
 Reports add up. They are only ever added: --replaces puts one in the place of an earlier one, --withdraw takes one back.
+A command that was cut off may be typed again: what it reported already does not count twice. Programs give an --id.
 `amf fit` puts them into curve and report once every task was tried, where `evaluation` is ReportedEpisodes.
 """
 
 import argparse
 import hashlib
 import json
+import re
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,14 +18,19 @@ from amf_lightning.campaign.acts import now, user
 from amf_lightning.campaign.receiving import described
 from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.campaign.status import ledger_to_read, run_at
+from amf_lightning.campaign.unconfirmed import one_at_a_time
 from amf_lightning.command_line.plain_parser import PlainParser
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.trial_reports import (
     REPORTED,
     TrialReport,
     add_report,
+    is_withdrawn,
+    is_written,
     latest_trials,
+    new_entry,
     read_trial_reports,
+    report_of,
     withdraw_report,
 )
 from amf_lightning.evaluation.trials import rates, verdict
@@ -41,6 +49,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--reason", action="append", default=[], metavar="TEXT", help="why one failed; may be repeated")
     parser.add_argument("--demonstrations", type=int, metavar="N", help="of the policy; that of the last, if not given")
     parser.add_argument("--episode-file", type=Path, action="append", default=[], metavar="FILE", help="of a trial")
+    parser.add_argument("--id", type=_id, help="what to call the report, for programs: the same one counts once")
     parser.add_argument("--by", default=user(), metavar="NAME", help="who reports; the user, if not given")
     earlier = parser.add_mutually_exclusive_group()
     earlier.add_argument("--replaces", metavar="ENTRY", help="put this in the place of an earlier report")
@@ -51,16 +60,70 @@ def main(arguments: list[str]) -> None:
     with ledger_to_read(folder) as ledger:
         suite = described(ledger)
     path = folder.path / REPORTED
-    known = [report.entry for report in read_trial_reports(path, suite.index)]
-    for entry in filter(None, (values.replaces, values.withdraw)):
-        if entry not in known:
-            raise InputError(f"{path} has no report {entry} that holds. For all of them: amf score {values.run}")
     if values.withdraw:
-        withdraw_report(path, values.withdraw, values.by, now())
+        lines = [_withdraw(path, values, suite)]
     elif values.task or values.success:
-        add_report(path, _reported(values, suite, folder), values.replaces)
+        return _report(path, values, suite, folder)
+    else:
+        lines = []
+    return _show(values, lines, path, suite, folder)
+
+
+def _report(path: Path, values: argparse.Namespace, suite: SuiteDescription, folder: RunFolder) -> None:
+    """Adds the report that the command line says, and prints; not twice if this is typed again after a kill."""
+    report = _reported(values, suite, folder)
+    typed = {"score": {**asdict(report), "time": ""}, "replaces": values.replaces}
+    with one_at_a_time(folder.path) as unconfirmed:
+        begun = None if values.id else unconfirmed.begun(typed)
+        entry = values.id or (str(begun["entry"]) if begun else new_entry())
+        if values.id and (earlier := report_of(path, entry)) is not None:
+            _check_same(earlier, report, entry)
+            lines = [f"Report {entry} is there already. Nothing was added."]
+        elif is_written(path, entry):
+            lines = [
+                f"Report {entry} says this already: the command that made it was cut off before it could say so. "
+                "Nothing was added; if this is another report, type it once more."
+            ]
+        else:
+            _check_holds(path, values.replaces, values, suite)
+            if not values.id:
+                unconfirmed.begin(typed, entry=entry)
+            add_report(path, report, values.replaces, entry)
+            lines = [f"Thank you. This is report {entry}."]
+        _show(values, lines, path, suite, folder)
+        sys.stdout.flush()
+        unconfirmed.confirmed(typed)
+
+
+def _check_same(earlier: TrialReport, report: TrialReport, entry: str) -> None:
+    """Raises InputError if two reports that are called alike are of different trials."""
+    said = [(each.demonstrations, each.task, each.success, each.episodes) for each in (earlier, report)]
+    if said[0] != said[1]:
+        raise InputError(
+            f"Report {entry} is there already, and says {earlier.success}/{earlier.episodes} on '{earlier.task}' after "
+            f"{earlier.demonstrations} demonstrations. Give this one another --id, and --replaces {entry} if it is in "
+            "its place."
+        )
+
+
+def _withdraw(path: Path, values: argparse.Namespace, suite: SuiteDescription) -> str:
+    """Takes the report back that the command line names; says so."""
+    if is_withdrawn(path, values.withdraw):
+        return f"Report {values.withdraw} is taken back already."
+    _check_holds(path, values.withdraw, values, suite)
+    withdraw_report(path, values.withdraw, values.by, now())
+    return f"Report {values.withdraw} is taken back."
+
+
+def _check_holds(path: Path, entry: str | None, values: argparse.Namespace, suite: SuiteDescription) -> None:
+    if entry is not None and entry not in [report.entry for report in read_trial_reports(path, suite.index)]:
+        raise InputError(f"{path} has no report {entry} that holds. For all of them: amf score {values.run}")
+
+
+def _show(values: argparse.Namespace, lines: list[str], path: Path, suite: SuiteDescription, folder: RunFolder) -> None:
+    """Prints what became of the command, and what is known of the last policy that was tried."""
     reports = read_trial_reports(path, suite.index)
-    print(_as_json(reports, suite) if values.json else _as_text(reports, suite, folder))
+    print(_as_json(reports, suite, lines) if values.json else "\n".join([*lines, _as_text(reports, suite, folder)]))
 
 
 def _reported(values: argparse.Namespace, suite: SuiteDescription, folder: RunFolder) -> TrialReport:
@@ -83,6 +146,12 @@ def _reported(values: argparse.Namespace, suite: SuiteDescription, folder: RunFo
         reasons=tuple(values.reason),
         files=files,
     )
+
+
+def _id(text: str) -> str:
+    if not re.fullmatch(r"[\w.-]{1,64}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no name for a report: up to 64 letters, digits, -, _ and .")
+    return text
 
 
 def _counts(text: str) -> tuple[int, int]:
@@ -115,10 +184,11 @@ def _sha256(path: Path) -> str:
         raise InputError(f"--episode-file {path} cannot be read: {error.strerror}.") from error
 
 
-def _as_json(reports: list[TrialReport], suite: SuiteDescription) -> str:
+def _as_json(reports: list[TrialReport], suite: SuiteDescription, lines: list[str]) -> str:
     demonstrations, last = latest_trials(reports)
     found = rates(last, suite.task_names)
     facts: dict[str, Any] = {
+        **({"said": " ".join(lines)} if lines else {}),
         "demonstrations": None if demonstrations < 0 else demonstrations,
         "rates": [asdict(rate) for rate in found],
         "verdict": verdict(found),

@@ -33,6 +33,7 @@ class Signals:
         """Gives the list in which Lightning keeps the other ranks of a run on one machine, which end with this one."""
         self._taken: list[subprocess.Popen[bytes]] = []
         self._before: dict[int, object] = {}
+        self._ignored = False
 
     @contextmanager
     def heeded(self) -> Iterator["Signals"]:
@@ -50,7 +51,7 @@ class Signals:
         try:
             yield self
         finally:
-            if self.received is None:  # else it is watched until it has really ended
+            if self.received is None and not self._ignored:  # else it is watched until it has really ended
                 for number, handler in self._before.items():
                     signal.signal(number, handler)  # type: ignore[arg-type]
                 signal.set_wakeup_fd(wakeup)
@@ -61,6 +62,16 @@ class Signals:
         for number, handler in self._before.items():
             if handler != signal.SIG_IGN:
                 signal.signal(number, self._stop)
+
+    def ignore(self) -> None:
+        """Ignores signals from now on, as Python shuts down: they would replace the exit code of what is done.
+
+        After one that was received nothing changes: the process is watched until it has ended.
+        """
+        if self.received is None and self._before:
+            self._ignored = True
+            for number in self._before:
+                signal.signal(number, signal.SIG_IGN)
 
     @property
     def children(self) -> list["subprocess.Popen[bytes]"]:

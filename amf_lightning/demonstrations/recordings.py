@@ -27,7 +27,7 @@ def files_of(path: Path) -> list[Path]:
             detect(path)  # says what could have been given
         return files or [path]
     if not path.is_file():
-        raise InputError(f"There is no file or folder {path}.")
+        raise InputError(f"There is no file or folder {path}. Give a recording, or a folder of them.")
     return [path]
 
 

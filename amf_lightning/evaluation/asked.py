@@ -1,14 +1,11 @@
 """Trials by a person who sits at the terminal: one question each, and each answer kept as it comes."""
 
-import json
 import sys
 from pathlib import Path
 
-from amf_lightning.durable import append_durably
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.evaluators import ReportedEpisodes, read_reports
-from amf_lightning.evaluation.trial_reports import REPORTED
-from amf_lightning.hashed_json import hashed
+from amf_lightning.evaluation.trial_reports import REPORTED, TrialReport, add_report
 from amf_lightning.tasks.task import TaskSuite
 
 _ANSWERS = {"y": True, "yes": True, "n": False, "no": False}
@@ -33,8 +30,7 @@ class AskedEpisodes(ReportedEpisodes):
             done = sum(report["episodes"] for report in reports if report["task"] == task.name)
             for number in range(done, per_task):
                 success = _answer(f"Run {policy} on '{task.name}', trial {number + 1} of {per_task}. Success? [y/n] ")
-                trial = {"demonstrations": demonstrations, "task": task.name, "success": int(success), "episodes": 1}
-                append_durably(path, [json.dumps(hashed(trial))])
+                add_report(path, TrialReport(demonstrations, task.name, int(success), episodes=1))
 
     @property
     def method(self) -> str:

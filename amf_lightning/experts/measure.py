@@ -85,9 +85,9 @@ def table(measured: dict[str, Measured]) -> str:
     for task, row in measured.items():
         metrics = [f"{row.metrics[name]:.3f}" if name in row.metrics else "" for name in names]
         returns = [f"{row.random:.1f} ± {row.random_spread:.1f}", f"{row.expert:.1f} ± {row.spread:.1f}"]
-        name = task.replace("|", "\\|").replace("\n", " ")
-        lines.append([name, *returns, f"{100 * row.success:.0f} %", f"{row.length:.0f}", *metrics])
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+        lines.append([task, *returns, f"{100 * row.success:.0f} %", f"{row.length:.0f}", *metrics])
+    cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells) + "\n"
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections.abc import Mapping
 
 from lightning import Trainer
 from lightning.pytorch.accelerators import CPUAccelerator
@@ -36,6 +37,46 @@ def check_cores(trainer: Trainer) -> None:
         raise InputError(f"{said}. {cure}")
     if trainer.is_global_zero:
         warnings.warn(f"{said}, which takes longer than fewer. {cure}", stacklevel=2)
+
+
+def check_nodes(trainer: Trainer) -> None:
+    """A run on several machines begins once all have found each other: makes sure that they can, and says who waits.
+
+    Raises:
+        InputError: nobody has started a process on so many machines, or nothing says where they are.
+    """
+    nodes = trainer.num_nodes
+    if nodes <= 1:
+        return
+    started = {name: number for name, number in _nodes_by(os.environ).items() if number is not None}
+    for name, number in started.items():
+        if number != nodes:
+            raise InputError(
+                f"trainer.num_nodes is {nodes}, but {name} says {number}. Set trainer.num_nodes: {number}."
+            )
+    if started:
+        return
+    if missing := [name for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK") if name not in os.environ]:
+        raise InputError(
+            f"trainer.num_nodes is {nodes}, and nothing says where the other machines are: neither srun nor torchrun "
+            f"has started this process, and {', '.join(missing)} is not set. Set trainer.num_nodes: 1, or start it on "
+            "each machine with srun, torchrun, or these variables."
+        )
+    if trainer.is_global_zero:
+        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        print(f"Waiting for the processes of {nodes} machines at {where}, for half an hour at most.", flush=True)
+
+
+def _nodes_by(environment: Mapping[str, str]) -> dict[str, int | None]:
+    """How many machines each launcher says that it has started this program on; None if it has not."""
+
+    def number(name: str) -> int | None:
+        return int(value) if (value := environment.get(name, "")).isdecimal() else None
+
+    world, local = number("WORLD_SIZE"), number("LOCAL_WORLD_SIZE")
+    elastic = world // local if "TORCHELASTIC_RUN_ID" in environment and world and local else None
+    slurm = number("SLURM_NNODES") if "SLURM_NTASKS" in environment else None
+    return {"SLURM (SLURM_NNODES)": slurm, "torchrun (WORLD_SIZE / LOCAL_WORLD_SIZE)": elastic}
 
 
 def check_strategy(strategy: object) -> None:

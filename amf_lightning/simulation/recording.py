@@ -13,6 +13,7 @@ from amf_lightning.tasks.failure import Failure, FailureReason
 from amf_lightning.tasks.spec import STATE
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
+from amf_lightning.user_code import refusal
 
 Running = NDArray[np.intp]
 """Numbers of the episodes that run, [r]."""
@@ -25,10 +26,11 @@ class Recording:
         suite: of the tasks.
         episodes: n of them.
         may_fail: whether an episode may break off; else what would make it is an error.
+        acting: what acts; an action that is not finite is its mistake.
     """
 
-    def __init__(self, suite: TaskSuite, episodes: Sequence[Episode], may_fail: bool) -> None:
-        self._episodes, self._may_fail = episodes, may_fail
+    def __init__(self, suite: TaskSuite, episodes: Sequence[Episode], may_fail: bool, acting: object) -> None:
+        self._episodes, self._may_fail, self._acting = episodes, may_fail, acting
         longest = max(episode.task.horizon for episode in episodes)
         self._observations = {
             name: np.empty((longest + 1, len(episodes), *spec.shape), dtype=spec.dtype)
@@ -57,7 +59,7 @@ class Recording:
         """Which of `running` [r] can act by their actions [r, A]; the others break off.
 
         Raises:
-            InputError: one cannot, and may not fail.
+            AmfError: one cannot, and may not fail; UserCodeError if what acts is a class of the user.
         """
         if _sound(actions):
             return self._all[: len(running)]
@@ -109,6 +111,8 @@ class Recording:
     def _failure(self, reason: FailureReason, what: str, number: int, step: int) -> Failure:
         told = f"{self._where(number, step)}: {_not_finite(what)}"
         if not self._may_fail:
+            if reason == FailureReason.ACTION:
+                raise refusal(self._acting, told, f"Correct what {type(self._acting).__name__} gives.")
             raise InputError(f"{told}.")
         return Failure(reason, told)
 

@@ -61,8 +61,8 @@ def rollout(
     Raises:
         InputError: an observation has the wrong shape, or it or an action is not finite and may not be (the message
             names task and step), the suite has no simulator, or nothing acts.
-        UserCodeError: the environment raises and may not, cannot be reset at all, or gives what it may not give; or
-            actions have the wrong shape.
+        UserCodeError: such an action comes from a class of the user; the environment raises and may not, cannot be
+            reset at all, or gives what it may not give; or actions have the wrong shape.
     """
     if width < 1 or noise < 0:
         raise InputError(f"rollout needs width >= 1 and noise >= 0, got width {width} and noise {noise}.")
@@ -90,7 +90,7 @@ def _run_side_by_side(
     failures: Mapping[int, Failure] = {}
     if isinstance(simulation, GymnasiumSimulation):
         stepped, failures = simulation, simulation.failures
-    recording = Recording(suite, episodes, may_fail)
+    recording = Recording(suite, episodes, may_fail, padded.acting)
     longest = max(episode.task.horizon for episode in episodes)
     noises = _noises(episodes, longest, suite.action_dim, noise) if noise > 0 else None
     step, current = 0, simulation.reset()
@@ -137,6 +137,11 @@ class _Padded:
         self._contexts, self._tasks = contexts.to(self._device), tasks.to(self._device)
         self._shape = (width, suite.action_dim)
         controller.begin(episodes, width)
+
+    @property
+    def acting(self) -> object:
+        """What the controller asks."""
+        return self._controller.acting
 
     def act(self, running: NDArray[np.intp], observations: Observations) -> Array:
         """Actions [r, A] of the episodes `running` [r] for their observations, [r, *shape] each."""

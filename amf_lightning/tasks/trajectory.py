@@ -15,6 +15,10 @@ from amf_lightning.tasks.spec import STATE, Spec
 Array = NDArray[Any]
 
 
+class UnsoundTrajectoryError(InputError):
+    """What should become a trajectory cannot be one. Whose mistake that is depends on who has made it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Trajectory:
     """What happened in one episode of T steps.
@@ -22,7 +26,8 @@ class Trajectory:
     The context of the task is not part of the observations, so the same states can be read for another task.
 
     Raises:
-        InputError: lengths that do not fit each other, values that are not finite, or a noise that is not positive.
+        UnsoundTrajectoryError: lengths that do not fit each other, values that are not finite, or a noise that is not
+            positive.
     """
 
     observations: Mapping[str, Array]
@@ -55,27 +60,29 @@ class Trajectory:
         where = f"Trajectory of task '{self.task}'" + ("" if self.seed is None else f", seed {self.seed}")
         _check_shape(where, "actions", self.actions, 2)
         if (steps := len(self.actions)) == 0:
-            raise InputError(f"{where}: no step was taken.")
+            raise UnsoundTrajectoryError(f"{where}: no step was taken.")
         if not self.observations:
-            raise InputError(f"{where}: it has no observations.")
+            raise UnsoundTrajectoryError(f"{where}: it has no observations.")
         for name, entry in self.observations.items():
             _check_shape(where, "observations" if name == STATE else f"observations '{name}'", entry)
         if len({len(entry) for entry in self.observations.values()}) > 1:
             counts = ", ".join(f"{len(entry)} of '{name}'" for name, entry in self.observations.items())
-            raise InputError(f"{where}: its entries have different numbers of observations: {counts}.")
+            raise UnsoundTrajectoryError(f"{where}: its entries have different numbers of observations: {counts}.")
         if (count := len(next(iter(self.observations.values())))) not in (steps, steps + 1):
-            raise InputError(
+            raise UnsoundTrajectoryError(
                 f"{where}: {count} observations for {steps} actions; there must be one for each action, or one more "
                 "observation than actions (the state after the last action)."
             )
         if self.rewards is not None:
             _check_shape(where, "rewards", self.rewards, 1)
             if len(self.rewards) != steps:
-                raise InputError(
+                raise UnsoundTrajectoryError(
                     f"{where}: {len(self.rewards)} rewards for {steps} actions; the lengths must be equal."
                 )
         if not 0 < self.noise < math.inf:
-            raise InputError(f"{where}: noise is {self.noise}; it is a variance ratio and must be positive.")
+            raise UnsoundTrajectoryError(
+                f"{where}: noise is {self.noise}; it is a variance ratio and must be positive."
+            )
 
     @property
     def length(self) -> int:
@@ -110,9 +117,11 @@ class Trajectory:
 
 
 def _check_shape(where: str, name: str, array: Array, ndim: int | None = None) -> None:
-    """Raises InputError unless the array has so many dimensions (at least one) and holds finite numbers only."""
+    """Raises UnsoundTrajectoryError unless the array has so many dimensions (at least one) and finite numbers only."""
     if array.ndim != ndim if ndim is not None else array.ndim < 1:
-        raise InputError(f"{where}: {name} must have {ndim or 'some'} dimensions, has shape {array.shape}.")
+        raise UnsoundTrajectoryError(f"{where}: {name} must have {ndim or 'some'} dimensions, has shape {array.shape}.")
     if array.dtype.kind == "f" and not (finite := np.isfinite(array)).all():
         step = int(np.argwhere(~finite)[0][0])
-        raise InputError(f"{where}: {name} hold a value that is not finite (NaN or infinite) at step {step}.")
+        raise UnsoundTrajectoryError(
+            f"{where}: {name} hold a value that is not finite (NaN or infinite) at step {step}."
+        )

@@ -1,5 +1,6 @@
 """What people at a robot type, several of them at once: `amf next`, `add`, `skip`, `undo`; damaged files, and kills."""
 
+import builtins
 import json
 import os
 import re
@@ -19,13 +20,16 @@ from amf_process import tree
 
 from amf_lightning.campaign.campaign import Campaign
 from amf_lightning.campaign.ledger import Ledger
+from amf_lightning.campaign.ledger_file import LedgerFile
 from amf_lightning.campaign.request import Request
 from amf_lightning.campaign.run_lock import sole_writer
-from amf_lightning.command_line import add, skip, undo
+from amf_lightning.campaign.unconfirmed import Unconfirmed
+from amf_lightning.command_line import add, score, skip, undo
 from amf_lightning.command_line import next as next_
 from amf_lightning.demonstrations.exporting import lerobot
 from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.errors import InputError
+from amf_lightning.evaluation.trial_reports import REPORTED, read_trial_reports
 from amf_lightning.selection.baselines import RoundRobin
 from amf_lightning.tasks.task import Episode
 from amf_lightning.tasks.trajectory import Trajectory
@@ -193,6 +197,21 @@ def test_a_dataset_is_taken_in_episode_by_episode_and_once(run: Path, say: Calla
     assert len(Campaign(run).arrived()) == 3
 
 
+def test_a_dataset_of_which_an_episode_cannot_be_used_is_not_taken_in_by_half(
+    run: Path, say: Callable[..., str], tmp_path: Path
+) -> None:
+    dataset, before = tmp_path / "lerobot", tree(run)
+    tasks = [request.task_index for request in Campaign(run).pending]
+    wrong = shown(tasks[0], 7)
+    lerobot.write(dataset, [*(shown(task) for task in tasks), replace(wrong, task="goal=7")])
+    with pytest.raises(InputError, match="has no task 'goal=7'"):
+        say(add, dataset)
+    assert tree(run) == before
+    with pytest.raises(InputError, match="--request names one request"):
+        say(add, dataset, "--request", "0")
+    assert tree(run) == before
+
+
 BAD: dict[str, Callable[[Path], Any]] = {
     "is truncated or no archive": lambda path: path.write_bytes(save(path, shown(0)).read_bytes()[:300]),
     "is a Python pickle": lambda path: np.savez(path, action=np.array([object()])),
@@ -274,6 +293,7 @@ def test_what_cannot_be_skipped_or_undone_says_why(run: Path, say: Callable[...,
         (skip, ["0"], "--reason"),
         (undo, ["9"], "has no demonstration 9"),
         (undo, ["0"], "nothing to undo"),
+        (undo, [], "nothing to undo"),
     ):
         with pytest.raises(InputError, match=message):
             say(command, *arguments)
@@ -282,12 +302,13 @@ def test_what_cannot_be_skipped_or_undone_says_why(run: Path, say: Callable[...,
 # -- several people, and kills ----------------------------------------------------------------------------------------
 
 
-def forked(work: Callable[[], object]) -> int:
-    """Starts `work` in a process of its own, which ends with 0 if it did well."""
+def forked(work: Callable[[], object], said: Path | None = None) -> int:
+    """Starts `work` in a process of its own, which ends with 0 if it did well; what it prints goes into a file."""
     if (child := os.fork()) == 0:
         try:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            sys.stdout = (said or Path(os.devnull)).open("w")
             work()
+            sys.stdout.flush()
         except BaseException:
             os._exit(1)
         os._exit(0)
@@ -341,23 +362,50 @@ def lines_of(work: Callable[[], object]) -> int:
     return count
 
 
-@pytest.mark.parametrize("kills", [8, pytest.param(60, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("kind", ["asked", "unasked", "skip", "undo"])
+ONCE = ("undo the last", "score", "replace")
+"""Kinds that are done again if they are typed again on purpose."""
+KINDS = ("asked", "unasked", "skip", "undo", *ONCE)
+
+
+def what_is_there(run: Path) -> tuple[Any, ...]:
+    """All that people have done to a run: its recordings and skips, and the reports that hold."""
+    reports = read_trial_reports(run / REPORTED, SUITE.task)
+    return Campaign(run).status(), sorted((each.task, each.success, each.episodes) for each in reports)
+
+
+@pytest.fixture
+def typed(run: Path, tmp_path: Path) -> Callable[[str], tuple[Any, list[str]]]:
+    """A command of a kind, in a run in which it would do more if it were done twice."""
+
+    def prepared(kind: str) -> tuple[Any, list[str]]:
+        first, tasks = requests(run)[0], {request.task_index for request in requests(run)}
+        other = next(index for index in range(4) if index not in tasks)
+        file = save(tmp_path / "a.npz", shown(first.task_index if kind == "asked" else other))
+        for seed in (9, 10):  # demonstrations 2 and 3
+            add.main([str(run), str(save(tmp_path / f"{seed}.npz", shown(other, seed)))])
+        reported = ["--task=goal=1", "--success", "1/2", "--demonstrations", "0"]
+        score.main([str(run), *reported])
+        entry = read_trial_reports(run / REPORTED, SUITE.task)[0].entry
+        return {
+            "asked": (add, [str(file)]),
+            "unasked": (add, [str(file)]),
+            "skip": (skip, ["0", "--reason", "x"]),
+            "undo": (undo, ["2"]),
+            "undo the last": (undo, []),
+            "score": (score, reported),
+            "replace": (score, [*reported[:2], "2/2", *reported[3:], "--replaces", entry]),
+        }[kind]
+
+    return prepared
+
+
+@pytest.mark.parametrize("kills", [6, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_kill_between_any_two_lines_loses_and_repeats_nothing(
-    run: Path, tmp_path: Path, kind: str, kills: int
+    run: Path, tmp_path: Path, typed: Callable[[str], tuple[Any, list[str]]], kind: str, kills: int
 ) -> None:
     """At lines spread over the whole command, and at its last; the same command is then typed again."""
-    first = requests(run)[0]
-    other = next(index for index in range(4) if index not in {request.task_index for request in requests(run)})
-    file = save(tmp_path / "a.npz", shown(first.task_index if kind == "asked" else other))
-    add.main([str(run), str(save(tmp_path / "b.npz", shown(other, 9)))])  # demonstration 2
-    commands: dict[str, tuple[Any, list[str]]] = {
-        "asked": (add, [str(file)]),
-        "unasked": (add, [str(file)]),
-        "skip": (skip, ["0", "--reason", "x"]),
-        "undo": (undo, ["2"]),
-    }
-    command, arguments = commands[kind]
+    command, arguments = typed(kind)
 
     def work(path: Path) -> None:
         command.main([str(path), *arguments])
@@ -367,7 +415,7 @@ def test_a_kill_between_any_two_lines_loses_and_repeats_nothing(
 
     whole = copy("whole")
     total = lines_of(lambda: work(whole))
-    wanted = Campaign(whole).status()
+    before, wanted = what_is_there(run), what_is_there(whole)
     done = 0
     for line in sorted({total, *(1 + total * position // kills for position in range(kills))}):
         path = copy(f"killed-{line}")
@@ -376,15 +424,102 @@ def test_a_kill_between_any_two_lines_loses_and_repeats_nothing(
             sys.settrace(dies_at(line))
             work(path)
 
-        _, status = os.waitpid(forked(dying), 0)
+        _, status = os.waitpid(forked(dying, path / "said"), 0)
         assert os.WIFSIGNALED(status), f"line {line} of {total}"
-        there = Campaign(path).status()
-        assert there in (Campaign(run).status(), wanted), f"half done at line {line}"
-        if kind == "undo" and there == wanted:
-            done += 1
-            continue  # to take back twice is refused
-        work(path)
-        assert Campaign(path).status() == wanted
+        there = what_is_there(path)
+        assert there in (before, wanted), f"half done at line {line}"
+        done += there == wanted
+        if kind not in ONCE or not (path / "said").read_text():  # else who typed it was told
+            work(path)
+        assert what_is_there(path) == wanted, f"line {line} of {total}"
         Campaign(path, SUITE).read(Campaign(path, SUITE).arrived())
         shutil.rmtree(path)
-    assert kind != "undo" or done > 0
+    assert 0 < done < kills + 1, "some were killed before it was done, and some after"
+
+
+DURABLE: tuple[tuple[Any, str], ...] = (
+    (os, "fsync"),
+    (Path, "replace"),
+    (Path, "unlink"),
+    (LedgerFile, "_connect"),
+    (builtins, "print"),
+)
+"""What makes a step of a command durable, or is heard of outside."""
+
+
+def dies_before(step: int) -> list[int]:
+    """Wraps what is durable: the process dies before the call of that number; the list counts the calls."""
+    calls = [0]
+
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*values: Any, **named: Any) -> Any:
+            if calls[0] == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+            calls[0] += 1
+            return function(*values, **named)
+
+        return call
+
+    for owner, name in DURABLE:
+        setattr(owner, name, counted(getattr(owner, name)))
+    return calls
+
+
+@pytest.mark.parametrize("kind", ["undo the last", "score"])
+def test_a_kill_before_every_durable_step_counts_nothing_twice(
+    run: Path, tmp_path: Path, typed: Callable[[str], tuple[Any, list[str]]], kind: str
+) -> None:
+    """Typed again after the kill, it has been done once. Typed on purpose after that, it is done a second time."""
+    command, arguments = typed(kind)
+    results = []
+    for step in range(100):
+        path = Path(shutil.copytree(run, tmp_path / f"killed-{step}"))
+
+        def dying(path: Path = path, step: int = step) -> None:
+            dies_before(step)
+            command.main([str(path), *arguments])
+
+        _, status = os.waitpid(forked(dying, path / "said"), 0)
+        if not os.WIFSIGNALED(status):
+            assert status == 0 and step > 5, "every step was tried"
+            break
+        command.main([str(path), *arguments])
+        results.append(what_is_there(path))
+        if step % 6 == 0:
+            command.main([str(path), *arguments])
+            assert what_is_there(path) != results[-1], "what is typed on purpose is done again"
+        shutil.rmtree(path)
+    command.main([str(run), *arguments])
+    assert set(map(str, results)) == {str(what_is_there(run))}
+
+
+def test_who_types_a_command_again_after_a_kill_is_told(
+    run: Path, say: Callable[..., str], monkeypatch: pytest.MonkeyPatch, typed: Callable[[str], Any]
+) -> None:
+    for kind, said in (("score", "says this already"), ("undo the last", "is taken back already")):
+        command, arguments = typed(kind)
+        with monkeypatch.context() as patch:
+            patch.setattr(Unconfirmed, "confirmed", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                say(command, *arguments)
+        assert said in say(command, *arguments) and said not in say(command, *arguments)
+        by_another = [*arguments, "--by", "another operator"]
+        assert said not in say(command, *by_another)
+
+
+def test_a_report_of_the_same_id_counts_once(run: Path, say: Callable[..., str]) -> None:
+    reported = ["--task=goal=1", "--demonstrations", "0", "--id", "monday.1"]
+    assert "This is report monday.1" in say(score, *reported, "--success", "1/2")
+    assert "is there already" in say(score, *reported, "--success", "1/2")
+    with pytest.raises(InputError, match="says 1/2 on 'goal=1' after 0 demonstrations"):
+        say(score, *reported, "--success", "2/2")
+    with pytest.raises(InputError, match="no name for a report"):
+        say(score, *reported[:-1], "a b", "--success", "2/2")
+    assert [each.entry for each in read_trial_reports(run / REPORTED, SUITE.task)] == ["monday.1"]
+
+
+def test_two_people_who_report_alike_at_once_count_both(run: Path) -> None:
+    reported = [str(run), "--task=goal=1", "--success", "yes", "--demonstrations", "0"]
+    children = [forked(lambda: score.main(reported)) for _ in range(4)]
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
+    assert len(read_trial_reports(run / REPORTED, SUITE.task)) == 4

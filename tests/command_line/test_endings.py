@@ -418,3 +418,35 @@ def test_a_signal_ends_every_rank_within_seconds(tmp_path: Path, send: Callable[
 def test_the_page_has_every_exit_code_and_no_other() -> None:
     page = (TESTS.parent / "docs" / "exit-codes.md").read_text()
     assert [int(number) for number in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)] == sorted(ExitCode)
+
+
+LATE = """
+import atexit, os, signal, sys
+
+from amf_lightning.command_line.main import main
+
+
+def send(*_):
+    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+class Last:
+    __del__ = send
+
+
+atexit.register(send)
+sys.last_to_go = Last()
+sys.argv = ["amf", *sys.argv[1:]]
+main()
+"""
+"""`amf`, which is sent signals while Python shuts down: before and after its own handlers are gone."""
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["--version"], 0), (["statsu"], ExitCode.BAD_INPUT)])
+def test_a_signal_while_python_shuts_down_changes_nothing(arguments: list[str], code: int) -> None:
+    environment = os.environ | {"PYTHONPATH": str(TESTS.parent)}
+    command = [sys.executable, "-c", LATE, *arguments]
+    process = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert process.returncode == code, process.stderr
+    assert process.stderr.count("\n") == (code != 0), process.stderr

@@ -62,8 +62,30 @@ def test_a_report_is_replaced_or_withdrawn_by_a_later_line(run: Path, capsys: py
     assert [(each["task"], each["success"]) for each in reports(run, capsys)] == [(TASKS[0], 9)]
     lines = (run / "outcomes.jsonl").read_text().splitlines()
     assert len(lines) == 4 and '"success": 1,' in lines[0], "nothing is ever taken out of the file"
+    capsys.readouterr()
+    say(run, "--withdraw", str(second["entry"]))
+    assert f"{second['entry']} is taken back already" in capsys.readouterr().out
+    assert len((run / "outcomes.jsonl").read_text().splitlines()) == 4
     with pytest.raises(InputError, match=r"no report [0-9a-f]+ that holds"):
-        say(run, "--withdraw", str(second["entry"]))
+        say(run, f"--task={TASKS[0]}", "--success", "1/1", "--replaces", str(second["entry"]))
+    with pytest.raises(InputError, match=r"no report 00 that holds"):
+        say(run, "--withdraw", "00")
+
+
+@pytest.mark.parametrize("taken_out", [0, 1])
+def test_a_line_that_somebody_takes_out_of_the_file_is_missed(run: Path, taken_out: int) -> None:
+    for success in ("1/10", "2/10", "3/10"):
+        say(run, f"--task={TASKS[0]}", "--success", success)
+    path = run / "outcomes.jsonl"
+    lines = path.read_text().splitlines()
+    entry = json.loads(lines.pop(taken_out))["entry"]
+    path.write_text("".join(f"{line}\n" for line in lines))
+    with pytest.raises(InputError, match=rf"line {taken_out + 1}: the line of report {entry}, .* is missing. Restore"):
+        say(run)
+    # What has no entry is people's own, and may come and go; so may what an older version wrote.
+    old = [{key: value for key, value in json.loads(line).items() if key not in ("after", "sha256")} for line in lines]
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in old))
+    say(run)
 
 
 def test_a_line_that_was_cut_off_is_left_out_and_one_mistyped_is_named(

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,8 +52,9 @@ def test_numbers_are_means_and_spreads_over_the_episodes(weights: Path) -> None:
 def test_the_table_has_a_row_for_each_task() -> None:
     row = Measured(-300.25, 10.0, -20.5, 1.0, 0.5, 200.0, {"velocity_error": 0.1234})
     lines = table({"v=1": row, "v=2": row}).splitlines()
-    piped = table({"left|right\nup": row}).splitlines()
+    piped = table({"left|right\nup": replace(row, metrics={"m|s": 1.0})}).splitlines()
     assert piped[2].startswith("| left\\|right up |") and len(piped) == 3
+    assert piped[0].endswith(" length | m\\|s |"), "a measure's name breaks no table either"
     assert lines[0] == "| task | random return | expert return | success | length | velocity error |"
     assert lines[2] == "| v=1 | -300.2 ± 10.0 | -20.5 ± 1.0 | 50 % | 200 | 0.123 |"
     assert len(lines) == 4

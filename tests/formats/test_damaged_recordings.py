@@ -2,16 +2,22 @@
 "theirs runs."""
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from amf_process import tree
-from damage import DAMAGED
+from damage import DAMAGED, LEROBOT, MINARI, PARQUET, ROBOMIMIC, archive, pictures, table
 from recordings import SAMPLES, imported, store_of
 
+from amf_lightning.campaign.campaign import Campaign
+from amf_lightning.command_line import add
 from amf_lightning.demonstrations.importing.reading import Reading, read_keys, read_tasks
+from amf_lightning.demonstrations.importing.source import episodes
 from amf_lightning.errors import InputError
+from amf_lightning.selection.baselines import RoundRobin
+from amf_lightning.suites.static import StaticSuite
 from amf_lightning.tasks.trajectory import Trajectory
 
 ADVICE = re.compile(
@@ -43,6 +49,67 @@ def test_a_damaged_source_is_refused(name: str, tmp_path: Path, monkeypatch: pyt
     assert ADVICE.search(said) and "\n" not in said and len(said) < 700, said
     assert tree(tmp_path / "given") == before
     assert not (tmp_path / "store").exists() and not (tmp_path / "code-was-run").exists()
+
+
+OTHERWISE = {
+    "nothing": "There is no file",
+    "robomimic: another camera in one episode": "its observations consist of 'side_image'",
+    "robomimic: another picture in one episode": "its observations 'front_image' are [16, 16, 3]",
+    "npz: no task": "Say it with --task",
+    "pictures: no task": "Say it with --task",
+}
+"""Phrases of `amf add`, where they differ from those of `amf import`."""
+ONE_BY_ONE = "npz: one of two is another kind"
+"""Given to `amf add`, a folder of files is one file after another."""
+
+
+def kind_of(source: Path) -> str:
+    """What a source would hold if it were not damaged."""
+    if (source / "one" / "front").exists():
+        return "pictures"
+    return {"recordings": "table", "data": "pictures-v0"}.get(source.name, source.name.partition(".")[0])
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Runs with open requests, in which recordings fit that are like the sound ones; by `kind_of`."""
+    folder, made = tmp_path_factory.mktemp("runs"), {}
+    sound = [make(folder) for make in (LEROBOT, MINARI, PARQUET, ROBOMIMIC, archive, table)]
+    (folder / "more").mkdir()
+    for source in [*sound, pictures(folder / "more", (4, 4), (4, 4))]:
+        shown = list(episodes(source))
+        suite = StaticSuite(
+            "lab",
+            shown[0].specs,
+            shown[0].actions.shape[1],
+            list(dict.fromkeys(each.task for each in shown)),
+            max(each.length for each in shown),
+        )
+        run = made[kind_of(source)] = folder / f"run-{kind_of(source)}"
+        Campaign(run, suite, RoundRobin()).ask(2)
+        kept = Path(shutil.copytree(run, folder / f"kept-{kind_of(source)}"))
+        add.main([str(kept), str(source)])  # so that what is refused is refused for its damage
+        assert len(Campaign(kept).arrived()) == len(shown)
+    return made
+
+
+@pytest.mark.parametrize("group", dict.fromkeys(name.partition(":")[0] for name in DAMAGED))
+def test_amf_add_refuses_all_of_them_and_leaves_the_run_as_it_was(
+    group: str, runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(each for each in DAMAGED if each.partition(":")[0] == group and each != ONE_BY_ONE):
+        make, phrase = DAMAGED[name]
+        (given := tmp_path / str(number)).mkdir()
+        source = make(given)
+        run = runs.get(kind_of(source), runs["episode"])
+        before = tree(run)
+        with pytest.raises(InputError) as refused:
+            add.main([str(run), str(source)])
+        said = str(refused.value)
+        assert OTHERWISE.get(name, phrase) in said and str(given) in said, f"{name}: {said}"
+        assert ADVICE.search(said) and "\n" not in said and len(said) < 700, f"{name}: {said}"
+        assert tree(run) == before and not (tmp_path / "code-was-run").exists(), name
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import os
 import random
 import warnings
 from collections.abc import Iterator
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from amf_lightning.errors import InputError, UserCodeError
 from amf_lightning.fine_tuning.module import BehaviouralCloning
-from amf_lightning.fine_tuning.processes import check_cores, check_processes
+from amf_lightning.fine_tuning.processes import check_cores, check_nodes, check_processes
 from amf_lightning.policies.categorical import CategoricalMLPPolicy
 from amf_lightning.policies.gaussian_process import GaussianProcessPolicy
 from amf_lightning.policies.mlp import MLPPolicy
@@ -378,6 +379,36 @@ def test_more_processes_than_a_machine_bears_are_refused_and_more_than_its_cores
         check_cores(on(cores + 1, CPUAccelerator()))
     with pytest.raises(InputError, match=r"trainer\.devices: 999 starts as many .*accumulate_grad_batches: 999 one"):
         check_cores(on(999, CPUAccelerator()))
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({}, r"num_nodes is 99, and nothing says where .*MASTER_ADDR, MASTER_PORT, NODE_RANK is not set"),
+        (
+            {"SLURM_NTASKS": "4", "SLURM_NNODES": "2"},
+            r"but SLURM \(SLURM_NNODES\) says 2\. Set trainer\.num_nodes to that",
+        ),
+        ({"TORCHELASTIC_RUN_ID": "a", "WORLD_SIZE": "6", "LOCAL_WORLD_SIZE": "2"}, r"torchrun .* says 3\."),
+        ({"MASTER_ADDR": "a", "MASTER_PORT": "1", "NODE_RANK": "0"}, None),
+        ({"SLURM_NTASKS": "99", "SLURM_NNODES": "99"}, None),
+    ],
+)
+def test_machines_that_would_be_waited_for_in_vain_are_refused(
+    environment: dict[str, str],
+    message: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "SLURM_NTASKS", "TORCHELASTIC_RUN_ID", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    many: Any = SimpleNamespace(num_nodes=99, is_global_zero=True)
+    with pytest.raises(InputError, match=message) if message else nullcontext():
+        check_nodes(many)
+    assert ("99 machines at a:1" in capsys.readouterr().out) == ("NODE_RANK" in environment)
+    check_nodes(SimpleNamespace(num_nodes=1))  # type: ignore[arg-type]
 
 
 def test_several_processes_refuse_what_they_would_wait_for() -> None:

@@ -145,7 +145,7 @@ def test_an_action_that_is_not_a_number_is_refused(suite: HalfCheetahVelocity, e
         calls += 1
         return torch.full((len(observations), 6), torch.nan if calls > 3 else 0.0)
 
-    with pytest.raises(InputError, match=r"Task 'v=-3', seed 100, step 3: the action is not finite"):
+    with pytest.raises(UserCodeError, match=r"Task 'v=-3', seed 100, step 3: the action is not finite"):
         rollout(FunctionActor(broken), suite, episodes[:2])
 
 

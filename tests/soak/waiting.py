@@ -62,7 +62,7 @@ def drive(folder: Path, seed: int) -> None:
 
 def count_lines(file: Path, folder: Path, seed: int) -> None:
     """Drives a campaign to its end and writes how many lines of the package that took."""
-    lines = _trace(lambda line: None)
+    lines = traced(lambda line: None)
     drive(folder, seed)
     sys.settrace(None)
     file.write_text(str(lines()))
@@ -70,14 +70,14 @@ def count_lines(file: Path, folder: Path, seed: int) -> None:
 
 def drive_until(last: int, folder: Path, seed: int) -> None:
     """Drives a campaign and dies before a line of the package."""
-    _trace(lambda line: os.kill(os.getpid(), signal.SIGKILL) if line == last else None)
+    traced(lambda line: os.kill(os.getpid(), signal.SIGKILL) if line == last else None)
     drive(folder, seed)
 
 
 def answer(folder: Path, last: int | None) -> None:
     """Answers whatever is open in a run, in an odd order; dies before a line if one is given."""
     if last is not None:
-        _trace(lambda line: os.kill(os.getpid(), signal.SIGKILL) if line == last else None)
+        traced(lambda line: os.kill(os.getpid(), signal.SIGKILL) if line == last else None)
     campaign = Campaign(folder, suite())
     for request in reversed(campaign.pending):
         campaign.tell(request, IntegratorExpert().demonstrate(suite(), campaign.episodes([request]))[0])
@@ -143,7 +143,7 @@ def waiting_run(bench: Bench) -> None:
     check_whole(run, bench.world.reference())
 
 
-def _trace(act: Callable[[int], object]) -> Callable[[], int]:
+def traced(act: Callable[[int], object]) -> Callable[[], int]:
     """Calls `act` with the number of each line of the package before it is run; what is returned says how many."""
     count = 0
 
