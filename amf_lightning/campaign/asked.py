@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from amf_lightning.campaign.ledger import Ledger
-from amf_lightning.campaign.prediction import PREDICTED, Prediction, predictions_from
+from amf_lightning.campaign.prediction import Prediction, predicted_key, predictions_from
 from amf_lightning.campaign.receiving import DESCRIPTION, described
 from amf_lightning.campaign.request import Request
 from amf_lightning.campaign.run_folder import RunFolder
@@ -71,7 +71,8 @@ def read_asked(path: Path) -> Asked:
     with ledger_to_read(RunFolder(path)) as ledger:
         names = _names(ledger, status)
         diagnostics = {each.round: ledger.diagnostics(each.round) for each in status.campaign.pending}
-        predicted = predictions_from(ledger.facts(PREDICTED) if status.campaign.pending else {})
+        keys = [predicted_key(each.demonstration) for each in status.campaign.pending]  # all others may be thousands
+        predicted = predictions_from({key: fact for key in keys if (fact := ledger.fact(key)) is not None})
     return Asked(
         status,
         tuple(

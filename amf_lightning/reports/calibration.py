@@ -37,6 +37,11 @@ class Calibration:
             return None
         return rank_correlation(self.predicted, self.realised)
 
+    @property
+    def rest(self) -> RankCorrelation | None:
+        """What is left of it once the order is taken out: gains and changes both shrink as a run goes on."""
+        return rank_correlation(self.predicted, self.realised, self.after)
+
 
 def calibrations(outcomes: Sequence[Outcome]) -> list[Calibration]:
     """What the predictions can be held against: scores where somebody has evaluated, and the policy's own errors.
@@ -107,7 +112,11 @@ def verdict(found: Sequence[Calibration]) -> str:
         return f"**The predictions cannot tell which demonstrations helped** (rank correlation {figures})."
     if correlation.value < 0:
         return f"**The predictions pointed the wrong way**: rank correlation {figures}."
-    return f"**The predictions told which demonstrations helped**: rank correlation {figures}."
+    if (rest := judge.rest) is None or rest.value < 0 or rest.p > _SIGNIFICANT:
+        told = "The predictions fell as demonstrations came to help less, and cannot tell more than that"
+    else:
+        told = "The predictions told which demonstrations helped"
+    return f"**{told}**: rank correlation {figures}."
 
 
 def calibration_section(found: Sequence[Calibration], selector: str, picture: str) -> list[str]:
@@ -124,9 +133,7 @@ def calibration_section(found: Sequence[Calibration], selector: str, picture: st
 def _figures(each: Calibration) -> str:
     if (correlation := each.correlation) is None:
         return f"none, n = {len(each.predicted)}"
-    # Gains and changes both shrink as a run goes on.
-    rest = rank_correlation(each.predicted, each.realised, each.after)
-    without = "nothing of it" if rest is None else f"{rest.value:.2f}"
+    without = "nothing of it" if each.rest is None else f"{each.rest.value:.2f}"
     return (
         f"{correlation.value:.2f}, {without} with the common trend taken out, n = {len(each.predicted)}, "
         f"p = {correlation.p:.2g}"

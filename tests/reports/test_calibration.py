@@ -52,7 +52,10 @@ def test_what_nobody_predicted_takes_its_point_out() -> None:
 def test_the_sentence_follows_from_the_numbers() -> None:
     rising = [(float(n), n / 10) for n in range(8)]
     told = verdict(calibrations(of_errors(rising)))
-    assert told.startswith("**The predictions told which") and "on the demonstration: 1.00, nothing of it with" in told
+    assert told.startswith("**The predictions fell as") and "on the demonstration: 1.00, nothing of it with" in told
+    shuffled = [rising[place] for place in (3, 7, 1, 5, 0, 6, 2, 4)]
+    told = verdict(calibrations(of_errors(shuffled)))
+    assert told.startswith("**The predictions told which") and "1.00, 1.00 with the common trend taken out" in told
     falling = [(gain, -fall) for gain, fall in rising]
     assert verdict(calibrations(of_errors(falling))).startswith("**The predictions pointed the wrong way**")
     noise = random.Random(3)
