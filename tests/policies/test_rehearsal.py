@@ -387,7 +387,7 @@ def test_more_processes_than_a_machine_bears_are_refused_and_more_than_its_cores
         ({}, r"num_nodes is 99, and nothing says where .*MASTER_ADDR, MASTER_PORT, NODE_RANK is not set"),
         (
             {"SLURM_NTASKS": "4", "SLURM_NNODES": "2"},
-            r"but SLURM \(SLURM_NNODES\) says 2\. Set trainer\.num_nodes to that",
+            r"but SLURM \(SLURM_NNODES\) says 2\. Set trainer\.num_nodes: 2",
         ),
         ({"TORCHELASTIC_RUN_ID": "a", "WORLD_SIZE": "6", "LOCAL_WORLD_SIZE": "2"}, r"torchrun .* says 3\."),
         ({"MASTER_ADDR": "a", "MASTER_PORT": "1", "NODE_RANK": "0"}, None),
