@@ -125,7 +125,7 @@ def test_what_it_says_that_it_can_it_can(name: str) -> None:
     if policy.can(Density):
         assert isinstance(policy, Density)
         drawn = policy.sample(rows, torch.Generator().manual_seed(0))
-        assert drawn.shape == (ROWS, ACTIONS) and policy.log_prob(rows.with_actions(drawn)).shape == (ROWS,)
+        assert drawn.shape == rows.shown_actions.shape and policy.log_prob(rows.with_actions(drawn)).shape == (ROWS,)
     if policy.can(Embeds):
         assert isinstance(policy, Embeds)
         phi = policy.embed(rows)
