@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from amf_lightning.errors import InputError
 from amf_lightning.policies.capabilities import GaussianDensity, LinearHead
-from amf_lightning.policies.encoded import EncodedPolicy, mean_over_chunk, perceptron
+from amf_lightning.policies.encoded import EncodedPolicy, mean_over_chunk, perceptron, piecewise
 from amf_lightning.policies.encoder import EncoderFactory
 from amf_lightning.seeding import RowGenerators
 from amf_lightning.tasks.spec import Specs
@@ -50,6 +50,10 @@ class ChunkedMLP(GaussianDensity, LinearHead, EncodedPolicy):
     @property
     def output_layer(self) -> nn.Linear:
         return self.head
+
+    def features(self, steps: Steps) -> Tensor:
+        """Input of `output_layer`, [N, F]."""
+        return piecewise(lambda rows: self.backbone(self.encoder(rows)), steps)
 
     def outputs(self, steps: Steps) -> Tensor:
         """The chunk before it is clipped, [N, H, A]."""

@@ -214,7 +214,8 @@ class Film(nn.Module):
         factor, term = self.change(contexts).chunk(2, dim=-1)
         between = (1,) * (entries.ndim - 2)
         factor, term = (each.reshape(len(each), *between, each.shape[-1]) for each in (factor, term))
-        return (1 + factor) * entries + term
+        changed: Tensor = (1 + factor) * entries + term
+        return changed
 
 
 def shifted(pictures: Tensor, most: int) -> Tensor:

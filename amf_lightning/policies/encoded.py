@@ -1,7 +1,7 @@
 """What policies have in common that see through an encoder and predict chunks."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -13,6 +13,8 @@ from amf_lightning.policies.protocol import Policy
 from amf_lightning.seeding import RowGenerators
 from amf_lightning.tasks.spec import Specs, state_specs
 from amf_lightning.tasks.steps import Steps, Window
+
+_AT_ONCE = 1000
 
 
 class EncodedPolicy(Policy):
@@ -58,6 +60,13 @@ class EncodedPolicy(Policy):
     def shown_chunk(self, steps: Steps) -> Tensor:
         """What the expert did, [N, H, A], also where H is 1."""
         return steps.shown_actions.reshape(len(steps), *self.chunk)
+
+
+def piecewise(call: Callable[[Steps], Tensor], steps: Steps) -> Tensor:
+    """What `call` gives for rows [N], a thousand at a time where no gradient is wanted: pictures fill the memory."""
+    if torch.is_grad_enabled() or len(steps) <= _AT_ONCE:
+        return call(steps)
+    return torch.cat([call(steps[start : start + _AT_ONCE]) for start in range(0, len(steps), _AT_ONCE)])
 
 
 def mean_over_chunk(errors: Tensor, mask: Tensor | None) -> Tensor:
