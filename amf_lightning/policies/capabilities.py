@@ -104,6 +104,19 @@ class LinearHead(Embeds):
         return torch.cat([features, torch.ones_like(features[:, :1])], dim=1)
 
 
+class LearnsFromTeacher(nn.Module, ABC):
+    """Can learn more of a teacher than its actions: for `SelfDistillation`."""
+
+    @abstractmethod
+    def loss_by_teacher(self, steps: Steps, teacher: "Policy") -> Tensor:
+        """Loss of each row, [N], smallest where the policy does all that the teacher, which is of its class, does.
+
+        Args:
+            steps: rows [N], with actions that the teacher has drawn.
+            teacher: frozen, on the same device.
+        """
+
+
 def check_output_layer(policy: LinearHead, inputs: Sequence[tuple[int, ...]], rows: int) -> None:
     """Raises InputError unless the layer was applied once, to one vector of each row.
 
