@@ -167,7 +167,7 @@ def test_a_teacher_is_copied_at_the_same_noise_and_time(kind: type[DenoisingPoli
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_learns_two_ways_of_doing_a_task_and_takes_one(kind: type[DenoisingPolicy]) -> None:
-    options = {"horizon": 2, "width": 32, "layers": 1, "steps": 10}
+    options: dict[str, Any] = {"horizon": 2, "width": 32, "layers": 1, "steps": 10}
     torch.manual_seed(0)
     policy: DenoisingPolicy = (FlowPolicy if kind is FlowPolicy else DiffusionPolicy)(4, 1, 1, **options)
     state, side = torch.randn(64, 4), torch.randint(0, 2, (64, 1, 1)) * 1.4 - 0.7
