@@ -19,7 +19,7 @@ from amf_lightning.policies.weights import load_policy
 ENCODER = {"class_path": "ConvEncoder", "init_args": {"channels": [4, 4], "resize": 8, "shift": 1}}
 POLICIES: dict[str, dict[str, Any]] = {
     "FlowPolicy": {"encoder": ENCODER, "horizon": 3, "width": 16, "layers": 1, "steps": 3},
-    "ActionChunkingTransformer": {"encoder": ENCODER, "horizon": 3, "width": 8, "heads": 2, "encoder_layers": 1},
+    "ActionChunkingTransformer": {"encoder": ENCODER, "horizon": 3, "width": 16, "heads": 2, "encoder_layers": 1},
 }
 CONTROLLERS = {"FlowPolicy": "Chunked", "ActionChunkingTransformer": "TemporalEnsemble"}
 
