@@ -31,6 +31,7 @@ FIELD = {f"field_policies.{cls.__name__}": cls for cls in (FlowPolicy, CameraPol
 POLICIES = [*every("policy"), *FIELD]
 ENCODER = {"class_path": "amf_lightning.policies.conv_encoder.ConvEncoder", "init_args": {"channels": [4], "resize": 4}}
 SMALL: dict[str, dict[str, Any]] = {
+    "CategoricalTransformer": {"encoder": ENCODER, "width": 16, "heads": 2, "layers": 1},
     "DiffusionPolicy": {"encoder": ENCODER, "width": 16, "layers": 1, "steps": 2},
     "FlowPolicy": {"encoder": ENCODER, "width": 16, "layers": 1, "steps": 2},
     "ActionChunkingTransformer": {"encoder": ENCODER, "width": 16, "heads": 2, "encoder_layers": 1, "horizon": 3},
