@@ -37,6 +37,7 @@ KINDS: Mapping[str, Kind] = {
     "suite": Kind("amf_lightning.tasks.task:TaskSuite", ("suites",)),
     "expert": Kind("amf_lightning.experts.expert:Expert", ("experts",)),
     "policy": Kind("amf_lightning.policies.protocol:Policy", ("policies",)),
+    "encoder": Kind("amf_lightning.policies.encoder:Encoder", ("policies",)),
     "optimizer": Kind("torch.optim:Optimizer", ()),
     "selector": Kind("amf_lightning.selection.context:Selector", ("selection",)),
     "embedding": Kind("amf_lightning.uncertainty.embeddings:Embedding", ("uncertainty",)),

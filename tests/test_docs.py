@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -133,10 +134,27 @@ def test_recordings_are_written_without_this_package(tmp_path: Path) -> None:
     assert RecordedExpert(str(tmp_path / "recordings"), include_failures=True).remaining(suite, [0, 0]) == [2, 1]
 
 
-@pytest.mark.parametrize("key", ["selector", "retention", "evaluation", "controller"])
+@pytest.mark.parametrize("key", ["selector", "retention", "evaluation", "controller", "policy", "encoder"])
 def test_the_page_of_parts_names_every_part(key: str) -> None:
     page = (DOCS / "parts.md").read_text()
     assert [name for name in classes(key) if f"`{name}`" not in page and f" {name}`" not in page] == []
+
+
+@pytest.mark.parametrize("block", blocks("policies.md", "yaml"))
+def test_every_policy_on_the_page_can_be_made(block: str, tmp_path: Path) -> None:
+    (tmp_path / "page.yaml").write_text(block)
+    assert (
+        amf("fit", "--config", "configs/integrator.yaml", "--config", "page.yaml", "--print_config", cwd=tmp_path).code
+        == 0
+    )
+    policy = yaml.safe_load(block)["model"]["policy"]
+    options = policy["init_args"]
+    if "encoder" in options:
+        encoder = partial(resolve("encoder", options["encoder"]["class_path"]), **options["encoder"]["init_args"])
+        options = {**options, "encoder": encoder}
+    seen = {"image/front": Spec((12, 12, 3), "uint8"), "state": Spec((2,))}
+    made = resolve("policy", policy["class_path"])(seen, 1, 2, **options)
+    assert made.window.horizon == options.get("horizon", 1)
 
 
 def test_the_pins_on_the_page_are_those_of_the_files() -> None:

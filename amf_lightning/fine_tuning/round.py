@@ -16,6 +16,9 @@ from amf_lightning.tasks.steps import Window, cat
 from amf_lightning.tasks.task import TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 
+REPLAY = "replay"
+"""The source of what a retention replays."""
+
 
 class Stepper(Protocol):
     """The part of an optimiser that a round needs; Lightning's wrapper of one has it too."""
@@ -45,7 +48,7 @@ def round_rows(
     rows = {"demonstrations": demonstration_rows(demonstrations, suite, balance_tasks, window)}
     demonstrated = frozenset(suite.task(demonstration.task).index for demonstration in demonstrations)
     if (replay := retention.replay(demonstrated)) is not None:
-        rows["replay"] = replay
+        rows[REPLAY] = replay
     return rows
 
 
@@ -74,11 +77,16 @@ def meet_demonstrations(
 
 def losses_of(policy: Policy, retention: Retention, microbatch: MicroBatch) -> dict[str, Tensor]:
     """Mean loss of each source of a micro-batch, and the retention's penalty, if it has one; scalars."""
+    replayed = microbatch.get(REPLAY)
+    apart = None if replayed is None else retention.replay_loss(policy, replayed)
     # One pass for all sources: at this size the overhead of a second one is a fifth of the step.
-    sources = list(microbatch.values())
+    together = {name: rows for name, rows in microbatch.items() if apart is None or name != REPLAY}
+    sources = list(together.values())
     each = retention.loss(policy, cat(sources))
     parts = torch.split(each, [len(source) for source in sources]) if len(sources) > 1 else (each,)
-    losses: dict[str, Tensor] = {name: part.mean() for name, part in zip(microbatch, parts, strict=True)}
+    losses: dict[str, Tensor] = {name: part.mean() for name, part in zip(together, parts, strict=True)}
+    if apart is not None:
+        losses[REPLAY] = apart.mean()
     if (penalty := retention.penalty(policy)) is not None:
         losses["penalty"] = penalty
     return losses

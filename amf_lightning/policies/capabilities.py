@@ -26,26 +26,33 @@ class Density(nn.Module, ABC):
 
     @abstractmethod
     def log_prob(self, steps: Steps) -> Tensor:
-        """Log density of the actions, [N]."""
+        """Log density of the actions, [N]; of a chunk, that of the actions within the episode."""
 
     @abstractmethod
     def sample(self, steps: Steps, generator: torch.Generator) -> Tensor:
-        """Actions drawn from the distribution whose density `log_prob` gives, [N, A]."""
+        """Actions drawn from the distribution whose density `log_prob` gives, [N, A], or chunks [N, H, A]."""
 
 
 class GaussianDensity(Density):
-    """N(act(s, c), action_std²), the same deviation everywhere."""
+    """N(act(s, c), action_std²), the same deviation everywhere; of a policy of chunks N(predict(s, c), action_std²)."""
 
     action_std: float = 0.1
     """Standard deviation declared for `log_prob` and `sample`; it does not enter the loss."""
 
     def log_prob(self, steps: Steps) -> Tensor:
-        z = (steps.shown_actions - cast("Policy", self).act(steps)) / self.action_std
-        return (-0.5 * z.square() - math.log(self.action_std * math.sqrt(2 * math.pi))).sum(dim=1)
+        z = (steps.shown_actions - self._mean(steps)) / self.action_std
+        each = (-0.5 * z.square() - math.log(self.action_std * math.sqrt(2 * math.pi))).sum(dim=-1)
+        if each.ndim == 1:
+            return each
+        return (each if steps.mask is None else each * steps.mask).sum(dim=1)
+
+    def _mean(self, steps: Steps) -> Tensor:
+        policy = cast("Policy", self)
+        return policy.act(steps) if policy.window.horizon == 1 else policy.predict(steps)
 
     @torch.no_grad()
     def sample(self, steps: Steps, generator: torch.Generator) -> Tensor:
-        mean = cast("Policy", self).act(steps)
+        mean = self._mean(steps)
         return mean + self.action_std * torch.randn(mean.shape, generator=generator).to(mean)
 
 
@@ -95,6 +102,19 @@ class LinearHead(Embeds):
         """The features with a 1 appended for the bias, [N, F + 1]: the tangent kernel of the last layer."""
         features = self.features(steps)
         return torch.cat([features, torch.ones_like(features[:, :1])], dim=1)
+
+
+class LearnsFromTeacher(nn.Module, ABC):
+    """Can learn more of a teacher than its actions: for `SelfDistillation`."""
+
+    @abstractmethod
+    def loss_by_teacher(self, steps: Steps, teacher: "Policy") -> Tensor:
+        """Loss of each row, [N], smallest where the policy does all that the teacher, which is of its class, does.
+
+        Args:
+            steps: rows [N], with actions that the teacher has drawn.
+            teacher: frozen, on the same device.
+        """
 
 
 def check_output_layer(policy: LinearHead, inputs: Sequence[tuple[int, ...]], rows: int) -> None:

@@ -110,3 +110,34 @@ class Chunked(PolicyController):
         if place == 0:
             self._chunk = self.predicted(steps)
         return self._chunk[:, place]
+
+
+class TemporalEnsemble(PolicyController):
+    """Asks the policy at every step and averages what it has predicted for this step, now and at the steps before.
+
+    The i-th oldest prediction has the weight exp(−decay·i): the larger the decay, the slower new observations enter
+    (Zhao et al., ACT, arXiv 2304.13705). Of actions that are choices, the likeliest among the predictions is taken.
+
+    Args:
+        policy: see `PolicyController`.
+        decay: how much less each newer prediction counts; 0: all alike.
+        sample: see `PolicyController`.
+
+    Raises:
+        InputError: the decay is negative.
+    """
+
+    def __init__(self, policy: Policy, decay: float = 0.01, sample: bool | None = None) -> None:
+        super().__init__(policy, sample)
+        if decay < 0:
+            raise InputError(f"TemporalEnsemble: decay is {decay}; it must not be negative.")
+        self.decay = decay
+        self._chunks: list[Tensor] = []
+
+    def choose(self, steps: Steps, step: int) -> Tensor:
+        before = self._chunks if step else []
+        self._chunks = [*before, self.predicted(steps)][-self.policy.window.horizon :]
+        ages = range(len(self._chunks) - 1, -1, -1)
+        actions = torch.stack([chunk[:, age] for age, chunk in zip(ages, self._chunks, strict=True)])
+        weights = torch.softmax(-self.decay * torch.arange(len(actions)).to(actions), dim=0)
+        return (weights[:, None, None] * actions).sum(dim=0)

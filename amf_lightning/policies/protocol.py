@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from amf_lightning.errors import InputError, UserCodeError
+from amf_lightning.policies.options import options_of
 from amf_lightning.seeding import RowGenerators
 from amf_lightning.tasks.controller import Controller
 from amf_lightning.tasks.steps import Steps, Window
@@ -54,16 +55,7 @@ class Policy(nn.Module, ABC):
         _check_calls(cls)
         policy = super().__new__(cls)
         if args or kwargs:
-            signature = inspect.signature(cls)
-            bound = signature.bind(*args, **kwargs)
-            bound.apply_defaults()
-            named, further = dict(bound.arguments), {}
-            for name, parameter in signature.parameters.items():
-                if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-                    further = named.pop(name)
-            options = {**dict(list(named.items())[3:]), **further}
-            # Lists, as the file will give them back.
-            policy.__dict__["options"] = {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}
+            policy.__dict__["options"] = options_of(cls, args, kwargs)
         return policy
 
     @property

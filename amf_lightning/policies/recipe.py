@@ -1,15 +1,17 @@
-"""How a policy is made again: its class and its options as plain types, for files and for policies made of others."""
+"""How a policy, or its encoder, is made again: class and options as plain types, for files and policies of others."""
 
 import inspect
 import json
 import sys
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 from amf_lightning.errors import InputError
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.tasks.spec import Dimensions
+
+T = TypeVar("T")
 
 Recipe = Mapping[str, Any]
 """`{"class": import path, "options": keyword arguments beyond the first three}`."""
@@ -17,26 +19,46 @@ Recipe = Mapping[str, Any]
 
 def recipe_of(policy: Policy) -> dict[str, Any]:
     """The recipe of a policy. It says nothing of its weights."""
-    return {"class": f"{type(policy).__module__}.{type(policy).__qualname__}", "options": dict(policy.options)}
+    return {"class": import_path_of(type(policy)), "options": dict(policy.options)}
+
+
+def import_path_of(kind: type) -> str:
+    """Module and name of a class."""
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def from_recipe(recipe: Recipe, dimensions: Dimensions) -> Policy:
     """A policy of the class, options and dimensions, with weights to be overwritten.
 
-    A recipe comes from a file, and a file must not decide what code is imported: a class is taken from this package,
-    or from a module that the program has imported already.
-
     Raises:
-        InputError: the class is neither, or not a policy.
+        InputError: the class is neither of this package nor imported already, or not a policy.
     """
-    module, _, name = str(recipe["class"]).rpartition(".")
-    if not module.startswith("amf_lightning.") and module not in sys.modules:
-        raise InputError(f"{recipe['class']} is not of this package. Import its module before the policy is made.")
-    kind = getattr(import_module(module), name, None)
-    if not (isinstance(kind, type) and issubclass(kind, Policy)):
-        raise InputError(f"{recipe['class']} is not a class of policies.")
+    kind = class_of(recipe["class"], Policy, "policies")
     made_for = dimensions.observation, dimensions.context, dimensions.action
     return kind(*made_for, **flat_options(kind, recipe["options"]))
+
+
+def class_of(path: str, base: type[T], those: str) -> type[T]:
+    """The class of an import path that stands in a file.
+
+    It comes from a file, and a file must not decide what code is imported: a class is taken from this package,
+    or from a module that the program has imported already.
+
+    Args:
+        path: of a policy or of a part of one.
+        base: what the class has to extend.
+        those: what such classes are of, in words for the message: `policies`.
+
+    Raises:
+        InputError: the class is neither, or does not extend the base.
+    """
+    module, _, name = str(path).rpartition(".")
+    if not module.startswith("amf_lightning.") and module not in sys.modules:
+        raise InputError(f"{path} is not of this package. Import its module before the policy is made.")
+    kind = getattr(import_module(module), name, None)
+    if not (isinstance(kind, type) and issubclass(kind, base)):
+        raise InputError(f"{path} is not a class of {those}.")
+    return kind
 
 
 def flat_options(kind: type[Policy], options: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,15 +1,19 @@
 """Self-distillation: π0 as the teacher of the policy that grows out of it."""
 
-from typing import Literal
+from typing import Literal, cast
 
 import torch
+from torch import Tensor
 
 from amf_lightning.demonstrations.batches import Rows
 from amf_lightning.errors import InputError
 from amf_lightning.needs import Need
-from amf_lightning.policies.protocol import Policy
+from amf_lightning.policies.capabilities import LearnsFromTeacher
+from amf_lightning.policies.protocol import Policy, frozen_copy
 from amf_lightning.retention.importance import pretrained_steps
 from amf_lightning.retention.retention import Retention, RetentionContext
+from amf_lightning.seeding import Purpose, RowGenerators, keyed_seeds
+from amf_lightning.tasks.steps import Steps
 
 
 class SelfDistillation(Retention):
@@ -17,6 +21,9 @@ class SelfDistillation(Retention):
 
     A task that has been demonstrated is the expert's from then on; what π0 does there is not held on to. Where π0 knows
     some tasks and not others, hold on to those that it knows (`tasks`): elsewhere it teaches its mistakes.
+
+    A policy that follows a learned field (flow, diffusion) is held to π0's field: teacher and student are shown the
+    same noise and time, around chunks that π0 has drawn.
 
     Args:
         weight: factor of the distillation loss beside the loss on the demonstrations.
@@ -57,10 +64,24 @@ class SelfDistillation(Retention):
             tasks = [context.suite.task(name).index for name in self.tasks]
         noise = 0.0 if context.suite.discrete else self.noise
         steps = pretrained_steps(context, tasks, self.episodes, noise)
+        pretrained, rows = context.pretrained, len(steps)
+        self._teacher = frozen_copy(pretrained) if policy.can(LearnsFromTeacher) else None
         with torch.no_grad():
-            pretrained = context.pretrained
-            chunks = pretrained.window.horizon > 1
-            self._steps = steps.with_actions(pretrained.predict(steps) if chunks else pretrained.act(steps))
+            if self._teacher is not None:
+                drawn = RowGenerators(keyed_seeds(rows, context.seed, Purpose.RETAIN, 4), 0)
+                actions = pretrained.predict(steps, drawn).reshape(steps.shown_actions.shape)
+            elif pretrained.window.horizon > 1:
+                actions = pretrained.predict(steps)
+            else:
+                actions = pretrained.act(steps)
+        self._steps = steps.with_actions(actions)
+
+    def replay_loss(self, policy: Policy, steps: Steps) -> Tensor | None:
+        if self._teacher is None:
+            return None
+        weight = next(policy.parameters())
+        self._teacher.to(weight.device, weight.dtype)
+        return cast(LearnsFromTeacher, policy).loss_by_teacher(steps, self._teacher)
 
     def replay(self, demonstrated: frozenset[int]) -> Rows | None:
         keep = ~torch.isin(self._steps.tasks, torch.tensor(sorted(demonstrated), dtype=torch.long))

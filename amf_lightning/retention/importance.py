@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from amf_lightning.demonstrations.recorded_steps import RecordedSteps
 from amf_lightning.demonstrations.store import DemonstrationStore
@@ -144,7 +145,9 @@ def diagonal_fisher(policy: Policy, steps: Steps, chunk: int = 128) -> dict[str,
     per_row = vmap(grad(log_prob), in_dims=(None, 0))
     total = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
     for start in range(0, len(steps), chunk):
-        gradients = per_row(parameters, steps[start : start + chunk].tensors())
+        # Of the ways in which torch computes attention this one can be mapped over rows.
+        with sdpa_kernel(SDPBackend.MATH):
+            gradients = per_row(parameters, steps[start : start + chunk].tensors())
         for name, gradient in gradients.items():
             total[name] += gradient.square().sum(dim=0)
     return {name: tensor / len(steps) for name, tensor in total.items()}

@@ -63,6 +63,10 @@ class Retention(Part):
         """Rows to replay in a round after which the tasks of these indices have been demonstrated."""
         return None
 
+    def replay_loss(self, policy: Policy, steps: Steps) -> Tensor | None:
+        """The loss of each replayed row, [N], where it is another one than `loss`, which None says it is."""
+        return None
+
     def before_step(self, policy: Policy) -> None:
         """Called with complete gradients, before they are clipped and the optimiser steps."""
 
@@ -125,6 +129,9 @@ class CombinedRetention(Retention):
 
     def replay(self, demonstrated: frozenset[int]) -> Rows | None:
         return self._replaying.replay(demonstrated)
+
+    def replay_loss(self, policy: Policy, steps: Steps) -> Tensor | None:
+        return self._replaying.replay_loss(policy, steps)
 
     def before_step(self, policy: Policy) -> None:
         for part in self.parts:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from amf_lightning.errors import InputError
 from amf_lightning.needs import Need
@@ -157,7 +158,8 @@ def projected_gradients(policy: Policy, states: Steps, trainable: Mapping[str, T
     size = max(1, _CHUNK // len(mask))
     points = []
     for start in range(0, len(rows), size):
-        with torch.enable_grad():
+        # Of the ways in which torch computes attention this one can be mapped over rows.
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
             gradients = gradient(trainable_weights, rows[start : start + size].tensors())
         flat = torch.cat([gradients[name].detach().flatten(1) for name in trainable_weights], dim=1)
         points.append((flat if mask.all() else flat[:, mask]) @ matrix.to(flat.dtype))
