@@ -14,12 +14,14 @@ from amf_process import Outcome, amf, fresh, tree, write_config
 
 from amf_lightning.campaign.campaign import Campaign
 from amf_lightning.campaign.run_folder import RunFolder
+from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.errors import ExitCode
 from amf_lightning.fine_tuning.checkpoint_io import DurableCheckpointIO
 from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.policies.weights import save_policy
 from amf_lightning.suites.halfcheetah import HalfCheetahVelocity
 from amf_lightning.tasks.task import TaskSuite
+from amf_lightning.tasks.trajectory import Trajectory
 from tiny import TinySuite
 
 LONGEST = 600
@@ -469,12 +471,9 @@ def test_a_nan_is_whose_code_or_data_it_comes_from(tmp_path: Path, expert: str, 
     write_parts(tmp_path)
     given: dict[str, Any] = {"class_path": expert}
     if expert == "RecordedExpert":
-        (tmp_path / "given").mkdir()
-        arrays: dict[str, Any] = {
-            "observation/state": np.zeros((12, 2), np.float32),
-            "action": np.full((12, 1), np.nan, np.float32),
-        }
-        np.savez(tmp_path / "given" / "a.npz", task=np.array("goal=-1"), **arrays)
+        made = Trajectory(np.zeros((12, 2), np.float32), np.zeros((12, 1), np.float32), None, "goal=-1")
+        made.actions[3] = np.nan  # after it was looked at
+        DemonstrationStore(tmp_path / "given").write(0, made)
         given["init_args"] = {"folder": "given"}
     write_config(tmp_path, expert=given)
     outcome = amf("fit", "--config", "tiny.yaml", cwd=tmp_path)
