@@ -289,7 +289,7 @@ def test_undo_takes_back_the_last_that_stands(run: Path, say: Callable[..., str]
 def test_what_cannot_be_skipped_or_undone_says_why(run: Path, say: Callable[..., str]) -> None:
     for command, arguments, message in (
         (skip, ["9", "--reason", "x"], "has no request 9"),
-        (skip, ["0", "--reason", " "], "--reason is empty"),
+        (skip, ["0", "--reason", " "], "reason is empty"),
         (skip, ["0"], "--reason"),
         (undo, ["9"], "has no demonstration 9"),
         (undo, ["0"], "nothing to undo"),
