@@ -64,7 +64,7 @@ function show() {
   showCard();
   showTrials();
   const known = view.curve.filter(([, score]) => score !== null);
-  $("curve").replaceChildren(...(known.length ? [curve(view.curve)] : []));
+  $("curve").replaceChildren(...(known.length ? [curve(view.curve, $("curve").clientWidth)] : []));
   $("curve-text").textContent = known.length
     ? `Mean score ${number(known.at(-1)[1])} after ${known.at(-1)[0]} demonstrations.`
     : "No policy has a score yet.";
@@ -92,7 +92,7 @@ function showCard() {
     const source = `/start/${picture}`;
     if ($("picture").getAttribute("src") !== source) $("picture").src = source;
     $("picture").alt = `How an earlier recording of ${request.task} starts`;
-    $("caption").textContent = `How demonstration ${picture} of this task starts`;
+    $("caption").textContent = `The start of demonstration ${picture}, of the same task`;
   }
   $("skip").disabled = request === null;
   $("undo").disabled = view.undo === null;
@@ -284,5 +284,6 @@ for (const id of ["target", "tried"]) $(id).addEventListener("change", () => ($(
 
 $("by").value = localStorage.getItem("amf-desk-by") ?? "";
 $("by").addEventListener("change", () => localStorage.setItem("amf-desk-by", $("by").value.trim()));
+window.addEventListener("resize", () => view && !view.error && show());
 document.addEventListener("visibilitychange", () => document.hidden || refresh());
 refresh();

@@ -16,10 +16,10 @@ function shape(name, attributes, text) {
 
 export const number = (value, digits = 2) => (value === null || value === undefined ? "–" : value.toFixed(digits));
 
-// Mean score against demonstrations; points is [[demonstrations, score or null], …].
-export function curve(points) {
+// Mean score against demonstrations; points is [[demonstrations, score or null], …], width in pixels.
+export function curve(points, width) {
   const known = points.filter(([, score]) => score !== null);
-  const [width, height, left, right, top, bottom] = [480, 200, 40, 12, 12, 30];
+  const [height, left, right, top, bottom] = [Math.max(160, Math.min(240, width / 2)), 32, 12, 12, 30];
   const most = Math.max(1, ...known.map(([x]) => x));
   const low = Math.min(0, ...known.map(([, y]) => y));
   const high = Math.max(1, ...known.map(([, y]) => y));
@@ -72,7 +72,9 @@ const DID = { add: "recorded", skip: "skipped", undo: "taken back" };
 export function answerRows(answers) {
   return answers.map((answer) => {
     const when = new Date(answer.time);
-    const time = element("time", { datetime: answer.time, class: "quiet small" }, when.toLocaleTimeString());
+    const isToday = when.toDateString() === new Date().toDateString();
+    const text = isToday ? when.toLocaleTimeString() : when.toLocaleDateString();
+    const time = element("time", { datetime: answer.time, class: "quiet small" }, text);
     const what = `${answer.demonstration} ${answer.task}`;
     const by = answer.by ? `by ${answer.by}` : "";
     const parts = [DID[answer.what] ?? answer.what, by, answer.reason && `“${answer.reason}”`];
