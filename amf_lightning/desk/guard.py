@@ -42,7 +42,9 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers, or refuses to."""
         if scope["type"] != "http":
-            return
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
+            return  # nothing here talks by WebSocket
 
         async def heeded(message: Message) -> None:
             if message["type"] == "http.response.start":

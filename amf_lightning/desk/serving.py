@@ -81,6 +81,7 @@ def _listening(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind(where)
+        listening.listen()  # from now on, as the address is told: who comes before the server is up waits for it
     except OSError as error:
         listening.close()
         if error.errno == errno.EADDRINUSE:

@@ -17,7 +17,7 @@ LARGEST = 4 * 2**30
 """Bytes of the largest file that is taken in if nobody says otherwise: no format here reads a larger episode."""
 _AT_ONCE = 2**20
 """Bytes that are collected before they are written."""
-_FOUL = re.compile(r"[\x00-\x1f\x7f/\\]")
+_FOUL = re.compile(r"[\x00-\x1f\x7f/\\\ud800-\udfff]")
 """What no file's name has that a browser sends: one with these would lie somewhere else than here."""
 
 

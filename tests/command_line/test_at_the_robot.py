@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from amf_process import tree
+from tiny_recordings import save, shown
 
 from amf_lightning.campaign.campaign import Campaign
 from amf_lightning.campaign.ledger import Ledger
@@ -31,26 +32,10 @@ from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.trial_reports import REPORTED, read_trial_reports
 from amf_lightning.selection.baselines import RoundRobin
-from amf_lightning.tasks.task import Episode
-from amf_lightning.tasks.trajectory import Trajectory
-from tiny import TinyExpert, TinySuite
+from tiny import TinySuite
 
 SUITE = TinySuite()
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def shown(task: int, seed: int = 0) -> Trajectory:
-    [trajectory] = TinyExpert().demonstrate(SUITE, [Episode(SUITE.tasks[task], seed)])
-    assert trajectory is not None
-    return trajectory
-
-
-def save(path: Path, trajectory: Trajectory, **changes: Any) -> Path:
-    """The recording as an archive of numpy; None leaves something out."""
-    arrays: dict[str, Any] = {f"observation/{name}": entry for name, entry in trajectory.observations.items()}
-    arrays |= {"action": trajectory.actions, "task": trajectory.task, **changes}
-    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
-    return path
 
 
 @pytest.fixture
