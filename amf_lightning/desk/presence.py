@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-_FORGOTTEN_AFTER = 10.0
+_FORGOTTEN_AFTER = 6.0
 """Seconds since a browser last said where it is."""
 _MOST = 100
 """Browsers that are remembered."""

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amf_lightning.campaign import acts
-from amf_lightning.campaign.asked import Asked, OpenRequest, read_asked
+from amf_lightning.campaign.asked import Asked, OpenRequest, ahead_of, read_asked
+from amf_lightning.campaign.asked import sentences as sentences_of
 from amf_lightning.campaign.curve import MEAN, CurveRow
 from amf_lightning.campaign.ledger import Ledger
 from amf_lightning.campaign.receiving import DESCRIPTION, described
@@ -21,6 +22,9 @@ from amf_lightning.errors import InputError
 from amf_lightning.evaluation.trial_reports import REPORTED, TrialReport, latest_trials
 from amf_lightning.evaluation.trials import rates
 from amf_lightning.tasks.description import SuiteDescription
+
+if TYPE_CHECKING:
+    from amf_lightning.campaign.outlook import Outlook
 
 ANSWERS, REQUESTS = 10, 50
 """How many of the last answers, and of the open requests, are shown."""
@@ -86,6 +90,8 @@ def read_view(folder: RunFolder) -> View:
         undo = _undo(ledger, done, tasks)
         recorded = list(ledger.recorded())
     rows = folder.read_curve()
+    shown = asked.requests[:REQUESTS]
+    ahead = ahead_of(asked.status, [request.task for request in shown])
     view = {
         "run": folder.path.resolve().name,
         "folder": asked.status.folder,
@@ -94,7 +100,7 @@ def read_view(folder: RunFolder) -> View:
         "next_step": asked.next_step,
         "demonstrations": len(recorded),
         "budget": asked.status.budget,
-        "requests": _requests(asked.requests[:REQUESTS], suite, recorded, tasks),
+        "requests": _requests(shown, ahead, suite, recorded, tasks),
         "open": len(asked.requests),
         "tasks": _tasks(asked, suite, rows),
         "answers": [
@@ -103,6 +109,7 @@ def read_view(folder: RunFolder) -> View:
         ],
         "undo": undo,
         "curve": [[row.demonstrations, row.score] for row in rows if row.task == MEAN],
+        "forecast": None if ahead is None else _forecast(ahead),
         "trials": None if suite is None else _trials(folder, suite),
     }
     return dict(plain(view, strict=True))
@@ -120,7 +127,11 @@ def _now(asked: Asked) -> str:
 
 
 def _requests(
-    requests: Iterable[OpenRequest], suite: SuiteDescription | None, recorded: list[int], tasks: Mapping[int, str]
+    requests: Iterable[OpenRequest],
+    ahead: "Outlook | None",
+    suite: SuiteDescription | None,
+    recorded: list[int],
+    tasks: Mapping[int, str],
 ) -> list[View]:
     newest = {tasks[number]: number for number in recorded} if suite is not None and has_pictures(suite) else {}
     return [
@@ -128,11 +139,17 @@ def _requests(
             "number": request.number,
             "task": request.task,
             "round": request.round,
-            "sentences": list(request.sentences),
+            "sentences": sentences_of(request, ahead),
             "picture": newest.get(request.task),
         }
         for request in requests
     ]
+
+
+def _forecast(ahead: "Outlook") -> str:
+    from amf_lightning.campaign.outlook import phrase
+
+    return f"To a mean score of {ahead.target:g}: {phrase(ahead.mean)}."
 
 
 def _tasks(asked: Asked, suite: SuiteDescription | None, rows: Sequence[CurveRow]) -> list[View]:

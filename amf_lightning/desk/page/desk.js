@@ -66,7 +66,7 @@ function show() {
   const known = view.curve.filter(([, score]) => score !== null);
   $("curve").replaceChildren(...(known.length ? [curve(view.curve, $("curve").clientWidth)] : []));
   $("curve-text").textContent = known.length
-    ? `Mean score ${number(known.at(-1)[1])} after ${known.at(-1)[0]} demonstrations.`
+    ? `Mean score ${number(known.at(-1)[1])} after ${known.at(-1)[0]} demonstrations. ${view.forecast ?? ""}`
     : "No policy has a score yet.";
   $("tasks").tBodies[0].replaceChildren(...taskRows(view.tasks));
   const none = element("li", { class: "quiet" }, "Nobody has answered yet.");
@@ -85,7 +85,8 @@ function showCard() {
   $("why").replaceChildren(...sentences.map((sentence) => element("p", {}, ...withCode(sentence))));
   const here = request ? view.others.filter((other) => other.request === request.number) : [];
   $("elsewhere").hidden = here.length === 0;
-  $("elsewhere").textContent = `${here.map((other) => other.by || "Somebody").join(", ")} is at this request, too.`;
+  const names = [...new Set(here.map((other) => other.by || "somebody"))];
+  $("elsewhere").textContent = `${names.join(", ")} ${names.length > 1 ? "are" : "is"} at this request, too.`;
   const picture = request?.picture ?? null;
   $("start").hidden = picture === null;
   if (picture !== null) {
