@@ -1,5 +1,6 @@
 """Trials of a run's policy: reports are added, replaced and withdrawn here, and checked against the run."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -49,6 +50,17 @@ def checked_report(folder: RunFolder, suite: SuiteDescription, trials: TrialRepo
         raise InputError(f"--reason is given {len(trials.reasons)} times, but {failed} trials failed.")
     tried = last_policy(folder) if trials.demonstrations < 0 else trials.demonstrations
     return replace(trials, demonstrations=tried, time=now())
+
+
+def check_entry(text: str) -> str:
+    """What somebody calls a report.
+
+    Raises:
+        InputError: it is no name for one.
+    """
+    if not re.fullmatch(r"[\w.-]{1,64}", text):
+        raise InputError(f"{text!r} is no name for a report: up to 64 letters, digits, -, _ and .")
+    return text
 
 
 def is_there(folder: RunFolder, entry: str, report: TrialReport) -> bool:

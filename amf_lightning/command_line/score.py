@@ -8,7 +8,6 @@ A command that was cut off may be typed again: what it reported already does not
 import argparse
 import hashlib
 import json
-import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +17,7 @@ from amf_lightning.campaign.acts import user
 from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.campaign.status import run_at
 from amf_lightning.campaign.trying import (
+    check_entry,
     check_holds,
     checked_report,
     is_there,
@@ -119,9 +119,10 @@ def _reported(values: argparse.Namespace) -> TrialReport:
 
 
 def _id(text: str) -> str:
-    if not re.fullmatch(r"[\w.-]{1,64}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no name for a report: up to 64 letters, digits, -, _ and .")
-    return text
+    try:
+        return check_entry(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _counts(text: str) -> tuple[int, int]:

@@ -16,7 +16,8 @@ from starlette.types import ASGIApp
 from amf_lightning.campaign.at_the_robot import hand_over, skip, take_back, unheeded
 from amf_lightning.campaign.campaign import Campaign
 from amf_lightning.campaign.run_folder import RunFolder
-from amf_lightning.campaign.trying import report, withdraw
+from amf_lightning.campaign.trying import check_entry, checked_report, is_there, suite_of, withdraw
+from amf_lightning.campaign.unconfirmed import one_at_a_time
 from amf_lightning.desk.guard import Guard
 from amf_lightning.desk.pictures import check_number, start_picture
 from amf_lightning.desk.presence import Presence
@@ -24,7 +25,7 @@ from amf_lightning.desk.uploads import TooLargeError, Uploads
 from amf_lightning.desk.view import Viewer
 from amf_lightning.desk.words import Words
 from amf_lightning.errors import AmfError
-from amf_lightning.evaluation.trial_reports import TrialReport
+from amf_lightning.evaluation.trial_reports import REPORTED, TrialReport, add_report
 
 PAGE = Path(__file__).with_name("page")
 _LARGEST_WORDS = 2**16
@@ -139,13 +140,28 @@ class Desk:
             by=self._who(words),
             reasons=(reason,) if reason else (),
         )
-        await to_thread.run_sync(report, RunFolder(self._run), trial)
-        return _said([f"Noted: {trial.task} {'succeeded' if succeeded else 'failed'}{f': {reason}' * bool(reason)}."])
+        # A page that heard no answer says the same again under the same name.
+        entry, folder = check_entry(words.text("id")), RunFolder(self._run)
+
+        def act() -> str:
+            made = checked_report(folder, suite_of(folder), trial)
+            with one_at_a_time(self._run):
+                if is_there(folder, entry, made):
+                    return f"Report {entry} is there already. Nothing was added."
+                add_report(self._run / REPORTED, made, entry=entry)
+            return f"Noted: {made.task} {'succeeded' if succeeded else 'failed'}{f': {reason}' * bool(reason)}."
+
+        return _said([await to_thread.run_sync(act)])
 
     async def _withdraw(self, request: Request) -> Response:
         words = await _words(request)
-        await to_thread.run_sync(withdraw, RunFolder(self._run), words.text("entry"), self._who(words))
-        return _said(["The trial is taken back."])
+        folder = RunFolder(self._run)
+
+        def act() -> str:
+            with one_at_a_time(self._run):
+                return withdraw(folder, suite_of(folder), words.text("entry"), self._who(words))
+
+        return _said([await to_thread.run_sync(act)])
 
     # -- inside -------------------------------------------------------------------------------------------------------
 

@@ -136,8 +136,10 @@ def test_trials_are_noted_one_by_one_and_taken_back(desk: TestClient, run: Path)
     (run / "judged" / "000002.safetensors").touch()
     assert view(desk)["trials"]["policy"] == 2
     trial = {"policy": 2, "task": "goal=1"}
-    for more in ({"success": True}, {"success": False, "reason": "slipped", "by": "bo"}):
-        assert desk.post("/trials", json=trial | more).status_code == 200
+    for more in ({"success": True, "id": "a"}, {"success": False, "reason": "slipped", "by": "bo", "id": "b"}):
+        assert desk.post("/trials", json=trial | more).json()["said"][0].startswith("Noted: goal=1")
+        assert "is there already" in desk.post("/trials", json=trial | more).json()["said"][0]
+    assert desk.post("/trials", json=trial | {"success": True, "id": "b"}).status_code == 422, "b says another thing"
     trials = view(desk)["trials"]
     assert [(each["task"], each["successes"], each["trials"]) for each in trials["rates"]] == [("goal=1", 1, 2)]
     assert (
@@ -146,8 +148,8 @@ def test_trials_are_noted_one_by_one_and_taken_back(desk: TestClient, run: Path)
     assert any("more trials, not more demonstrations" in sentence for sentence in trials["sentences"])
     assert desk.post("/trials/withdraw", json={"entry": trials["last"]["entry"]}).status_code == 200
     assert view(desk)["trials"]["rates"][0]["trials"] == 1
-    for wrong in ({"task": "goal=7"}, {"success": "yes"}, {"policy": True}):
-        assert desk.post("/trials", json=trial | {"success": True} | wrong).status_code == 422
+    for wrong in ({"task": "goal=7"}, {"success": "yes"}, {"policy": True}, {"id": ""}, {"id": "a b"}):
+        assert desk.post("/trials", json=trial | {"success": True, "id": "c"} | wrong).status_code == 422
     assert desk.post("/trials/withdraw", json={"entry": "nothing"}).status_code == 422
 
 
@@ -400,14 +402,15 @@ def test_a_second_recording_of_a_request_counts_without_one(desk: TestClient, ru
     assert "counts as" in hand_over(desk, files[1], "second.npz").json()["said"][0]
 
 
-def test_of_a_file_with_several_recordings_the_good_ones_are_kept(
+def test_a_file_with_several_recordings_is_taken_in_whole_or_not_at_all(
     desk: TestClient, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    good = shown(0)
-    broken = replace(good, task="nothing of the suite")
+    episodes = [shown(0), replace(shown(1), task="nothing of the suite")]
     monkeypatch.setattr(
-        "amf_lightning.demonstrations.recordings.read_demonstrations", lambda path, task: iter([good, broken])
+        "amf_lightning.demonstrations.recordings.read_demonstrations", lambda path, task: iter(episodes)
     )
     answer = hand_over(desk, b"x", "two.h5")
     assert answer.status_code == 422 and "nothing of the suite" in answer.json()["error"]
-    assert len(answer.json()["said"]) == 1 and view(desk)["demonstrations"] == 1
+    assert answer.json()["said"] == [] and view(desk)["demonstrations"] == 0
+    episodes[1] = shown(1)
+    assert len(hand_over(desk, b"x", "two.h5").json()["said"]) == 2 and view(desk)["demonstrations"] == 2

@@ -6,7 +6,8 @@ import { Unusable, look, say, send } from "./talking.js";
 const LOOK = 1000; // milliseconds
 const RARELY = 5000; // where nobody looks
 const $ = (id) => document.getElementById(id);
-const desk = Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16)).join("");
+const word = () => Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16)).join("");
+const desk = word();
 
 let view = null;
 let shown = ""; // what the page was last made from
@@ -151,16 +152,20 @@ function withCode(sentence) {
 
 // -- acting -----------------------------------------------------------------------------------------------------------
 
+// Whether an answer came, be it a refusal.
 async function act(path, words) {
-  if (busy) return; // a second tap is no second answer
+  if (busy) return false; // a second tap is no second answer
   busy = true;
+  let came = true;
   try {
     told(await say(path, { ...words, by: who() }));
   } catch (error) {
     told([error.message], true);
+    came = !error.unheard;
   }
   busy = false;
   await refresh();
+  return came;
 }
 
 function told(sentences, wrong = false) {
@@ -173,6 +178,14 @@ function turn(by) {
   if (open.length) chosen = open[(open.indexOf(chosen) + by + open.length) % open.length];
   show();
   refresh();
+}
+
+// Notes a trial. The same one said again after no answer came has the same name, under which it counts once.
+let unsure = { text: "", id: "" };
+async function note(words) {
+  const text = JSON.stringify(words);
+  if (unsure.text !== text) unsure = { text, id: word() };
+  if (await act("/trials", { ...words, id: unsure.id })) unsure = { text: "", id: "" };
 }
 
 // Asks for a reason; the answer, or null if it is cancelled.
@@ -209,11 +222,11 @@ const acts = {
   undo: () => act("/undo", { demonstration: view.undo.demonstration }),
   previous: () => turn(-1),
   next: () => turn(1),
-  yes: () => act("/trials", { policy: view.trials.policy, task: $("tried").value, success: true }),
+  yes: () => note({ policy: view.trials.policy, task: $("tried").value, success: true }),
   no: async () => {
     const [policy, task] = [view.trials.policy, $("tried").value];
     const reason = await ask(`${task} failed`, "Why? (may be left empty)", "Note it", false);
-    if (reason !== null) act("/trials", { policy, task, success: false, reason });
+    if (reason !== null) note({ policy, task, success: false, reason });
   },
   back: () => act("/trials/withdraw", { entry: view.trials.last.entry }),
 };

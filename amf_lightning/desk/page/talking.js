@@ -1,6 +1,8 @@
 // What is said to the server. Every answer is {said: [sentence, …]} or {error: sentence}.
 
-export class Unusable extends Error {}
+export class Unusable extends Error {
+  unheard = false; // whether nobody knows if it arrived
+}
 
 export async function look(desk, by, request) {
   const query = new URLSearchParams({ desk, by, request: request ?? "" });
@@ -18,7 +20,9 @@ export async function say(path, words) {
       body: JSON.stringify(words),
     });
   } catch {
-    throw new Unusable("The desk cannot be reached. Look at the last answers whether this one arrived.");
+    const error = new Unusable("The desk cannot be reached, and maybe did not hear this. Say it again: it counts once.");
+    error.unheard = true;
+    throw error;
   }
   return sentences(answer.status, await answer.text());
 }
