@@ -38,6 +38,7 @@ ORDER = (
     "fine_tuning",
     "reports",
     "studies",
+    "desk",
     "command_line",
     "__main__",
 )

@@ -44,6 +44,8 @@ def test_configurations_and_checkpoints_are_in_the_wheel(wheel: Path) -> None:
         assert files
         for file in files:
             assert f"amf_lightning/{file.relative_to(ROOT).as_posix()}" in inside, file
+    page = [path for path in (ROOT / "amf_lightning" / "desk" / "page").iterdir() if path.is_file()]
+    assert len(page) > 4 and {f"amf_lightning/desk/page/{path.name}" for path in page} <= inside
     assert not [name for name in inside if name.startswith(("tests", "runs")) or name.endswith((".pyc", ".ckpt"))]
 
 

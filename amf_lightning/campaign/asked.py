@@ -1,17 +1,21 @@
 """What a run asks for now, each request with its reason: read from its folder, without torch."""
 
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amf_lightning.campaign.ledger import Ledger
 from amf_lightning.campaign.prediction import Prediction, predicted_key, predictions_from
 from amf_lightning.campaign.receiving import DESCRIPTION, described
 from amf_lightning.campaign.request import Request
 from amf_lightning.campaign.run_folder import RunFolder
-from amf_lightning.campaign.status import RunStatus, ledger_to_read, read_status
+from amf_lightning.campaign.status import BY_HAND, FINISHED, RUNNING, STOPPED, RunStatus, ledger_to_read, read_status
+
+if TYPE_CHECKING:  # it imports numpy, which a run that nobody has evaluated can do without
+    from amf_lightning.campaign.outlook import Outlook
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,27 @@ class Asked:
     requests: tuple[OpenRequest, ...]
     """In order of number."""
 
+    @property
+    def then(self) -> str:
+        """How to answer, and what happens once the open requests are answered, or has to happen if there is none."""
+        answer = (
+            f"Answer with: amf add {shlex.quote(self.status.folder)} FILE." if self.requests else "Nothing is open."
+        )
+        return f"{answer} {self.next_step}"
+
+    @property
+    def next_step(self) -> str:
+        """What happens once the open requests are answered, or what has to happen now if there is none."""
+        status, run = self.status, shlex.quote(self.status.folder)
+        if status.state in (FINISHED, STOPPED):
+            return f"The run is {status.state}: it asks for no more."
+        if status.state == RUNNING:
+            return "`amf fit` is at work there, and chooses what comes next."
+        if status.state == BY_HAND:
+            return "Your program chooses what comes next, with Campaign.ask."
+        fit = f"amf fit --config {shlex.quote(f'{status.folder}/config.yaml')} --trainer.default_root_dir {run}"
+        return f"{'Then it' if self.requests else 'It'} is for `amf fit` to train and to choose: {fit}"
+
 
 def read_asked(path: Path) -> Asked:
     """What the run in a folder asks for. A process may be writing there.
@@ -80,6 +105,27 @@ def read_asked(path: Path) -> Asked:
             for each in status.campaign.pending
         ),
     )
+
+
+def ahead_of(status: RunStatus, tasks: Sequence[str]) -> "Outlook | None":
+    """How many more the run, and these tasks, may need; None if nobody has evaluated it."""
+    if status.score is None:
+        return None
+    from amf_lightning.campaign.outlook import read_outlook
+
+    return read_outlook(Path(status.folder), only=tasks)
+
+
+def sentences(request: OpenRequest, ahead: "Outlook | None") -> list[str]:
+    """Why a request, what it should teach other tasks, and how many more of its task may be needed."""
+    said = [request.why]
+    if request.teaches:
+        shares = " and ".join(f"{name} ({share:.0%} of the score)" for name, share in request.teaches.items())
+        said.append(f"It should also teach {shares}.")
+    told = None if ahead is None else ahead.tasks.get(request.task)
+    if ahead is not None and told is not None and told.own is not None:
+        said.append(f"{request.task} may need {told.own[0]} to {told.own[1]} more of its own to {ahead.target:g}.")
+    return said
 
 
 def _open(

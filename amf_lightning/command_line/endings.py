@@ -19,8 +19,8 @@ from amf_lightning.user_code import blamed, told
 
 GO_ON = ("fit", "compare", "search-schedule", "train-expert")
 """Commands that go on where they were."""
-GRACE = {"compare": 15.0, "search-schedule": 15.0}
-"""Seconds that a command may take to end after a signal: the runs of a comparison end before it."""
+GRACE = {"compare": 15.0, "search-schedule": 15.0, "desk": 15.0}
+"""Seconds that a command may take to end after a signal: runs of a comparison, answers of a desk end before it."""
 _GRACE = 5.0
 _ALIKE = 2.0
 """Seconds that a rank gives the first one to say the same."""

@@ -24,6 +24,7 @@ COMMANDS = {
     "add": ("hand over recordings: files, or a folder of them", "add"),
     "skip": ("say that a request will not be answered, and why", "skip"),
     "undo": ("take back the last recording that was added, or the last skip", "undo"),
+    "desk": ("serve a page at the robot: what to record, recordings handed over, trials", "desk"),
     "score": ("report trials of the policy: how many succeeded", "score"),
     "measure": ("measure what random actions and an expert return, task by task", "measure"),
     "train-expert": ("train a goal-conditioned expert by reinforcement learning", "train_expert"),

@@ -8,16 +8,24 @@ A command that was cut off may be typed again: what it reported already does not
 import argparse
 import hashlib
 import json
-import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from amf_lightning.campaign.acts import now, user
-from amf_lightning.campaign.receiving import described
+from amf_lightning.campaign.acts import user
 from amf_lightning.campaign.run_folder import RunFolder
-from amf_lightning.campaign.status import ledger_to_read, run_at
+from amf_lightning.campaign.status import run_at
+from amf_lightning.campaign.trying import (
+    check_entry,
+    check_holds,
+    checked_report,
+    is_there,
+    reports_of,
+    sentences,
+    suite_of,
+    withdraw,
+)
 from amf_lightning.campaign.unconfirmed import one_at_a_time
 from amf_lightning.command_line.plain_parser import PlainParser
 from amf_lightning.errors import InputError
@@ -25,18 +33,13 @@ from amf_lightning.evaluation.trial_reports import (
     REPORTED,
     TrialReport,
     add_report,
-    is_withdrawn,
     is_written,
     latest_trials,
     new_entry,
-    read_trial_reports,
-    report_of,
-    withdraw_report,
 )
 from amf_lightning.evaluation.trials import rates, verdict
 from amf_lightning.tasks.description import SuiteDescription
 
-_BY_PEOPLE = ("ReportedEpisodes", "AskedEpisodes")
 _WORDS = {"yes": (1, 1), "no": (0, 1)}
 
 
@@ -57,27 +60,24 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     values = parser.parse_args(arguments)
     folder = run_at(values.run)
-    with ledger_to_read(folder) as ledger:
-        suite = described(ledger)
-    path = folder.path / REPORTED
+    suite = suite_of(folder)
     if values.withdraw:
-        lines = [_withdraw(path, values, suite)]
+        lines = [withdraw(folder, suite, values.withdraw, values.by)]
     elif values.task or values.success:
-        return _report(path, values, suite, folder)
+        return _report(values, suite, folder)
     else:
         lines = []
-    return _show(values, lines, path, suite, folder)
+    return _show(values, lines, suite, folder)
 
 
-def _report(path: Path, values: argparse.Namespace, suite: SuiteDescription, folder: RunFolder) -> None:
+def _report(values: argparse.Namespace, suite: SuiteDescription, folder: RunFolder) -> None:
     """Adds the report that the command line says, and prints; not twice if this is typed again after a kill."""
-    report = _reported(values, suite, folder)
+    report, path = checked_report(folder, suite, _reported(values)), folder.path / REPORTED
     typed = {"score": {**asdict(report), "time": ""}, "replaces": values.replaces}
     with one_at_a_time(folder.path) as unconfirmed:
         begun = None if values.id else unconfirmed.begun(typed)
         entry = values.id or (str(begun["entry"]) if begun else new_entry())
-        if values.id and (earlier := report_of(path, entry)) is not None:
-            _check_same(earlier, report, entry)
+        if values.id and is_there(folder, entry, report):
             lines = [f"Report {entry} is there already. Nothing was added."]
         elif is_written(path, entry):
             lines = [
@@ -85,73 +85,44 @@ def _report(path: Path, values: argparse.Namespace, suite: SuiteDescription, fol
                 "Nothing was added; if this is another report, type it once more."
             ]
         else:
-            _check_holds(path, values.replaces, values, suite)
+            if values.replaces:
+                check_holds(folder, suite, values.replaces)
             if not values.id:
                 unconfirmed.begin(typed, entry=entry)
             add_report(path, report, values.replaces, entry)
             lines = [f"Thank you. This is report {entry}."]
-        _show(values, lines, path, suite, folder)
+        _show(values, lines, suite, folder)
         sys.stdout.flush()
         unconfirmed.confirmed(typed)
 
 
-def _check_same(earlier: TrialReport, report: TrialReport, entry: str) -> None:
-    """Raises InputError if two reports that are called alike are of different trials."""
-    said = [(each.demonstrations, each.task, each.success, each.episodes) for each in (earlier, report)]
-    if said[0] != said[1]:
-        raise InputError(
-            f"Report {entry} is there already, and says {earlier.success}/{earlier.episodes} on '{earlier.task}' after "
-            f"{earlier.demonstrations} demonstrations. Give this one another --id, and --replaces {entry} if it is in "
-            "its place."
-        )
-
-
-def _withdraw(path: Path, values: argparse.Namespace, suite: SuiteDescription) -> str:
-    """Takes the report back that the command line names; says so."""
-    if is_withdrawn(path, values.withdraw):
-        return f"Report {values.withdraw} is taken back already."
-    _check_holds(path, values.withdraw, values, suite)
-    withdraw_report(path, values.withdraw, values.by, now())
-    return f"Report {values.withdraw} is taken back."
-
-
-def _check_holds(path: Path, entry: str | None, values: argparse.Namespace, suite: SuiteDescription) -> None:
-    if entry is not None and entry not in [report.entry for report in read_trial_reports(path, suite.index)]:
-        raise InputError(f"{path} has no report {entry} that holds. For all of them: amf score {values.run}")
-
-
-def _show(values: argparse.Namespace, lines: list[str], path: Path, suite: SuiteDescription, folder: RunFolder) -> None:
+def _show(values: argparse.Namespace, lines: list[str], suite: SuiteDescription, folder: RunFolder) -> None:
     """Prints what became of the command, and what is known of the last policy that was tried."""
-    reports = read_trial_reports(path, suite.index)
+    reports = reports_of(folder, suite)
     print(_as_json(reports, suite, lines) if values.json else "\n".join([*lines, _as_text(reports, suite, folder)]))
 
 
-def _reported(values: argparse.Namespace, suite: SuiteDescription, folder: RunFolder) -> TrialReport:
+def _reported(values: argparse.Namespace) -> TrialReport:
     """The report that the command line says."""
     if not (values.task and values.success):
         raise InputError("Give both --task and --success, e.g. --task pick --success 7/10.")
-    suite.index(values.task)
     success, episodes = _counts(values.success)
-    if len(values.reason) > episodes - success:
-        raise InputError(f"--reason is given {len(values.reason)} times, but {episodes - success} trials failed.")
-    tried = _last_policy(folder) if values.demonstrations is None else values.demonstrations
-    files = tuple(f"{file} {_sha256(file)}" for file in values.episode_file)
     return TrialReport(
-        demonstrations=tried,
+        demonstrations=-1 if values.demonstrations is None else values.demonstrations,
         task=values.task,
         success=success,
         episodes=episodes,
         by=values.by,
-        time=now(),
         reasons=tuple(values.reason),
-        files=files,
+        files=tuple(f"{file} {_sha256(file)}" for file in values.episode_file),
     )
 
 
 def _id(text: str) -> str:
-    if not re.fullmatch(r"[\w.-]{1,64}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no name for a report: up to 64 letters, digits, -, _ and .")
-    return text
+    try:
+        return check_entry(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _counts(text: str) -> tuple[int, int]:
@@ -162,18 +133,6 @@ def _counts(text: str) -> tuple[int, int]:
     if not (successes.isdecimal() and trials.isdecimal() and int(trials) > 0 and int(successes) <= int(trials)):
         raise InputError(f"--success is {text}; write successes and trials as 7/10, or yes or no of a single trial.")
     return int(successes), int(trials)
-
-
-def _last_policy(folder: RunFolder) -> int:
-    """Demonstrations of the last policy that is there to be tried."""
-    judged = [int(path.stem) for path in (folder.path / "judged").glob("*.safetensors") if path.stem.isdecimal()]
-    if judged:
-        return max(judged)
-    if folder.policy.is_file() and (trained_on := folder.read_facts().get("trained_on")) is not None:
-        return int(trained_on)
-    raise InputError(
-        f"{folder.path} has no policy to try yet. Say with --demonstrations after how many it was trained."
-    )
 
 
 def _sha256(path: Path) -> str:
@@ -208,15 +167,5 @@ def _as_text(reports: list[TrialReport], suite: SuiteDescription, folder: RunFol
         f"  {rate.task:<{width}}  {rate.successes} of {rate.trials}  [{rate.low:.2f}, {rate.high:.2f}]"
         for rate in found
     ]
-    lines += verdict(found)
-    lines += [
-        "Reports: "
-        + ", ".join(f"{each.entry or 'by hand'} ({each.task} {each.success}/{each.episodes})" for each in last)
-    ]
-    if missing := [task for task in suite.task_names if task not in [rate.task for rate in found]]:
-        lines.append(f"Not tried yet: {', '.join(missing)}.")
-    evaluation = folder.read_config().get("evaluation", {}) if folder.config.is_file() else {}
-    name = str(evaluation.get("class_path") if isinstance(evaluation, dict) else evaluation).rpartition(".")[2]
-    if name not in _BY_PEOPLE and folder.config.is_file():
-        lines.append(f"This run is evaluated by {name}: these trials stay out of its curve, and are in its report.")
-    return "\n".join(lines)
+    reported = [f"{each.entry or 'by hand'} ({each.task} {each.success}/{each.episodes})" for each in last]
+    return "\n".join([*lines, f"Reports: {', '.join(reported)}", *sentences(folder, last, suite)])

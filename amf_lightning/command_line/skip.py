@@ -6,10 +6,10 @@
 from pathlib import Path
 
 from amf_lightning.campaign.acts import user
+from amf_lightning.campaign.at_the_robot import skip
 from amf_lightning.campaign.campaign import Campaign
 from amf_lightning.campaign.status import run_at
 from amf_lightning.command_line.plain_parser import PlainParser
-from amf_lightning.errors import InputError
 
 
 def main(arguments: list[str]) -> None:
@@ -20,18 +20,5 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--reason", required=True, help="why, for the report and for others")
     parser.add_argument("--by", default=user(), metavar="NAME", help="who says so; the user, if not given")
     values = parser.parse_args(arguments)
-    if not values.reason.strip():
-        raise InputError(
-            "--reason is empty; say why the request is not answered, e.g. --reason 'the gripper is broken'."
-        )
     run_at(values.run)
-    campaign = Campaign(values.run)
-    if campaign.ledger.request(values.request) is None:
-        raise InputError(
-            f"{values.run} has no request {values.request}. For those that are open: amf next {values.run}"
-        )
-    if (earlier := campaign.ledger.skipped().get(values.request)) is not None:
-        print(f"Request {values.request} is skipped already: {earlier.reason}")
-        return
-    campaign.skip(values.request, values.reason, values.by)
-    print(f"Request {values.request} is skipped: {values.reason}")
+    print(skip(Campaign(values.run), values.request, values.reason, values.by))

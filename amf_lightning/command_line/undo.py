@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from amf_lightning.campaign import acts
+from amf_lightning.campaign.at_the_robot import take_back
 from amf_lightning.campaign.campaign import Campaign
-from amf_lightning.campaign.request import Request
 from amf_lightning.campaign.status import run_at
 from amf_lightning.campaign.unconfirmed import one_at_a_time
 from amf_lightning.command_line.plain_parser import PlainParser
@@ -39,14 +39,10 @@ def main(arguments: list[str]) -> None:
             )
         elif number is None:
             raise InputError(f"There is nothing to undo in {values.run}: nothing was added or skipped there.")
-        elif (request := campaign.ledger.request(number)) is None:
-            raise InputError(f"{values.run} has no demonstration {number}. What was done: amf status {values.run}")
-        elif [act.what for act in done if act.demonstration == number][-1:] == [acts.UNDO]:
-            print(f"Demonstration {number} is taken back already.")
         else:
             unconfirmed.begin(typed, demonstration=number, acts=len(done))
             try:
-                print(_take_back(campaign, request, values.by))
+                print(take_back(campaign, number, values.by))
             except AmfError:
                 unconfirmed.confirmed(typed)
                 raise
@@ -61,12 +57,3 @@ def _taken_back(begun: Mapping[str, Any] | None, done: Sequence[acts.Act], by: s
     number = begun["demonstration"]
     since = [act.what for act in done[begun["acts"] :] if (act.demonstration, act.by) == (number, by)]
     return number if since[-1:] == [acts.UNDO] else None  # who has done something with it since knew what became of it
-
-
-def _take_back(campaign: Campaign, request: Request, by: str) -> str:
-    """Takes back what became of a request; says so."""
-    number = request.demonstration
-    what = "The skip of request" if number in campaign.ledger.skipped() else "Demonstration"
-    campaign.undo(number, by)
-    reopened = "; it is open again" if request.asked else ""
-    return f"{what} {number} ({request.task}) is taken back{reopened}."

@@ -8,6 +8,7 @@ checked against its size before it is used.
 import json
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -65,6 +66,24 @@ def read_tensors(file: BinaryIO) -> tuple[dict[str, Array], dict[str, Any]]:
     if len(content) != size - start:
         raise ValueError("it became shorter while it was read")
     return {name: _view(content, *place) for name, place in places.items()}, metadata
+
+
+def read_first(file: BinaryIO, names: Callable[[str], bool]) -> dict[str, Array]:
+    """The first row of each tensor of these names, without the others, and without torch.
+
+    Raises:
+        ValueError: the header does not describe what follows it, or a tensor has no row.
+        OSError: it cannot be read.
+    """
+    places, start, _, _ = _layout(file)
+    rows = {}
+    for name, (dtype, shape, begin, stop) in places.items():
+        if names(name):
+            if not shape or not shape[0]:
+                raise ValueError(f"tensor '{name}' has no row")
+            file.seek(start + begin)
+            rows[name] = np.frombuffer(file.read((stop - begin) // shape[0]), dtype).reshape(shape[1:])
+    return rows
 
 
 def _layout(file: BinaryIO) -> tuple[dict[str, Any], int, int, dict[str, Any]]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from amf_lightning.demonstrations.mapped_tensors import DTYPES, MAX_HEADER, map_tensors, read_tensors
+from amf_lightning.demonstrations.mapped_tensors import DTYPES, MAX_HEADER, map_tensors, read_first, read_tensors
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
 from amf_lightning.tasks.spec import STATE
@@ -99,6 +99,22 @@ class DemonstrationStore:
         if task is not None and trajectory.task != task:
             raise _refused(path, f"shows task '{trajectory.task}', not '{task}'")
         return trajectory
+
+    def read_start(self, index: int) -> dict[str, NDArray[Any]]:
+        """The entries of the first observation of demonstration `index`, to be looked at: their hash is not compared.
+
+        Raises:
+            InputError: the file is missing or damaged.
+        """
+        path = self.path(index)
+        try:
+            with path.open("rb") as file:
+                rows = read_first(file, lambda name: name.startswith(_OBSERVATION))
+        except OSError as error:
+            raise _refused(path, f"cannot be read ({error.strerror})") from error
+        except ValueError as error:
+            raise _damaged(path, error) from error
+        return {name.removeprefix(_OBSERVATION): rows[name] for name in sorted(rows)}
 
     def read_all(self) -> list[Trajectory]:
         """Every demonstration in the folder, in order of number.

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from amf_process import tree
+from tiny_recordings import save, shown
 
 from amf_lightning.campaign.campaign import Campaign
 from amf_lightning.campaign.ledger import Ledger
@@ -31,26 +32,10 @@ from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.trial_reports import REPORTED, read_trial_reports
 from amf_lightning.selection.baselines import RoundRobin
-from amf_lightning.tasks.task import Episode
-from amf_lightning.tasks.trajectory import Trajectory
-from tiny import TinyExpert, TinySuite
+from tiny import TinySuite
 
 SUITE = TinySuite()
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def shown(task: int, seed: int = 0) -> Trajectory:
-    [trajectory] = TinyExpert().demonstrate(SUITE, [Episode(SUITE.tasks[task], seed)])
-    assert trajectory is not None
-    return trajectory
-
-
-def save(path: Path, trajectory: Trajectory, **changes: Any) -> Path:
-    """The recording as an archive of numpy; None leaves something out."""
-    arrays: dict[str, Any] = {f"observation/{name}": entry for name, entry in trajectory.observations.items()}
-    arrays |= {"action": trajectory.actions, "task": trajectory.task, **changes}
-    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
-    return path
 
 
 @pytest.fixture
@@ -289,7 +274,7 @@ def test_undo_takes_back_the_last_that_stands(run: Path, say: Callable[..., str]
 def test_what_cannot_be_skipped_or_undone_says_why(run: Path, say: Callable[..., str]) -> None:
     for command, arguments, message in (
         (skip, ["9", "--reason", "x"], "has no request 9"),
-        (skip, ["0", "--reason", " "], "--reason is empty"),
+        (skip, ["0", "--reason", " "], "reason is empty"),
         (skip, ["0"], "--reason"),
         (undo, ["9"], "has no demonstration 9"),
         (undo, ["0"], "nothing to undo"),
