@@ -471,7 +471,7 @@ def test_a_nan_is_whose_code_or_data_it_comes_from(tmp_path: Path, expert: str, 
     write_parts(tmp_path)
     given: dict[str, Any] = {"class_path": expert}
     if expert == "RecordedExpert":
-        made = Trajectory(np.zeros((12, 2), np.float32), np.zeros((12, 1), np.float32), None, "goal=-1")
+        made = Trajectory({"state": np.zeros((12, 2), np.float32)}, np.zeros((12, 1), np.float32), None, "goal=-1")
         made.actions[3] = np.nan  # after it was looked at
         DemonstrationStore(tmp_path / "given").write(0, made)
         given["init_args"] = {"folder": "given"}
