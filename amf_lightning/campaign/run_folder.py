@@ -197,6 +197,9 @@ class RunFolder:
             reached = -1 if facts[FINISHED] is None else facts[FINISHED]
             if reached < 0 or (reached < budget and not (stopped and facts.get("budget", 0) >= budget)):
                 return False
+            if reached == budget:
+                # Also where nobody has tried the last policy, so that the curve ends before it, or any.
+                return self.curve.exists() or facts.get("mean") is None
         if stopped or any(row.demonstrations == budget for row in self.read_curve()):
             return True
         return facts.get("trained_on") == budget and facts.get("mean") is None  # nobody evaluates such a run

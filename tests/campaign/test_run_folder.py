@@ -209,6 +209,17 @@ def test_a_run_is_finished_when_all_that_it_writes_at_its_end_is_there(folder: R
     assert folder.finished(5)
 
 
+def test_a_run_whose_last_policy_nobody_tried_is_finished(folder: RunFolder) -> None:
+    folder.write_curve(EVALUATIONS, NAMES)
+    folder.write_selections(JOBS)
+    folder.policy.write_bytes(b"weights")
+    folder.report.write_text("done")
+    folder.write_evaluation(EVALUATIONS[-1], NAMES, trained_on=7, budget=7)
+    assert not folder.finished(7), "nothing says that it came to its end"
+    folder.seal(7)
+    assert folder.finished(7) and not folder.finished(8)
+
+
 def test_results_stay_and_do_not_count_while_they_are_being_replaced(folder: RunFolder) -> None:
     folder.write_curve(EVALUATIONS, NAMES)
     folder.write_selections(JOBS)
