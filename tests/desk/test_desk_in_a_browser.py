@@ -119,6 +119,7 @@ def test_five_rounds_are_played_on_the_page(browser: Browser, tmp_path: Path) ->
                 choose(page, file)
                 expect(sent(page)).to_contain_text("answers request 0")
             fit(0 if round == 4 else WAITING)
+        expect(page.locator("#policy")).to_contain_text("after 5 demonstrations")  # a trial is of what the page shows
         try_all(page)
         expect(page.locator("#verdict")).to_contain_text("more trials")
         fit(0)
