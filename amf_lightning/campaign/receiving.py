@@ -55,7 +55,7 @@ def receive(
     with ledger.transaction() as connection:
         recorded = dict(connection.execute("SELECT demonstration, sha256 FROM recorded"))
         for number in acts.added(connection, content):
-            if recorded.get(number) == (sha256 := store.digest(number, shown)):
+            if number in recorded and recorded[number] == (sha256 := store.digest(number, shown)):
                 return Received(number, sha256, asked=False, known=True)
         waiting = {number: (task, round) for number, task, round in connection.execute(_OPEN)}
         if request is not None and request not in waiting:
