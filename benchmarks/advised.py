@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0:5")
     parser.add_argument("--jobs", type=int, default=1)
     arguments = parser.parse_args()
-    recordings = (arguments.runs / "recordings").resolve()
+    recordings = arguments.runs / "recordings"
     record(recordings)
     compare = shipped_folder("configs") / "compare"
     expert = {"class_path": "RecordedExpert", "init_args": {"folder": str(recordings)}}

@@ -45,7 +45,7 @@ class PlayedRun:
     @property
     def suite(self) -> str:
         """What it is a run of."""
-        return next((name for start, name in SUITES.items() if self.study.startswith(start)), HALFCHEETAH)
+        return next((name for part, name in SUITES.items() if part in self.study), HALFCHEETAH)
 
     def until(self, place: int) -> History:
         """What was known at its evaluation of that number."""
