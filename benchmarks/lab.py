@@ -2,10 +2,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/lab.py
 
-The run has 10,000 demonstrations of 50 tasks, each handed over with `amf add`, and two open requests. What is added is
-an episode of 20 MB. Each command is a process of its own, and the median is taken. Times are of the processor (user and
-system), so that what else runs on the machine counts for little; those of the clock stand beside them. "Beyond the
-copy" is without what it takes to copy the file durably into the same folder.
+The run has 10,000 demonstrations of 50 tasks, each predicted, handed over with `amf add` and trained on, and two open
+requests. What is added is an episode of 20 MB. Each command is a process of its own, and the median is taken. Times are
+of the processor (user and system), so that what else runs on the machine counts for little; those of the clock stand
+beside them. "Beyond the copy" is without what it takes to copy the file durably into the same folder.
 """
 
 import argparse
@@ -23,6 +23,7 @@ import numpy as np
 
 from amf_lightning.campaign import acts
 from amf_lightning.campaign.ledger import Ledger
+from amf_lightning.campaign.prediction import Prediction, Realised, predicted_key, realised_key, written
 from amf_lightning.campaign.receiving import DESCRIPTION
 from amf_lightning.campaign.request import Request
 from amf_lightning.demonstrations.store import DemonstrationStore
@@ -59,7 +60,15 @@ def make_run(folder: Path, demonstrations: int, tasks: int, steps: int) -> None:
         Request(number, 0, suite.task_names[number % tasks], number % tasks, "InformationGain", scores, number)
         for number in range(demonstrations + 2)
     ]
-    ledger.ask(requests, {}, {DESCRIPTION: suite.to_json()})
+    needs = tuple(math.cos(i) ** 2 for i in range(tasks))
+    facts = {
+        predicted_key(each.demonstration): written(
+            Prediction(each.scores[each.task_index], "nats", needs[each.task_index], "variance", needs, needs)
+        )
+        for each in requests
+    }
+    facts |= {realised_key(number): written(Realised(0.5, 0.25)) for number in range(demonstrations)}
+    ledger.ask(requests, {}, {DESCRIPTION: suite.to_json(), **facts})
     with ledger.transaction() as connection:
         for number in range(demonstrations):
             connection.execute("INSERT INTO recorded VALUES (?, ?, NULL)", (number, f"{number:064x}"))

@@ -45,7 +45,10 @@ def test_the_settings_on_the_page_are_settings() -> None:
 
 
 @pytest.mark.formats
-@pytest.mark.skipif(find_spec("lerobot") is None, reason="lerobot is not installed: `make test-formats` runs this")
+@pytest.mark.skipif(
+    find_spec("lerobot") is None,
+    reason="LeRobot wants Python 3.12 and an older torch: `make test-formats` runs this in an environment of its own",
+)
 def test_the_lerobot_example_runs(tmp_path: Path) -> None:
     from lerobot_world import make_checkpoint_and_data
 

@@ -153,7 +153,7 @@ def written(record: Prediction | Realised) -> str:
 
 
 def predictions_from(facts: Mapping[str, str]) -> dict[int, Prediction]:
-    """By demonstration, from the facts of a ledger; demonstrations of version 0.3 and before have none."""
+    """By demonstration, from the facts of a ledger; demonstrations of version 0.2 and before have none."""
     return {_number(key): Prediction.from_json(json.loads(text)) for key, text in facts.items()}
 
 

@@ -22,7 +22,9 @@ from amf_lightning.selection.baselines import RoundRobin
 
 WAITING = 75
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed here (Debian: chromium)")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="clicks in a real browser, and no Chromium is installed (Debian: apt install chromium)"
+)
 
 
 @pytest.fixture(scope="module")
