@@ -38,7 +38,7 @@ def clean_start(folder: RunFolder) -> Iterator[None]:
             f"The run folder {path} cannot be made: {error.strerror}. Choose another with --trainer.default_root_dir."
         ) from None
     with sole_writer(path):
-        remove_leftovers(path, folder.demonstrations, folder.checkpoint.parent)
+        remove_leftovers(path, *(place for place in path.iterdir() if place.is_dir()))
         before = _progress(folder)
         events = {} if config is None else {path: path.read_bytes() for path in folder.event_files()}
         try:

@@ -132,7 +132,7 @@ def test_a_refused_resume_leaves_no_log_but_one_that_got_anywhere_does(
 
 def test_leftovers_of_the_killed_are_removed_at_the_start(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
-    places = [folder.path, folder.demonstrations, folder.checkpoint.parent]
+    places = [folder.path, folder.demonstrations, folder.checkpoint.parent, folder.path / ".unconfirmed"]
     if (child := os.fork()) == 0:
         os._exit(0)
     os.waitpid(child, 0)
@@ -141,4 +141,4 @@ def test_leftovers_of_the_killed_are_removed_at_the_start(tmp_path: Path) -> Non
         (place / f".file.{child}.{os.uname().nodename}.0123abcd.partial").write_text("half")
         (place / f".file.{os.getppid()}.{os.uname().nodename}.0123abcd.partial").write_text("half of a living one")
     with clean_start(folder):
-        assert [len(list(place.glob(".*.partial"))) for place in places] == [1, 1, 1]
+        assert [len(list(place.glob(".*.partial"))) for place in places] == [1, 1, 1, 1]
