@@ -23,7 +23,7 @@ import numpy as np
 
 from amf_lightning.campaign import acts
 from amf_lightning.campaign.ledger import Ledger
-from amf_lightning.campaign.prediction import Prediction, Realised, predicted_key, realised_key, written
+from amf_lightning.campaign.prediction import Prediction, Realised, written
 from amf_lightning.campaign.receiving import DESCRIPTION
 from amf_lightning.campaign.request import Request
 from amf_lightning.demonstrations.store import DemonstrationStore
@@ -61,14 +61,14 @@ def make_run(folder: Path, demonstrations: int, tasks: int, steps: int) -> None:
         for number in range(demonstrations + 2)
     ]
     needs = tuple(math.cos(i) ** 2 for i in range(tasks))
-    facts = {
-        predicted_key(each.demonstration): written(
+    predicted = {
+        each.demonstration: written(
             Prediction(each.scores[each.task_index], "nats", needs[each.task_index], "variance", needs, needs)
         )
         for each in requests
     }
-    facts |= {realised_key(number): written(Realised(0.5, 0.25)) for number in range(demonstrations)}
-    ledger.ask(requests, {}, {DESCRIPTION: suite.to_json(), **facts})
+    ledger.ask(requests, {}, {DESCRIPTION: suite.to_json()}, predicted)
+    ledger.set_realised({number: written(Realised(0.5, 0.25)) for number in range(demonstrations)})
     with ledger.transaction() as connection:
         for number in range(demonstrations):
             connection.execute("INSERT INTO recorded VALUES (?, ?, NULL)", (number, f"{number:064x}"))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from amf_lightning.campaign.ledger import Ledger
-from amf_lightning.campaign.prediction import Prediction, predicted_key, predictions_from
+from amf_lightning.campaign.prediction import Prediction, predictions_of
 from amf_lightning.campaign.receiving import DESCRIPTION, described
 from amf_lightning.campaign.request import Request
 from amf_lightning.campaign.run_folder import RunFolder
@@ -96,8 +96,8 @@ def read_asked(path: Path) -> Asked:
     with ledger_to_read(RunFolder(path)) as ledger:
         names = _names(ledger, status)
         diagnostics = {each.round: ledger.diagnostics(each.round) for each in status.campaign.pending}
-        keys = [predicted_key(each.demonstration) for each in status.campaign.pending]  # all others may be thousands
-        predicted = predictions_from({key: fact for key in keys if (fact := ledger.fact(key)) is not None})
+        pending = [each.demonstration for each in status.campaign.pending]  # all others may be thousands
+        predicted = predictions_of(ledger, pending)
     return Asked(
         status,
         tuple(

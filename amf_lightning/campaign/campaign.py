@@ -81,11 +81,11 @@ class Campaign:
             pending = self.pending
             if len(pending) >= n:
                 return pending[: max(0, n)]
-            requests, diagnostics, facts = self._choose(n - len(pending), pending, learner)
+            requests, diagnostics, predicted = self._choose(n - len(pending), pending, learner)
             if not requests:
                 return pending
-            facts[DESCRIPTION] = SuiteDescription.of(self.suite).to_json()
-            if self.ledger.ask(requests, diagnostics, facts):
+            facts = {DESCRIPTION: SuiteDescription.of(self.suite).to_json()}
+            if self.ledger.ask(requests, diagnostics, facts, predicted):
                 return [*pending, *requests]
 
     @property

@@ -8,7 +8,7 @@ from numbers import Integral
 from typing import Any, cast
 
 from amf_lightning.campaign.learner import Learner
-from amf_lightning.campaign.prediction import Prediction, predicted_key, written
+from amf_lightning.campaign.prediction import Prediction, written
 from amf_lightning.campaign.request import Request
 from amf_lightning.errors import InputError
 from amf_lightning.needs import check_needs
@@ -21,7 +21,7 @@ from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 from amf_lightning.user_code import ends_nothing, refusal
 
-Chosen = tuple[list[Request], dict[str, float], dict[str, str]]  # diagnostics, and facts for the ledger
+Chosen = tuple[list[Request], dict[str, float], dict[int, str]]  # diagnostics; predictions as the ledger keeps them
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ def choose(
 
     Returns:
         The requests, and the selector's diagnostics with `environment_steps`, the simulator steps that it took, and
-        `failed_rollouts/<reason>/<task>`, episodes of it that broke off, where there were any; and the facts that hold
-        a `Prediction` of each request.
+        `failed_rollouts/<reason>/<task>`, episodes of it that broke off, where there were any; and a `Prediction` of
+        each request, by number, as the ledger keeps it.
     """
     count = n if remaining is None else int(min(n, _left(remaining, history.pending)))
     if count <= 0:
@@ -131,8 +131,8 @@ def _requests(
 
 def _predictions(
     selection: Selection, selector: Selector, suite: TaskSuite, requests: Sequence[Request]
-) -> dict[str, str]:
-    """What the selector expects of each request, as facts of the ledger; nothing of one that has no scores."""
+) -> dict[int, str]:
+    """What the selector expects of each request, by number; nothing of one that has no scores."""
     needs: tuple[float, ...] = ()
     if selector.need is not None:
         needs = tuple(selection.diagnostics.get(f"{selector.need}/{task.name}", math.nan) for task in suite.tasks)
@@ -140,7 +140,7 @@ def _predictions(
         needs = ()
     teaches = selection.teaches or ((),) * len(requests)
     return {
-        predicted_key(request.demonstration): written(
+        request.demonstration: written(
             Prediction(
                 gain=request.scores[request.task_index],
                 gain_is=selector.gain_is,

@@ -61,7 +61,11 @@ class Ledger:
         return self._file.transaction()
 
     def ask(
-        self, requests: Sequence[Request], diagnostics: Mapping[str, float], facts: Mapping[str, str] | None = None
+        self,
+        requests: Sequence[Request],
+        diagnostics: Mapping[str, float],
+        facts: Mapping[str, str] | None = None,
+        predicted: Mapping[int, str] | None = None,
     ) -> bool:
         """Fixes what is asked for, all of it or nothing.
 
@@ -69,6 +73,7 @@ class Ledger:
             requests: of one round, their demonstrations numbered on from the last one.
             diagnostics: numbers of the selector that go with the choice.
             facts: about the whole run, as in `set_fact`.
+            predicted: what the selector expects of requests, by number.
 
         Returns:
             Whether it was written. It was not if another process has taken these numbers or closed the round, so that
@@ -96,6 +101,7 @@ class Ledger:
                 ((number, name, float(value)) for name, value in diagnostics.items()),
             )
             connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", (facts or {}).items())
+            connection.executemany("INSERT INTO predictions VALUES (?, ?, NULL)", (predicted or {}).items())
         return True
 
     def record(self, demonstration: int, sha256: str, write: Callable[[], object] | None = None) -> None:
@@ -212,6 +218,14 @@ class Ledger:
         with self._file.transaction() as connection:
             connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", facts.items())
 
+    def set_realised(self, realised: Mapping[int, str]) -> None:
+        """Notes what came of answers, by number. Doing it twice is the same as once."""
+        with self._file.transaction() as connection:
+            connection.executemany(
+                "INSERT INTO predictions VALUES (?, NULL, ?) ON CONFLICT DO UPDATE SET realised = excluded.realised",
+                realised.items(),
+            )
+
     # -- reading ------------------------------------------------------------------------------------------------------
 
     def round(self, round: int) -> list[Request] | None:
@@ -278,9 +292,24 @@ class Ledger:
         rows = self._file.query("SELECT value FROM facts WHERE key = ?", key)
         return str(rows[0][0]) if rows else None
 
-    def facts(self, prefix: str) -> dict[str, str]:
-        """What was noted under the keys that begin so, in their order."""
-        return dict(self._file.query("SELECT key, value FROM facts WHERE key GLOB ? ORDER BY key", f"{prefix}*"))
+    def predicted(self, numbers: Sequence[int] | None = None) -> dict[int, str]:
+        """What was expected of requests, by number; only of these numbers, if any are given."""
+        if numbers is None:
+            return self._predictions("predicted")
+        return {number: text for each in numbers for number, text in self._predictions("predicted", each).items()}
+
+    def realised(self) -> dict[int, str]:
+        """What came of answers, by number."""
+        return self._predictions("realised")
+
+    def _predictions(self, column: str, number: int | None = None) -> dict[int, str]:
+        if self._file.version < 4:  # they were facts
+            keys = f"{column}/*" if number is None else f"{column}/{number:09d}"
+            rows = self._file.query("SELECT key, value FROM facts WHERE key GLOB ? ORDER BY key", keys)
+            return {int(key.rpartition("/")[2]): text for key, text in rows}
+        where = "" if number is None else f"AND demonstration = {number:d}"
+        columns = f"demonstration, {column} FROM predictions WHERE {column} IS NOT NULL"
+        return dict(self._file.query(f"SELECT {columns} {where} ORDER BY demonstration"))
 
     def acts(self) -> list[acts.Act]:
         """What people did, in that order."""

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sqlite3
+from collections.abc import Mapping
 
 from amf_lightning.campaign.request import scores_from_json
 
@@ -15,40 +16,66 @@ COLUMNS = {
     "facts": ("key", "value"),
     "skipped": ("demonstration", "reason", "time"),
     "closed": ("round",),
+    "predictions": ("demonstration", "predicted", "realised"),
 }
-"""Of each table. Version 1 lacks the last two and the round in which an answer came."""
+"""Of each table. Version 1 lacks the last three and the round in which an answer came, version 3 the last one."""
+_LATER: dict[int, dict[str, tuple[str, ...]]] = {
+    1: {"recorded": COLUMNS["recorded"][:2], "skipped": (), "closed": (), "predictions": ()},
+    2: {"predictions": ()},
+    3: {"predictions": ()},
+}
+"""The columns of earlier versions, where they were others."""
 
 
-def rows_hash(connection: sqlite3.Connection) -> str:
-    """SHA-256 of all rows but that of the hash itself, of version 2 or later."""
-    digest = hashlib.sha256()
-    for table, columns in COLUMNS.items():
-        digest.update(f"{table}\n".encode())
-        order = ", ".join(str(number + 1) for number in range(min(2, len(columns))))
-        where = f"WHERE key != '{SHA256}'" if table == "facts" else ""
-        for row in connection.execute(f"SELECT {', '.join(columns)} FROM {table} {where} ORDER BY {order}"):
-            digest.update(f"{row!r}\n".encode())
-    return digest.hexdigest()
+def table_hashes(connection: sqlite3.Connection, known: Mapping[str, str] | None = None) -> dict[str, str]:
+    """SHA-256 of the rows of each table but that of the hash itself.
+
+    Args:
+        connection: to a ledger of the present version.
+        known: hashes of tables that are not read again.
+    """
+    known = known or {}
+    return {table: known.get(table) or hashlib.sha256(_rows(connection, table)).hexdigest() for table in COLUMNS}
 
 
-def check_rows(connection: sqlite3.Connection, version: int) -> None:
+def rows_hash(hashes: Mapping[str, str]) -> str:
+    """SHA-256 of all rows, from those of the tables."""
+    return hashlib.sha256("".join(f"{table} {hashes[table]}\n" for table in COLUMNS).encode()).hexdigest()
+
+
+def _rows(connection: sqlite3.Connection, table: str) -> bytes:
+    order = ", ".join(COLUMNS[table][:2])
+    where = f"WHERE key != '{SHA256}'" if table == "facts" else ""
+    rows = connection.execute(f"SELECT {', '.join(COLUMNS[table])} FROM {table} {where} ORDER BY {order}")
+    return "".join(f"{row!r}\n" for row in rows).encode()
+
+
+def _hash_of_version_3(connection: sqlite3.Connection) -> str:
+    tables = [table for table in COLUMNS if table not in _LATER[3]]
+    return hashlib.sha256(b"".join(f"{table}\n".encode() + _rows(connection, table) for table in tables)).hexdigest()
+
+
+def check_rows(connection: sqlite3.Connection, version: int) -> dict[str, str]:
     """Looks for rows that are missing, changed, or contradict each other.
+
+    Returns:
+        The hash of each table; none of an earlier version.
 
     Raises:
         sqlite3.DatabaseError: there is one; says which.
     """
     for table, columns in COLUMNS.items():
         there = tuple(row[1] for row in connection.execute(f"PRAGMA table_info({table})"))
-        if version == 1:
-            columns = {"recorded": columns[:2], "skipped": (), "closed": ()}.get(table, columns)
-        if there != columns:
+        if there != _LATER.get(version, {}).get(table, columns):
             raise sqlite3.DatabaseError(f"its table '{table}' has the columns {', '.join(there) or 'none'}")
     if problem := _contradiction(connection, version):
         raise sqlite3.DatabaseError(problem)
+    hashes = table_hashes(connection) if version >= 4 else {}
     if version >= 3:
         row = connection.execute("SELECT value FROM facts WHERE key = ?", (SHA256,)).fetchone()
-        if row is None or row[0] != rows_hash(connection):
+        if row is None or row[0] != (rows_hash(hashes) if hashes else _hash_of_version_3(connection)):
             raise sqlite3.DatabaseError("its rows are not those that were written: their SHA-256 is another")
+    return hashes
 
 
 def _contradiction(connection: sqlite3.Connection, version: int) -> str | None:

@@ -6,12 +6,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from amf_lightning.campaign.ledger_check import SHA256, check_rows, rows_hash
+from amf_lightning.campaign.ledger_check import SHA256, check_rows, rows_hash, table_hashes
 from amf_lightning.durable import write_durably
 from amf_lightning.errors import InputError
 
 _APPLICATION_ID = int.from_bytes(b"AMFL", "big")
-VERSION = 3
+VERSION = 4
 _SCHEMA = f"""
 PRAGMA application_id = {_APPLICATION_ID};
 PRAGMA user_version = 1;
@@ -52,7 +52,20 @@ _TO_VERSION_2 = (
     """INSERT INTO closed SELECT jobs.round FROM jobs LEFT JOIN recorded USING (demonstration)
         GROUP BY jobs.round HAVING count(*) = count(sha256)""",
 )
-# From version 3 on the fact `sha256` is the hash of all other rows.
+# From version 3 on the fact `sha256` is the hash of all other rows. There, predictions were facts.
+_TO_VERSION_4 = (
+    """CREATE TABLE predictions (
+        demonstration INTEGER PRIMARY KEY REFERENCES jobs,
+        predicted TEXT,
+        realised TEXT
+    ) STRICT""",
+    """INSERT INTO predictions SELECT demonstration, predicted.value, realised.value FROM jobs
+        LEFT JOIN facts AS predicted ON predicted.key = printf('predicted/%09d', demonstration)
+        LEFT JOIN facts AS realised ON realised.key = printf('realised/%09d', demonstration)
+        WHERE predicted.value IS NOT NULL OR realised.value IS NOT NULL""",
+    "DELETE FROM facts WHERE key GLOB 'predicted/*' OR key GLOB 'realised/*'",
+)
+_WRITES = (sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE)
 
 
 class LedgerFile:
@@ -74,6 +87,9 @@ class LedgerFile:
         self.path = path
         self._read_only = read_only
         self._connection: sqlite3.Connection | None = None
+        self._hashes: dict[str, str] = {}
+        """Of the tables, as they were when `_hashed` was the file's version for this connection."""
+        self._hashed = -1
         if path.exists():
             self._connect()
 
@@ -103,14 +119,38 @@ class LedgerFile:
             try:
                 before = connection.total_changes
                 _migrate(connection)
-                yield connection
+                with self._noticed(connection):
+                    yield connection
                 if connection.total_changes > before:
-                    _set_hash(connection)
+                    self._set_hash(connection)
                 connection.execute("COMMIT")
             except BaseException:
+                self._hashes.clear()
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+
+    @contextmanager
+    def _noticed(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """Forgets the hashes of the tables that are written to in the block, and of all if another process wrote."""
+        if _data_version(connection) != self._hashed:
+            self._hashes.clear()
+
+        def notice(action: int, table: str | None, *_: object) -> int:
+            if action in _WRITES and table is not None:
+                self._hashes.pop(table, None)
+            return sqlite3.SQLITE_OK
+
+        connection.set_authorizer(notice)  # statements that were prepared before are prepared anew, and noticed too
+        try:
+            yield
+        finally:
+            connection.set_authorizer(None)
+
+    def _set_hash(self, connection: sqlite3.Connection) -> None:
+        self._hashes = table_hashes(connection, self._hashes)
+        self._hashed = _data_version(connection)
+        _set_hash(connection, rows_hash(self._hashes))
 
     def close(self) -> None:
         """Closes the file; a later call opens it again."""
@@ -149,7 +189,7 @@ class LedgerFile:
         connection.execute("BEGIN")  # one state of the file for all that is looked at
         if (problems := connection.execute("PRAGMA integrity_check(1)").fetchall()) != [("ok",)]:
             raise sqlite3.DatabaseError(" ".join(str(problems[0][0]).split()))
-        check_rows(connection, version)
+        self._hashes, self._hashed = check_rows(connection, version), _data_version(connection)
         [(whole,)] = connection.execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
         if (size := self.path.stat().st_size) < whole:  # SQLite reads a page that was cut off as if zeros followed
             raise sqlite3.DatabaseError(f"it has {size} of {whole} bytes")
@@ -180,12 +220,20 @@ def _migrate(connection: sqlite3.Connection) -> None:
         for statement in _TO_VERSION_2:
             connection.execute(statement)
     if version < VERSION:
+        for statement in _TO_VERSION_4:
+            connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {VERSION}")
-        _set_hash(connection)
+        _set_hash(connection, rows_hash(table_hashes(connection)))
 
 
-def _set_hash(connection: sqlite3.Connection) -> None:
-    connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (SHA256, rows_hash(connection)))
+def _set_hash(connection: sqlite3.Connection, sha256: str) -> None:
+    connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (SHA256, sha256))
+
+
+def _data_version(connection: sqlite3.Connection) -> int:
+    """A number that changes for this connection whenever another one has written."""
+    [(version,)] = connection.execute("PRAGMA data_version")
+    return int(version)
 
 
 def _empty_database() -> bytes:

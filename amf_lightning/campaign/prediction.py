@@ -9,8 +9,6 @@ from typing import Any
 from amf_lightning.campaign.ledger import Ledger
 from amf_lightning.campaign.request import scores_from_json, scores_to_json
 
-PREDICTED, REALISED = "predicted/", "realised/"
-"""What the keys of these facts of a ledger begin with; the number of the demonstration follows."""
 _DIGITS = 6
 
 
@@ -137,39 +135,26 @@ class Outcome:
         )
 
 
-def predicted_key(demonstration: int) -> str:
-    """Under which the ledger has its `Prediction`."""
-    return f"{PREDICTED}{demonstration:09d}"
-
-
-def realised_key(demonstration: int) -> str:
-    """Under which the ledger has its `Realised`."""
-    return f"{REALISED}{demonstration:09d}"
-
-
 def written(record: Prediction | Realised) -> str:
-    """The fact that holds it."""
+    """What the ledger keeps of it."""
     return json.dumps(record.to_json(), allow_nan=False)
 
 
-def predictions_from(facts: Mapping[str, str]) -> dict[int, Prediction]:
-    """By demonstration, from the facts of a ledger; demonstrations of version 0.2 and before have none."""
-    return {_number(key): Prediction.from_json(json.loads(text)) for key, text in facts.items()}
+def predictions_of(ledger: Ledger, demonstrations: Sequence[int] | None = None) -> dict[int, Prediction]:
+    """By demonstration, of all or of these; demonstrations of version 0.2 and before have none."""
+    predicted = ledger.predicted(demonstrations)
+    return {number: Prediction.from_json(json.loads(text)) for number, text in predicted.items()}
 
 
-def realised_from(facts: Mapping[str, str]) -> dict[int, Realised]:
-    """By demonstration, from the facts of a ledger."""
-    return {_number(key): Realised.from_json(json.loads(text)) for key, text in facts.items()}
+def realised_of(ledger: Ledger) -> dict[int, Realised]:
+    """By demonstration."""
+    return {number: Realised.from_json(json.loads(text)) for number, text in ledger.realised().items()}
 
 
 def errors_before(ledger: Ledger, demonstrations: Sequence[int]) -> list[float]:
     """What acted before each of them was trained on: its error on them; NaN where that is unknown."""
-    realised = realised_from(ledger.facts(REALISED))
+    realised = realised_of(ledger)
     return [realised[number].error_before if number in realised else math.nan for number in demonstrations]
-
-
-def _number(key: str) -> int:
-    return int(key.rpartition("/")[2])
 
 
 def _rounded(values: Sequence[float]) -> list[float]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from amf_lightning.campaign.ledger import Ledger
-from amf_lightning.campaign.prediction import Realised, realised_key, written
+from amf_lightning.campaign.prediction import Realised, written
 from amf_lightning.campaign.request import Request
 from amf_lightning.evaluation.held_out import action_error
 from amf_lightning.fine_tuning.module import BehaviouralCloning
@@ -33,9 +33,7 @@ class NewDemonstrations:
     def note(self, module: BehaviouralCloning, ledger: Ledger) -> None:
         """Writes into the ledger what the round did to the errors. Doing it twice is the same as once."""
         realised = map(Realised, self._before, self._errors(module))
-        ledger.set_facts(
-            {realised_key(number): written(each) for number, each in zip(self._numbers, realised, strict=True)}
-        )
+        ledger.set_realised({number: written(each) for number, each in zip(self._numbers, realised, strict=True)})
 
     @ends_nothing
     def _errors(self, module: BehaviouralCloning) -> list[float]:

@@ -4,12 +4,10 @@ from collections.abc import Sequence
 
 from amf_lightning.campaign.ledger import Ledger
 from amf_lightning.campaign.prediction import (
-    PREDICTED,
-    REALISED,
     Outcome,
     ScoreChange,
-    predictions_from,
-    realised_from,
+    predictions_of,
+    realised_of,
 )
 from amf_lightning.campaign.request import Request
 from amf_lightning.evaluation.scores import Evaluation, matched
@@ -23,7 +21,7 @@ def outcomes_of(ledger: Ledger, jobs: Sequence[Request], evaluations: Sequence[E
         jobs: in the order in which they were trained on.
         evaluations: of the run, in increasing numbers of demonstrations.
     """
-    predicted, realised = predictions_from(ledger.facts(PREDICTED)), realised_from(ledger.facts(REALISED))
+    predicted, realised = predictions_of(ledger), realised_of(ledger)
     return {
         job.demonstration: Outcome(
             predicted.get(job.demonstration),

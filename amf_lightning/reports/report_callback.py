@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from amf_lightning.campaign.facts import FINISHED
-from amf_lightning.campaign.prediction import PREDICTED, Outcome, predictions_from
+from amf_lightning.campaign.prediction import Outcome, predictions_of
 from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.evaluation.forgetting import forgetting_table, measures_of, total
 from amf_lightning.evaluation.scores import Evaluation
@@ -81,7 +81,7 @@ class RunReports(Callback):
         if self._board is None:  # not before: a run whose demonstrations are damaged is refused, and left as it is
             self._open(trainer, cast(BehaviouralCloning, pl_module))
         assert self._board is not None
-        predictions = predictions_from(self.active.campaign.ledger.facts(PREDICTED))
+        predictions = predictions_of(self.active.campaign.ledger)
         diagnostics = self.active.diagnostics
         log_choices(self._board, self.active.jobs, trainer.current_epoch, diagnostics, self.suite, predictions)
 

@@ -1,7 +1,7 @@
 import dataclasses
 import math
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -174,9 +174,9 @@ def test_a_database_of_another_program_is_refused_and_left_alone(path: Path, pra
 def test_a_ledger_of_another_version_is_refused(ledger: Ledger, path: Path) -> None:
     ledger.set_fact("a", "b")
     with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 4")
+        connection.execute("PRAGMA user_version = 5")
     connection.close()
-    with pytest.raises(InputError, match="is a ledger of version 4"):
+    with pytest.raises(InputError, match="is a ledger of version 5"):
         Ledger(path)
 
 
@@ -191,3 +191,27 @@ def test_there_is_no_write_ahead_log(ledger: Ledger, path: Path) -> None:
 def test_jobs_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         jobs_of(0, 0)[0].seed = 1  # type: ignore[misc]
+
+
+def test_whatever_is_written_and_by_whom_the_rows_are_found_to_be_those_that_were_written(path: Path) -> None:
+    """Hashes of tables are kept between writes: each write must be noticed, also one of another process."""
+    first, second = Ledger(path), Ledger(path)
+    writes: list[Callable[[Ledger], object]] = [
+        lambda ledger: ledger.ask(jobs_of(0, 0), {"a": 1.0}, {"b": "c"}, {0: "{}"}),
+        lambda ledger: ledger.record(0, "ab"),
+        lambda ledger: ledger.skip(1, "no time"),
+        lambda ledger: ledger.undo(1),
+        lambda ledger: ledger.record(1, "cd"),
+        lambda ledger: ledger.set_realised({0: "{}", 1: "{}"}),
+        lambda ledger: ledger.close_round(0),
+        lambda ledger: ledger.ask(jobs_of(1, 2, count=1), {}, {}, {2: "{}"}),
+        lambda ledger: ledger.skip(2, "no time"),
+        lambda ledger: ledger.undo(2),
+        lambda ledger: ledger.set_fact("b", "d"),
+    ]
+    for number, write in enumerate(writes):
+        write(second if number in (2, 3, 6, 9) else first)
+        fresh = Ledger(path, read_only=True)
+        assert fresh.fact("b") in ("c", "d")
+        fresh.close()
+    assert fresh.recorded() == {0: "ab", 1: "cd"}

@@ -1,4 +1,6 @@
-"""A ledger that amf-lightning 0.1 has left in the second of its rounds, with one demonstration of two recorded."""
+"""Ledgers of earlier versions: of 0.1, in the second of its rounds, with one demonstration of two recorded; and of
+version 3, whose predictions were facts.
+"""
 
 import shutil
 import sqlite3
@@ -7,14 +9,15 @@ from pathlib import Path
 import pytest
 
 from amf_lightning.campaign.ledger import Ledger
+from amf_lightning.campaign.prediction import Prediction, Realised, predictions_of, realised_of
 from amf_lightning.campaign.request import Request
 
-FILE = Path(__file__).parent / "ledgers" / "version-1.sqlite"
+LEDGERS = Path(__file__).parent / "ledgers"
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return Path(shutil.copy(FILE, tmp_path / "ledger.sqlite"))
+    return Path(shutil.copy(LEDGERS / "version-1.sqlite", tmp_path / "ledger.sqlite"))
 
 
 def version(path: Path) -> int:
@@ -46,7 +49,7 @@ def test_the_first_write_brings_it_to_the_present_version_and_it_goes_on(path: P
     reader, writer = Ledger(path, read_only=True), Ledger(path)
     before = contents(reader)
     writer.set_fact("other", "fact")
-    assert version(path) == 3
+    assert version(path) == 4
     assert contents(writer) == before
     assert contents(reader) == before
     writer.record(2, "c" * 64)
@@ -72,3 +75,21 @@ def test_a_round_that_version_1_had_recorded_whole_is_closed(path: Path) -> None
     assert ledger.open_round() == 2
     ledger.set_fact("a", "b")
     assert ledger.open_round() == 2
+
+
+def test_predictions_that_were_facts_become_rows_of_their_own(tmp_path: Path) -> None:
+    path = Path(shutil.copy(LEDGERS / "version-3.sqlite", tmp_path / "ledger.sqlite"))
+    reader, writer = Ledger(path, read_only=True), Ledger(path)
+    before = contents(reader)
+    expected = {0: Prediction(0.5, "nats"), 2: Prediction(0.25, "nats")}
+    came = {0: Realised(0.5, 0.25), 1: Realised(0.75, 0.125)}
+    assert (predictions_of(reader), predictions_of(reader, [1, 2])) == (expected, {2: expected[2]})
+    assert realised_of(reader) == came
+    writer.skip(2, "no time")
+    assert version(path) == 4
+    assert (predictions_of(writer), predictions_of(writer, [1, 2])) == (expected, {2: expected[2]})
+    assert realised_of(reader) == came
+    writer.undo(2)
+    assert contents(writer) == before
+    reader.close()
+    assert contents(reader) == before, "its rows are those that were written"

@@ -12,14 +12,12 @@ import pytest
 from amf_lightning.campaign.campaign import Campaign
 from amf_lightning.campaign.ledger import Ledger
 from amf_lightning.campaign.prediction import (
-    PREDICTED,
     Outcome,
     Prediction,
     Realised,
     ScoreChange,
-    predictions_from,
-    realised_from,
-    realised_key,
+    predictions_of,
+    realised_of,
     written,
 )
 from amf_lightning.campaign.request import Request
@@ -51,7 +49,7 @@ class Foretelling(RoundRobin):
 
 
 def predictions(run: Path) -> dict[int, Prediction]:
-    return predictions_from(Ledger(run / "ledger.sqlite", read_only=True).facts(PREDICTED))
+    return predictions_of(Ledger(run / "ledger.sqlite", read_only=True))
 
 
 def test_a_request_keeps_what_the_selector_expected_in_its_own_words(tmp_path: Path) -> None:
@@ -111,10 +109,12 @@ def test_a_damaged_outcome_is_an_error_that_names_the_line(tmp_path: Path, key: 
 
 def test_what_was_realised_is_noted_once_or_again_with_the_same_bytes(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.sqlite")
-    facts = {realised_key(3): written(Realised(0.123456789, 0.1)), realised_key(12): written(Realised(math.inf, 0.0))}
-    ledger.set_facts(facts)
-    once = ledger.facts("")
-    ledger.set_facts(facts)
-    assert ledger.facts("") == once
-    read = realised_from(ledger.facts("realised/"))
-    assert read == {3: Realised(0.123457, 0.1), 12: Realised(math.inf, 0.0)}
+    requests = [Request(number, 0, "left", 0, "Foretelling", (0.5,), 7) for number in range(2)]
+    ledger.ask(requests, {}, predicted={0: written(Prediction(0.5, "nats"))})
+    realised = {0: written(Realised(0.123456789, 0.1)), 1: written(Realised(math.inf, 0.0))}
+    ledger.set_realised(realised)
+    once = (ledger.realised(), ledger.predicted())
+    ledger.set_realised(realised)
+    assert (ledger.realised(), ledger.predicted()) == once
+    assert realised_of(ledger) == {0: Realised(0.123457, 0.1), 1: Realised(math.inf, 0.0)}
+    assert predictions_of(ledger) == predictions_of(ledger, [0, 1]) == {0: Prediction(0.5, "nats")}

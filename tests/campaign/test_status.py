@@ -11,7 +11,7 @@ import pytest
 from amf_process import Outcome, amf, tree, write_config
 
 from amf_lightning.campaign.ledger import Ledger
-from amf_lightning.campaign.ledger_check import rows_hash
+from amf_lightning.campaign.ledger_check import rows_hash, table_hashes
 from amf_lightning.campaign.request import Request
 from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.campaign.run_lock import held, sole_writer
@@ -67,7 +67,7 @@ def test_a_writer_in_mid_transaction_is_waited_for_and_not_disturbed(folder: Run
         writer = sqlite3.connect(folder.ledger, isolation_level=None)
         writer.execute("BEGIN IMMEDIATE")
         writer.execute("INSERT INTO recorded (demonstration, sha256) VALUES (2, 'abc')")
-        writer.execute("UPDATE facts SET value = ? WHERE key = 'sha256'", (rows_hash(writer),))
+        writer.execute("UPDATE facts SET value = ? WHERE key = 'sha256'", (rows_hash(table_hashes(writer)),))
         assert read_status(folder.path).campaign.total.pending == 1, "what is not committed is not there"
         writer.execute("COMMIT")
         writer.close()
@@ -97,7 +97,7 @@ def test_a_journal_that_comes_and_goes_is_not_waited_for(folder: RunFolder, monk
     writer = sqlite3.connect(folder.ledger, isolation_level=None)
     writer.execute("BEGIN IMMEDIATE")
     writer.execute("INSERT INTO recorded (demonstration, sha256) VALUES (2, 'abc')")
-    writer.execute("UPDATE facts SET value = ? WHERE key = 'sha256'", (rows_hash(writer),))
+    writer.execute("UPDATE facts SET value = ? WHERE key = 'sha256'", (rows_hash(table_hashes(writer)),))
     assert Path(f"{folder.ledger}-journal").exists()
     copy = shutil.copy
 
