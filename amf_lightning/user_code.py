@@ -7,7 +7,6 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, wraps
-from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar
@@ -133,6 +132,8 @@ def _folders(*kinds: str) -> tuple[Path, ...]:
 @cache
 def _installed_by_user(module: str) -> bool:
     """Whether a module that is installed belongs to a distribution that this package does not need."""
+    from importlib.metadata import packages_distributions  # read when there is an error: it takes a while
+
     owners = {_normal(name) for name in packages_distributions().get(module, ())}
     needed = _needed()
     return bool(owners and needed) and not owners & needed
@@ -141,6 +142,8 @@ def _installed_by_user(module: str) -> bool:
 @cache
 def _needed() -> frozenset[str]:
     """Names of the distributions that this package stands on, extras and all; empty for a tree never installed."""
+    from importlib.metadata import PackageNotFoundError, requires
+
     found: set[str] = set()
     waiting = ["amf-lightning"]
     while waiting:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from amf_lightning.campaign.request import scores_from_json
 
@@ -25,6 +25,8 @@ _LATER: dict[int, dict[str, tuple[str, ...]]] = {
     3: {"predictions": ()},
 }
 """The columns of earlier versions, where they were others."""
+_LINE, _ROWS = "{!r}\n".format, 256
+"""What is hashed of a row, and how many rows are held at once."""
 
 
 def table_hashes(connection: sqlite3.Connection, known: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -35,7 +37,7 @@ def table_hashes(connection: sqlite3.Connection, known: Mapping[str, str] | None
         known: hashes of tables that are not read again.
     """
     known = known or {}
-    return {table: known.get(table) or hashlib.sha256(_rows(connection, table)).hexdigest() for table in COLUMNS}
+    return {table: known.get(table) or _hash([table], connection) for table in COLUMNS}
 
 
 def rows_hash(hashes: Mapping[str, str]) -> str:
@@ -43,16 +45,17 @@ def rows_hash(hashes: Mapping[str, str]) -> str:
     return hashlib.sha256("".join(f"{table} {hashes[table]}\n" for table in COLUMNS).encode()).hexdigest()
 
 
-def _rows(connection: sqlite3.Connection, table: str) -> bytes:
-    order = ", ".join(COLUMNS[table][:2])
-    where = f"WHERE key != '{SHA256}'" if table == "facts" else ""
-    rows = connection.execute(f"SELECT {', '.join(COLUMNS[table])} FROM {table} {where} ORDER BY {order}")
-    return "".join(f"{row!r}\n" for row in rows).encode()
-
-
-def _hash_of_version_3(connection: sqlite3.Connection) -> str:
-    tables = [table for table in COLUMNS if table not in _LATER[3]]
-    return hashlib.sha256(b"".join(f"{table}\n".encode() + _rows(connection, table) for table in tables)).hexdigest()
+def _hash(tables: Sequence[str], connection: sqlite3.Connection) -> str:
+    digest = hashlib.sha256()
+    for table in tables:
+        digest.update(f"{table}\n".encode())
+        columns, where = COLUMNS[table], f"WHERE key != '{SHA256}'" if table == "facts" else ""
+        cursor = connection.execute(
+            f"SELECT {', '.join(columns)} FROM {table} {where} ORDER BY {', '.join(columns[:2])}"
+        )
+        while rows := cursor.fetchmany(_ROWS):
+            digest.update("".join(map(_LINE, rows)).encode())
+    return digest.hexdigest()
 
 
 def check_rows(connection: sqlite3.Connection, version: int) -> dict[str, str]:
@@ -73,7 +76,9 @@ def check_rows(connection: sqlite3.Connection, version: int) -> dict[str, str]:
     hashes = table_hashes(connection) if version >= 4 else {}
     if version >= 3:
         row = connection.execute("SELECT value FROM facts WHERE key = ?", (SHA256,)).fetchone()
-        if row is None or row[0] != (rows_hash(hashes) if hashes else _hash_of_version_3(connection)):
+        if row is None or row[0] != (
+            rows_hash(hashes) if hashes else _hash([table for table in COLUMNS if table not in _LATER[3]], connection)
+        ):
             raise sqlite3.DatabaseError("its rows are not those that were written: their SHA-256 is another")
     return hashes
 
