@@ -51,8 +51,8 @@ class Advised(Selector):
         """The requests of the advice; scores are those before the first of them."""
 
         def features(trajectory: Trajectory) -> torch.Tensor:
-            with torch.no_grad():
-                return embedded(context.pretrained, context.steps_of([trajectory]))
+            with torch.no_grad():  # without the 1 for the bias, at the end, which `advise` appends itself
+                return embedded(context.pretrained, context.steps_of([trajectory]))[:, :-1]
 
         demonstrated: dict[str, list[torch.Tensor]] = {}
         for each in context.demonstrations:
