@@ -24,6 +24,21 @@ from amf_lightning.uncertainty.posterior import Posterior
 
 _TAUGHT = 3
 """Other tasks that a request is said to teach."""
+_STARTS, _STANDS_OUT = 3, 1.25
+"""With fewer episodes of a task nothing is said of where to start; and the variance on the episode that is named is at
+least that many times the median of the others."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where to start a demonstration: as that of the known episodes of its task does on which least is known."""
+
+    episode: int
+    """Its number, from 0, among those that say what the task may look like."""
+    variance: float
+    """Mean variance of the expert's action at its states, in units of the observation noise."""
+    others: float
+    """The median of the same for the other episodes."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +55,8 @@ class AdvisedRequest:
     runner_up_score: float | None
     teaches: dict[str, float]
     """Other tasks by the share of the gain that is about them, the largest first."""
+    start: Start | None = None
+    """None where no episode stands out, or there are fewer than three."""
 
 
 @dataclass(frozen=True)
@@ -106,13 +123,15 @@ def advise(
         return keyed_generator(chosen.seed, Purpose.SELECT, 0, position)
 
     picks, scores = choose_greedily(world.posterior, candidates, score, count, world.allowed, draw, world.pending)
-    requests = tuple(
-        _request(world, picks[: place + 1], scores[place], beliefs[place], chosen.kappa) for place in range(count)
-    )
+    requests: list[AdvisedRequest] = []
+    for place in range(count):
+        named = {each.start.episode for each in requests if each.task == world.tasks[picks[place]] and each.start}
+        start = _start(world, beliefs[place], picks[place], named)
+        requests.append(_request(world, picks[: place + 1], scores[place], beliefs[place], chosen.kappa, start))
     variances = task_variances(world.posterior, world.problem.targets, len(world.tasks))
     counts = Counter(request.task for request in requests)
     return Advice(
-        requests,
+        tuple(requests),
         dict(counts.most_common()),
         dict(zip(world.tasks, world.counts, strict=True)),
         dict(zip(world.tasks, scores[0].tolist(), strict=True)),
@@ -121,7 +140,7 @@ def advise(
 
 
 def _request(
-    world: FeatureWorld, picks: Sequence[int], scores: Tensor, belief: Posterior, kappa: float
+    world: FeatureWorld, picks: Sequence[int], scores: Tensor, belief: Posterior, kappa: float, start: Start | None
 ) -> AdvisedRequest:
     """The last of `picks`, with what explains it."""
     *before, pick = picks
@@ -133,11 +152,33 @@ def _request(
     return AdvisedRequest(
         world.tasks[pick],
         float(scores[pick]),
-        _reason(world, belief, pick, [*world.pending, *before].count(pick), teaches),
+        _reason(world, belief, pick, [*world.pending, *before].count(pick), teaches) + _where(start),
         None if runner_up is None else world.tasks[runner_up],
         None if runner_up is None else float(scores[runner_up]),
         teaches,
+        start,
     )
+
+
+def _start(world: FeatureWorld, belief: Posterior, pick: int, named: set[int]) -> Start | None:
+    """The episode of the task on which least is known, but for those that were `named` before, if it stands out."""
+    if len(points := world.episodes(pick)) < _STARTS:
+        return None
+    variances = belief.variance(belief.prepare(points)).to(torch.float64).mean(1).cpu()
+    left = variances.clone()
+    left[list(named)] = -torch.inf
+    best = int(left.argmax())
+    others = float(torch.cat([variances[:best], variances[best + 1 :]]).median())
+    if best in named or float(variances[best]) < _STANDS_OUT * others:
+        return None
+    return Start(best, float(variances[best]), others)
+
+
+def _where(start: Start | None) -> str:
+    if start is None:
+        return ""
+    ratio = start.variance / start.others if start.others > 0 else torch.inf
+    return f" Start as episode {start.episode} does: its variance is {ratio:.2g} times that of the others."
 
 
 def _teaches(tasks: Sequence[str], gains: Tensor, pick: int) -> dict[str, float]:

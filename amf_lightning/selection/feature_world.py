@@ -1,7 +1,7 @@
 """The belief and the problem of the criterion, from episodes of features [T, F] and nothing else."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,6 +81,8 @@ class FeatureWorld:
     """Demonstrations of each task that can still be had, those pending included, [K]."""
     posterior: Posterior
     problem: Problem
+    episodes: Callable[[int], Tensor]
+    """Points of all episodes of `features` of a task, [E, S, P]; computed when they are asked for."""
 
     def allowed(self, picks: Sequence[int]) -> Tensor:
         """Tasks of which one can be had once those pending and `picks` have come, [K] bool; InputError if none."""
@@ -133,6 +135,7 @@ def feature_world(
         torch.tensor([float(settings.remaining.get(name, math.inf)) for name in tasks]),
         posterior,
         problem,
+        lambda task: _points([Piece(each, task, 1.0) for each in expected[tasks[task]]], kept, scale, largest),
     )
 
 
@@ -232,17 +235,20 @@ def _pieces(
 def _blocks(
     pieces: Sequence[Piece[Any]], states: int, scale: float, largest: float, horizons: Tensor, levels: Tensor | None
 ) -> Blocks:
-    points = torch.stack(
-        [_with_bias(p.episode[thinned_steps(len(p.episode), states, p.phase).numpy()]) / scale for p in pieces]
-    )
     of_task = torch.tensor([piece.task for piece in pieces])
     return Blocks(
-        clip_norms(points, largest),
+        _points(pieces, states, scale, largest),
         of_task,
         torch.tensor([piece.weight for piece in pieces], dtype=torch.float64),
         horizons[of_task],
         None if levels is None else levels[of_task],
     )
+
+
+def _points(pieces: Sequence[Piece[Any]], states: int, scale: float, largest: float) -> Tensor:
+    """[M, S, P]"""
+    points = [_with_bias(p.episode[thinned_steps(len(p.episode), states, p.phase).numpy()]) / scale for p in pieces]
+    return clip_norms(torch.stack(points), largest) if points else torch.empty(0, states, 0, dtype=torch.float64)
 
 
 def _with_bias(rows: Any) -> Tensor:

@@ -98,6 +98,31 @@ def test_a_task_that_another_one_teaches_is_not_asked_for_and_the_reason_says_it
     assert f"'{next(iter(first.teaches))}'" in first.reason
 
 
+def test_it_says_where_to_start_where_one_episode_stands_out() -> None:
+    far = separate(2, seed=1) @ np.diag([1, 1, 0.9, 1]) + np.array([0, 0, 0, 1.5])
+    features = {"c": [separate(2, seed=1), far, separate(2, seed=3), separate(2, seed=4)]}
+    first, second = advise(features, {"c": [separate(2, seed=5)]}, count=2).requests
+    assert first.start is not None and first.start.episode == 1
+    assert first.start.variance > 1.25 * first.start.others
+    assert (
+        f"Start as episode 1 does: its variance is {first.start.variance / first.start.others:.2g} times"
+        in first.reason
+    )
+    assert second.start is None and "Start" not in second.reason, "the others are alike"
+    # By hand: P = 0.1·I + Σ φφᵀ/s², s² the mean of ‖φ‖²; the variance of a point x is xᵀP⁻¹x.
+    rows = [np.hstack([each, np.ones((len(each), 1))]) for each in (*features["c"], separate(2, seed=5))]
+    scale = np.sqrt(np.mean(np.square(np.concatenate(rows)).sum(1)))
+    precision = 0.1 * np.eye(5) + rows[4].T @ rows[4] / scale**2
+    kept = rows[1][((np.arange(16) + 0.5) * 20 / 16).astype(int)] / scale
+    assert first.start.variance == pytest.approx(np.mean((kept @ np.linalg.inv(precision) * kept).sum(1)))
+
+
+@pytest.mark.parametrize("episodes", [1, 2, 3])
+def test_it_says_nothing_of_starts_where_there_are_few_episodes_or_all_are_alike(episodes: int) -> None:
+    features = {"a": [separate(0, seed=seed) for seed in range(episodes)]}
+    assert all(request.start is None for request in advise(features, {}, count=3).requests)
+
+
 def test_costs_and_what_is_left_steer_the_batch() -> None:
     features = {name: [separate(task), separate(task, seed=1)] for task, name in enumerate(("a", "b", "c"))}
     assert advise(features, {}, costs={"a": 100, "b": 100}).requests[0].task == "c"
