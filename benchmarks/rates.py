@@ -23,12 +23,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from amf_lightning.durable import write_durably
-from amf_lightning.evaluation.scores import normalised_scores
+from amf_lightning.evaluation.scores import evaluate_returns
 from amf_lightning.evaluation.statistics import bootstrap_interval
 from amf_lightning.experts.scripted import IntegratorExpert
 from amf_lightning.policies.capabilities import embedded
 from amf_lightning.policies.mlp import MLPPolicy
-from amf_lightning.policies.protocol import frozen_copy
 from amf_lightning.reports.figures import png
 from amf_lightning.seeding import Purpose, keyed_generator, keyed_seed
 from amf_lightning.simulation.rollout import rollout
@@ -70,7 +69,7 @@ def train(policy: MLPPolicy, steps: Steps, updates: int, seed: int) -> None:
     for _ in range(updates):
         rows = steps[torch.randint(len(steps), (BATCH,), generator=generator)]
         optimizer.zero_grad()
-        (policy.act(rows) - rows.actions).square().mean().backward()
+        torch.autograd.backward((policy.act(rows) - _actions(rows)).square().mean())
         optimizer.step()
         schedule.step()
 
@@ -82,7 +81,7 @@ def measured(layers: int, seed: int, updates: int, episodes: int) -> list[dict[s
     before = steps_of(EXPERT.demonstrate(SUITE, [_episode(seed, Purpose.PRETRAIN, task) for task in KNOWN]))
     start.fit_normaliser(before)
     train(start, before, updates, seed)
-    start = frozen_copy(start)
+    start.requires_grad_(False)
     features = embedded(start, before)
     scale = float(features.square().sum(1).mean().sqrt())
     order = [*np.random.default_rng(seed).permutation(len(SUITE.tasks))] * math.ceil(COUNTS[-1] / len(SUITE.tasks))
@@ -109,16 +108,14 @@ def measured(layers: int, seed: int, updates: int, episodes: int) -> list[dict[s
             points = embedded(start, visited) / scale
             wanted = torch.from_numpy(expert_actions(visited.state.double().numpy(), visited.contexts.double().numpy()))
             error = float((policy.act(visited) - wanted).square().mean())
-        returns = (
-            torch.tensor([np.sum(each.rewards) for each in seen], dtype=torch.float64).reshape(-1, episodes).mean(1)
-        )
+        returns = torch.tensor([_return(each) for each in seen], dtype=torch.float64).reshape(-1, episodes).mean(1)
         gained = float((_log_det(belief) - _log_det(prior)) / 2)
         rows.append(
             {
                 "n": float(count),
                 "variance": float(belief.variance(belief.prepare(points)).mean()),
                 "error": error,
-                "gap": 1 - float(normalised_scores(returns, SUITE.reference).mean()),
+                "gap": 1 - evaluate_returns(count, returns, torch.zeros(len(returns)), SUITE).mean_score,
                 "bound": gained / math.sqrt(count) if count else math.nan,
             }
         )
@@ -130,8 +127,18 @@ def _episode(seed: int, purpose: Purpose, task: int, number: int = 0) -> Episode
 
 
 def _joined(a: Steps, b: Steps) -> Steps:
-    both = (torch.cat([a.state, b.state]), torch.cat([a.contexts, b.contexts]), torch.cat([a.actions, b.actions]))
+    both = (torch.cat([a.state, b.state]), torch.cat([a.contexts, b.contexts]), torch.cat([_actions(a), _actions(b)]))
     return Steps.of_state(*both)
+
+
+def _actions(steps: Steps) -> Tensor:
+    assert steps.actions is not None
+    return steps.actions
+
+
+def _return(trajectory: Trajectory) -> float:
+    assert trajectory.rewards is not None
+    return float(trajectory.rewards.sum())
 
 
 def _log_det(belief: FeatureSpacePosterior) -> Tensor:
@@ -140,8 +147,8 @@ def _log_det(belief: FeatureSpacePosterior) -> Tensor:
 
 def rate(rows: Sequence[Mapping[str, float]], measure: str) -> float:
     """Slope of log(measure) over log(n), n ≥ 1, where the measure is positive; NaN with fewer than three such n."""
-    points = [(math.log(row["n"]), math.log(row[measure])) for row in rows if row["n"] and row[measure] > 0]
-    return float(np.polyfit(*zip(*points, strict=True), 1)[0]) if len(points) > 2 else math.nan
+    points = np.array([(math.log(row["n"]), math.log(row[measure])) for row in rows if row["n"] and row[measure] > 0])
+    return float(np.polyfit(points[:, 0], points[:, 1], 1)[0]) if len(points) > 2 else math.nan
 
 
 def table(results: Mapping[str, Sequence[Sequence[Mapping[str, float]]]]) -> str:
