@@ -1,10 +1,12 @@
 """Worlds by design, on the integrator: suites in which one thing is known that elsewhere can only be guessed."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from string import ascii_lowercase
 
 import numpy as np
+from torch import Tensor
 
 from amf_lightning.errors import InputError
 from amf_lightning.suites.integrator import Integrator, simulated_reference
@@ -100,3 +102,39 @@ def _at(task: Task, radius: float, largest: float, precision: float) -> Task:
     x, y = (radius / largest * number for number in task.context)
     options = {"goal": (x, y), "precision": precision * radius}
     return replace(task, name=f"radius={radius:g}", context=(x, y), options=options)
+
+
+class MisleadingGoals(Integrator):
+    """Goals on a circle whose contexts say something else: what looks alike is not.
+
+    The context of each task is the goal of another one, by a fixed permutation in which no neighbours stay neighbours,
+    so that a belief whose kernel compares contexts takes from a demonstration what is wrong for the tasks that look
+    like it. What can be learned is as much as in the integrator. An expert is told the true goals.
+
+    Args:
+        tasks: K, evenly spaced.
+        stride: task k has the context of goal k·stride mod K.
+        horizon: steps of an episode.
+        tolerance: an episode succeeds if it ends nearer to the goal than this.
+
+    Raises:
+        InputError: the strides do not reach every goal, or leave neighbours as they are.
+    """
+
+    name = "MisleadingGoals"
+
+    def __init__(self, tasks: int = 12, stride: int = 5, horizon: int = 20, tolerance: float = 0.1) -> None:
+        if tasks < 1 or math.gcd(tasks, stride) != 1 or stride % tasks in (1, tasks - 1):
+            raise InputError(
+                f"{self.name}: with a stride of {stride} among {tasks} tasks contexts do not mislead; choose a stride "
+                "that has no divisor in common with the number of tasks, and is neither 1 nor one less than it."
+            )
+        super().__init__([360.0 * index / tasks for index in range(tasks)], 1.0, horizon, tolerance)
+        self._goals = super().contexts
+        self.tasks = tuple(
+            replace(task, context=self.tasks[task.index * stride % tasks].context) for task in self.tasks
+        )
+
+    @property
+    def goals(self) -> Tensor:
+        return self._goals

@@ -6,13 +6,13 @@ from scipy.stats import spearmanr
 from amf_lightning.demonstrations.batches import demonstration_rows
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.scores import check_scorable, normalised_scores
-from amf_lightning.experts.scripted import IntegratorExpert
+from amf_lightning.experts.scripted import IntegratorExpert, UnsteadyExpert
 from amf_lightning.experts.uniform import UniformActor
 from amf_lightning.policies.capabilities import embedded
 from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.policies.weights import build_policy
 from amf_lightning.simulation.rollout import rollout
-from amf_lightning.suites.designed import OverlappingGoals, PreciseGoals
+from amf_lightning.suites.designed import MisleadingGoals, OverlappingGoals, PreciseGoals
 from amf_lightning.tasks.task import Episode, TaskSuite
 
 
@@ -108,3 +108,41 @@ def test_impossible_worlds_are_refused(make: object, reason: str) -> None:
     assert callable(make)
     with pytest.raises(InputError, match=reason):
         make()
+
+
+def test_misleading_contexts_are_those_of_other_goals_and_neighbours_do_not_stay_neighbours() -> None:
+    suite = MisleadingGoals()
+    assert sorted(map(tuple, suite.contexts.tolist())) == sorted(map(tuple, suite.goals.tolist()))
+    true, seen = (torch.cdist(points, points).numpy() for points in (suite.goals.double(), suite.contexts.double()))
+    nearest = np.sort(true, axis=1)[:, 1].max() + 1e-6
+    assert not ((true < nearest) & (seen < nearest) & ~np.eye(12, dtype=bool)).any()
+    episodes = [Episode(task, task.index) for task in suite.tasks]
+    assert all(shown.success for shown in IntegratorExpert(successes_only=False).demonstrate(suite, episodes))
+
+
+@pytest.mark.parametrize("stride", [1, 11, 3, 12, 13])
+def test_contexts_that_would_not_mislead_are_refused(stride: int) -> None:
+    with pytest.raises(InputError, match=f"a stride of {stride} among 12"):
+        MisleadingGoals(stride=stride)
+
+
+def test_an_unsteady_expert_is_off_where_it_is_told_to_be_and_reaches_its_goals_all_the_same() -> None:
+    suite = OverlappingGoals(overlap=0.0)
+    episodes = [Episode(suite.task(name), seed) for name in ("a1", "a2") for seed in range(200)]
+    steady = IntegratorExpert().demonstrate(suite, episodes)
+    off = {"tremor": UnsteadyExpert(["a2"], tremor=0.1), "bias": UnsteadyExpert(["a2"], bias=0.1)}
+    for kind, expert in off.items():
+        shown = expert.demonstrate(suite, episodes)
+        assert [each.success for each in shown] == [True] * 400
+        for clean, each in zip(steady[:200], shown[:200], strict=True):
+            np.testing.assert_array_equal(each.actions, clean.actions)
+        # Steps at which nothing was clipped.
+        wrong = np.stack([each.actions - clean.actions for clean, each in zip(steady, shown, strict=True)])[200:]
+        free = np.stack([abs(each.actions).max(1) < 1 for each in shown])[200:].all(1)
+        wrong = wrong[free]
+        assert len(wrong) > 20 and wrong.std() == pytest.approx(0.1, abs=0.02)
+        assert wrong.std(axis=1).mean() == pytest.approx(0.1 if kind == "tremor" else 0.0, abs=0.02)
+    with pytest.raises(InputError, match="needs tremor >= 0"):
+        UnsteadyExpert(bias=-1)
+    with pytest.raises(InputError, match="a9"):
+        UnsteadyExpert(["a9"]).demonstrate(suite, episodes[:1])
