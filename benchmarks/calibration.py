@@ -36,7 +36,7 @@ from amf_lightning.uncertainty.embeddings import LastLayerFeatures
 
 STAGES = (0, 3, 10)
 """Demonstrations before which selectors are asked: before any, in the middle, late."""
-PICKS = "gaps"
+PICKS = "gaps, rollouts"
 
 
 def selectors() -> dict[str, Selector]:
