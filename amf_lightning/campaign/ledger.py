@@ -10,11 +10,14 @@ from pathlib import Path
 from amf_lightning.campaign import acts
 from amf_lightning.campaign.ledger_file import LedgerFile
 from amf_lightning.campaign.ledger_rows import (
+    NOTE_DIAGNOSTIC,
+    NOTE_REALISED,
     OPEN_ROUND,
     insert_skip,
     insert_unasked,
     next_number,
     open_round,
+    predictions,
     request_from_row,
     request_to_row,
     round_of,
@@ -22,8 +25,6 @@ from amf_lightning.campaign.ledger_rows import (
 from amf_lightning.campaign.request import NOBODY, Request
 from amf_lightning.errors import InputError
 
-_ADDED_UP = "environment_steps"
-"""The diagnostic that is a cost: several choices of one round add up. Of the others the last choice's stay."""
 _ARRIVALS_1 = "SELECT demonstration, jobs.round AS arrived FROM recorded JOIN jobs USING (demonstration)"
 _ARRIVALS = _ARRIVALS_1.replace("jobs.round", "coalesce(recorded.round, jobs.round)")
 
@@ -95,11 +96,8 @@ class Ledger:
             if first < start or number < max(open_round(connection), last_round or 0):
                 return False
             connection.executemany("INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?)", map(request_to_row, requests))
-            connection.executemany(
-                "INSERT INTO diagnostics VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = "
-                f"CASE name WHEN '{_ADDED_UP}' THEN value + excluded.value ELSE excluded.value END",
-                ((number, name, float(value)) for name, value in diagnostics.items()),
-            )
+            values = [(number, name, float(value)) for name, value in diagnostics.items()]
+            connection.executemany(NOTE_DIAGNOSTIC, values)
             connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", (facts or {}).items())
             connection.executemany("INSERT INTO predictions VALUES (?, ?, NULL)", (predicted or {}).items())
         return True
@@ -221,10 +219,7 @@ class Ledger:
     def set_realised(self, realised: Mapping[int, str]) -> None:
         """Notes what came of answers, by number. Doing it twice is the same as once."""
         with self._file.transaction() as connection:
-            connection.executemany(
-                "INSERT INTO predictions VALUES (?, NULL, ?) ON CONFLICT DO UPDATE SET realised = excluded.realised",
-                realised.items(),
-            )
+            connection.executemany(NOTE_REALISED, realised.items())
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -294,22 +289,11 @@ class Ledger:
 
     def predicted(self, numbers: Sequence[int] | None = None) -> dict[int, str]:
         """What was expected of requests, by number; only of these numbers, if any are given."""
-        if numbers is None:
-            return self._predictions("predicted")
-        return {number: text for each in numbers for number, text in self._predictions("predicted", each).items()}
+        return predictions(self._file, "predicted", numbers)
 
     def realised(self) -> dict[int, str]:
         """What came of answers, by number."""
-        return self._predictions("realised")
-
-    def _predictions(self, column: str, number: int | None = None) -> dict[int, str]:
-        if self._file.version < 4:  # they were facts
-            keys = f"{column}/*" if number is None else f"{column}/{number:09d}"
-            rows = self._file.query("SELECT key, value FROM facts WHERE key GLOB ? ORDER BY key", keys)
-            return {int(key.rpartition("/")[2]): text for key, text in rows}
-        where = "" if number is None else f"AND demonstration = {number:d}"
-        columns = f"demonstration, {column} FROM predictions WHERE {column} IS NOT NULL"
-        return dict(self._file.query(f"SELECT {columns} {where} ORDER BY demonstration"))
+        return predictions(self._file, "realised")
 
     def acts(self) -> list[acts.Act]:
         """What people did, in that order."""

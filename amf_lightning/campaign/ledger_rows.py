@@ -3,12 +3,20 @@
 import json
 import math
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from amf_lightning.campaign import acts
+from amf_lightning.campaign.ledger_file import LedgerFile
 from amf_lightning.campaign.request import NOBODY, Request, scores_from_json, scores_to_json
 
+_ADDED_UP = "environment_steps"
+"""The diagnostic that is a cost: several choices of one round add up. Of the others the last choice's stay."""
+NOTE_DIAGNOSTIC = (
+    "INSERT INTO diagnostics VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = "
+    f"CASE name WHEN '{_ADDED_UP}' THEN value + excluded.value ELSE excluded.value END"
+)
+NOTE_REALISED = "INSERT INTO predictions VALUES (?, NULL, ?) ON CONFLICT DO UPDATE SET realised = excluded.realised"
 OPEN_ROUND = "SELECT coalesce(max(round) + 1, 0) FROM closed"
 
 
@@ -60,3 +68,23 @@ def request_from_row(row: tuple[int, int, str, int, str, str, int]) -> Request:
     """Inverse of `request_to_row`."""
     demonstration, number, task, task_index, selector, scores, seed = row
     return Request(demonstration, number, task, task_index, selector, scores_from_json(json.loads(scores)), seed)
+
+
+def predictions(file: LedgerFile, column: str, numbers: Sequence[int] | None = None) -> dict[int, str]:
+    """The column `predicted` or `realised` where it is not empty, by demonstration, of all or of these."""
+    if numbers is not None:
+        return {number: text for each in numbers for number, text in _of_one(file, column, each).items()}
+    if file.version < 4:  # they were facts
+        rows = file.query("SELECT key, value FROM facts WHERE key GLOB ? ORDER BY key", f"{column}/*")
+        return {int(key.rpartition("/")[2]): text for key, text in rows}
+    columns = f"demonstration, {column} FROM predictions WHERE {column} IS NOT NULL"
+    return dict(file.query(f"SELECT {columns} ORDER BY demonstration"))
+
+
+def _of_one(file: LedgerFile, column: str, number: int) -> dict[int, str]:
+    if file.version < 4:
+        rows = file.query("SELECT value FROM facts WHERE key = ?", f"{column}/{number:09d}")
+    else:
+        columns = f"{column} FROM predictions WHERE {column} IS NOT NULL"
+        rows = file.query(f"SELECT {columns} AND demonstration = ?", number)
+    return {number: rows[0][0]} if rows else {}
