@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amf_lightning.campaign import acts
-from amf_lightning.campaign.ledger_file import LedgerFile
+from amf_lightning.campaign.ledger_file import VERSION, LedgerFile
 from amf_lightning.campaign.ledger_rows import (
     NOTE_DIAGNOSTIC,
     NOTE_REALISED,
     OPEN_ROUND,
+    arrivals_in,
     insert_skip,
     insert_unasked,
     next_number,
@@ -24,9 +25,6 @@ from amf_lightning.campaign.ledger_rows import (
 )
 from amf_lightning.campaign.request import NOBODY, Request
 from amf_lightning.errors import InputError
-
-_ARRIVALS_1 = "SELECT demonstration, jobs.round AS arrived FROM recorded JOIN jobs USING (demonstration)"
-_ARRIVALS = _ARRIVALS_1.replace("jobs.round", "coalesce(recorded.round, jobs.round)")
 
 
 @dataclass(frozen=True)
@@ -96,8 +94,7 @@ class Ledger:
             if first < start or number < max(open_round(connection), last_round or 0):
                 return False
             connection.executemany("INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?)", map(request_to_row, requests))
-            values = [(number, name, float(value)) for name, value in diagnostics.items()]
-            connection.executemany(NOTE_DIAGNOSTIC, values)
+            connection.executemany(NOTE_DIAGNOSTIC, ((number, name, float(each)) for name, each in diagnostics.items()))
             connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", (facts or {}).items())
             connection.executemany("INSERT INTO predictions VALUES (?, ?, NULL)", (predicted or {}).items())
         return True
@@ -186,10 +183,8 @@ class Ledger:
                 if selector == NOBODY:  # its number stays taken, as numbers have no gaps
                     insert_skip(connection, demonstration, "taken back")
                 return
-            cursor = None
-            if selector != NOBODY:
-                cursor = connection.execute("DELETE FROM skipped WHERE demonstration = ?", (demonstration,))
-            if cursor is None or cursor.rowcount == 0:
+            of_asked = "DELETE FROM skipped WHERE demonstration = ? AND ?"
+            if not connection.execute(of_asked, (demonstration, selector != NOBODY)).rowcount:
                 raise InputError(f"Demonstration {demonstration} has no answer and is not skipped: nothing to undo.")
 
     def close_round(self, round: int) -> None:
@@ -203,7 +198,9 @@ class Ledger:
             if round > (opened := open_round(connection)):
                 raise ValueError(f"round {round} cannot be closed before round {opened}")
             if round == opened:
-                if not connection.execute(f"SELECT 1 FROM ({_ARRIVALS}) WHERE arrived >= ?", (round,)).fetchone():
+                if not connection.execute(
+                    f"SELECT 1 FROM ({arrivals_in(VERSION)}) WHERE arrived >= ?", (round,)
+                ).fetchone():
                     raise InputError(f"Round {round} of {self.path} has no demonstration to train on yet.")
                 connection.execute("INSERT INTO closed VALUES (?)", (round,))
 
@@ -259,8 +256,7 @@ class Ledger:
 
     def arrivals(self) -> dict[int, int]:
         """The round in which each demonstration that counts came, in the order in which they are trained on."""
-        order = " ORDER BY arrived, demonstration"
-        return dict(self._file.query((_ARRIVALS_1 if self._file.version == 1 else _ARRIVALS) + order))
+        return dict(self._file.query(f"{arrivals_in(self._file.version)} ORDER BY arrived, demonstration"))
 
     def skipped(self) -> dict[int, Skip]:
         """The requests that will not be answered, by number."""

@@ -20,6 +20,12 @@ NOTE_REALISED = "INSERT INTO predictions VALUES (?, NULL, ?) ON CONFLICT DO UPDA
 OPEN_ROUND = "SELECT coalesce(max(round) + 1, 0) FROM closed"
 
 
+def arrivals_in(version: int) -> str:
+    """Query for the demonstrations that count and the rounds in which they came, in a file of that version."""
+    arrived = "jobs.round" if version == 1 else "coalesce(recorded.round, jobs.round)"
+    return f"SELECT demonstration, {arrived} AS arrived FROM recorded JOIN jobs USING (demonstration)"
+
+
 def insert_unasked(
     connection: sqlite3.Connection, task: str, task_index: int, tasks: int, seed: int, write: Callable[[int], str]
 ) -> tuple[int, str]:
