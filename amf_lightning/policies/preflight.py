@@ -4,14 +4,17 @@ import warnings
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from amf_lightning.errors import InputError
 from amf_lightning.policies.capabilities import GaussianDensity, LinearHead, embedded
 from amf_lightning.policies.protocol import Policy, RefittedPolicy, frozen_copy
-from amf_lightning.policies.rehearsal import rehearse
+from amf_lightning.policies.rehearsal import bearable_steps, rehearse
 from amf_lightning.policies.statistics import backbone_hash
 from amf_lightning.policies.weights import encode_policy
+from amf_lightning.seeding import RowGenerators, lent_global_generators
+from amf_lightning.simulation.placement import rows_apart, spaced
+from amf_lightning.simulation.rollout import on_one_thread
 from amf_lightning.tasks.steps import Steps
 from amf_lightning.tasks.task import TaskSuite
 
@@ -27,6 +30,7 @@ def rehearse_export(policy: Policy, suite: TaskSuite) -> bool:
     """
     rehearse(policy, suite)
     copy = frozen_copy(policy).cpu()
+    check_placed(copy, suite)
     try:
         encode_policy(copy, suite.signature(), None, {})
     except (RuntimeError, TypeError, ValueError) as error:
@@ -44,6 +48,33 @@ def rehearse_export(policy: Policy, suite: TaskSuite) -> bool:
         warnings.warn(f"The file of this policy will hold no feature statistics. {error}", stacklevel=2)
         return False
     return True
+
+
+@torch.no_grad()
+def check_placed(policy: Policy, suite: TaskSuite, rows: int = 32) -> None:
+    """Warns if the bits of a row depend on its place among as many rows as episodes run side by side.
+
+    Rollouts keep rows apart where a layer is known to do that; this finds what else does.
+    """
+    apart, order = rows_apart(policy), torch.arange(rows)
+    with lent_global_generators() as set_to, on_one_thread():
+        set_to(0)
+        steps, _ = bearable_steps(policy, suite)
+
+        def predicted(order: Tensor) -> Tensor:
+            numbers = spaced(order % len(steps), apart)
+            generator = RowGenerators(numbers.tolist(), 0) if policy.samples else None
+            return policy.predict(steps[numbers], generator)[::apart]
+
+        first = predicted(order)
+        if all(torch.equal(predicted(order.roll(by)), first.roll(by, 0)) for by in (1, 2)):
+            return
+    warnings.warn(
+        f"{type(policy).__name__}: the last bits of a row depend on its place among {rows} rows, so an episode is not "
+        "quite the same beside others. Let the widths of its layers be multiples of 4, and compute with "
+        "torch.nn.Linear rather than with products of small matrices (docs/policies.md).",
+        stacklevel=2,
+    )
 
 
 def blank_steps(policy: Policy, suite: TaskSuite, rows: int = 2) -> Steps:
