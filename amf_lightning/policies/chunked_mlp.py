@@ -16,8 +16,8 @@ from amf_lightning.tasks.steps import Steps, Window
 class ChunkedMLP(ModalDensity, LinearHead, EncodedPolicy):
     """H actions as W h(x) + b, with a ReLU network h of the encoder's features x; trained by mean squared error.
 
-    What is learned is not squashed; predictions are clipped to [-1, 1]. With several modes W h(x) + b has the logits, means
-    and deviations of a mixture of normal distributions of chunks, trained by its likelihood.
+    What is learned is not squashed; predictions are clipped to [-1, 1]. With several modes W h(x) + b has the logits,
+    means and deviations of a mixture of normal distributions of chunks, trained by its likelihood.
 
     Args:
         observation: entries of the observation; or the length O of the one vector that it is.

@@ -92,8 +92,8 @@ def blank_steps(policy: Policy, suite: TaskSuite, rows: int = 2) -> Steps:
 def check_last_layer(policy: Policy, steps: Steps) -> None:
     """Raises InputError if the layer that is registered last is used, but is not the one that gives the actions.
 
-    Then another linear layer is applied after it; or it has not as many outputs as there are actions, though the policy
-    has the default distribution, with nothing else to give. A policy that names its own `output_layer` knows better.
+    Then another linear layer is applied after it; or it has not as many outputs as an action or a chunk has entries, though
+    the policy has the default distribution, with nothing else to give. A policy that names its own `output_layer` knows better.
     """
     layers = [module for module in policy.modules() if isinstance(module, nn.Linear)]
     if not isinstance(policy, LinearHead) or type(policy).output_layer is not LinearHead.output_layer or not layers:
@@ -108,7 +108,9 @@ def check_last_layer(policy: Policy, steps: Steps) -> None:
     last = policy.output_layer
     log_prob = getattr(type(policy), "log_prob", GaussianDensity.log_prob)
     plain = type(policy).loss is Policy.loss and log_prob is GaussianDensity.log_prob
-    if last not in applied or (applied[-1] is last and not (plain and last.out_features != actions.shape[-1])):
+    of_action = actions.shape[-1]
+    fits = not plain or last.out_features in (of_action, policy.window.horizon * of_action)
+    if last not in applied or (applied[-1] is last and fits):
         return
     name = next(name for name, module in policy.named_modules() if module is last)
     raise InputError(
