@@ -92,8 +92,9 @@ def blank_steps(policy: Policy, suite: TaskSuite, rows: int = 2) -> Steps:
 def check_last_layer(policy: Policy, steps: Steps) -> None:
     """Raises InputError if the layer that is registered last is used, but is not the one that gives the actions.
 
-    Then another linear layer is applied after it; or it has not as many outputs as an action or a chunk has entries, though
-    the policy has the default distribution, with nothing else to give. A policy that names its own `output_layer` knows better.
+    Then another linear layer is applied after it; or it has not as many outputs as an action or a chunk has entries,
+    though the policy has the default distribution, with nothing else to give. A policy that names its own
+    `output_layer` knows better.
     """
     layers = [module for module in policy.modules() if isinstance(module, nn.Linear)]
     if not isinstance(policy, LinearHead) or type(policy).output_layer is not LinearHead.output_layer or not layers:

@@ -117,7 +117,7 @@ def test_each_kind_of_retention_keeps_what_plain_fine_tuning_forgets(name: str, 
     assert plain > 0.01
     replayed = world.forgotten(world.tuned(ExperienceReplay(str(tmp_path), share=0.3)))
     distilled = world.forgotten(world.tuned(SelfDistillation(tasks=["goal=-1", "goal=-0.5"])))
-    held = world.forgotten(world.tuned(ElasticWeights(100.0, importance)))
+    held = world.forgotten(world.tuned(ElasticWeights(1e4, importance)))
     assert max(replayed, distilled, held) < 0.7 * plain, (plain, replayed, distilled, held)
 
 

@@ -1,6 +1,7 @@
 """Episodes of narrow networks: what MKL makes of a row must not depend on the place of its episode."""
 
 import warnings
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -33,7 +34,10 @@ class Wide(TinySuite):
 
 
 WORLD = Wide()
-NARROW = {"MLPPolicy": partial(MLPPolicy, hidden=(9, 50)), "ChunkedMLP": partial(ChunkedMLP, hidden=(30,), horizon=3)}
+NARROW: dict[str, Callable[..., Policy]] = {
+    "MLPPolicy": partial(MLPPolicy, hidden=(9, 50)),
+    "ChunkedMLP": partial(ChunkedMLP, hidden=(30,), horizon=3),
+}
 
 
 @pytest.mark.parametrize("name", NARROW)
