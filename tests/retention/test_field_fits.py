@@ -64,7 +64,8 @@ class World:
 
     def __init__(self, name: str, folder: Path) -> None:
         choosing = name == "CategoricalTransformer"
-        self.suite, expert = (Choosing(), Chooser()) if choosing else (TinySuite(), Steer())
+        self.suite: TinySuite = Choosing() if choosing else TinySuite()
+        expert = Chooser() if choosing else Steer()
         kind = resolve("policy", "ChunkedMLP" if name == "modes" else name)
         self.before = demonstrate(self.suite, (0, 0, 1, 1), expert=expert)
         self.new = demonstrate(self.suite, (3, 3), seed=7, expert=expert)
