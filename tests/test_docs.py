@@ -174,11 +174,17 @@ def test_a_stranger_brings_a_policy(tmp_path: Path) -> None:
     before = load_policy(str(first.policy)).tensors
     kept = [(file.tensors[name] == before[name]).float().mean() for name in before]
     assert any(0.1 < share < 0.9 for share in kept), "some entries of a tensor are frozen, others trained"
-    for name, width in (("chunks-held", 65), ("pooled-second", 33)):
+    for name, width in (("plan-held", 65), ("chunks-held", 65), ("pooled-second", 33)):
         run = RunFolder(tmp_path / "runs" / name)
         statistics = load_policy(str(run.policy)).statistics
         assert statistics is not None and statistics.second_moment.shape == (width, width)
         assert len(picks(run)) == 4
+
+
+@pytest.mark.parametrize("file", ["my_plan.py", "my_flow.py"])
+def test_a_policy_of_chunks_takes_at_most_forty_lines(file: str) -> None:
+    (text,) = [text for text in blocks("your-own-policy.md", "python") if text.startswith(f"# {file}")]
+    assert len(text.splitlines()) <= 40 and max(map(len, text.splitlines())) <= 120
 
 
 @pytest.mark.parametrize("block", blocks("your-own-expert.md", "yaml"))

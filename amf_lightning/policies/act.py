@@ -6,15 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from amf_lightning.errors import InputError
-from amf_lightning.policies.capabilities import Embeds, GaussianDensity
+from amf_lightning.policies.capabilities import Embeds
 from amf_lightning.policies.encoded import EncodedPolicy, mean_over_chunk, piecewise, with_one
 from amf_lightning.policies.encoder import EncoderFactory
-from amf_lightning.seeding import RowGenerators
+from amf_lightning.policies.modes import ModalDensity, Modes, checked_modes, entries_of
 from amf_lightning.tasks.spec import Specs
 from amf_lightning.tasks.steps import Steps, Window
 
 
-class ActionChunkingTransformer(GaussianDensity, Embeds, EncodedPolicy):
+class ActionChunkingTransformer(ModalDensity, Embeds, EncodedPolicy):
     """H queries attend to what a transformer encoder makes of the encoder's pieces: cells of pictures, state, context.
 
     With a latent it is a conditional variational autoencoder: in training a second transformer compresses the expert's
@@ -22,7 +22,8 @@ class ActionChunkingTransformer(GaussianDensity, Embeds, EncodedPolicy):
     evaluation mode, z is 0. What is learned is not squashed; predictions are clipped to [-1, 1].
 
     States are alike by the input of the action head, averaged over the chunk: the gradient of the chunk's mean action
-    by the last layer.
+    by the last layer. With several modes the head says means and deviations of each at each step, another layer their
+    logits from the average, and the likelihood of the mixture takes the place of the regression.
 
     Args:
         observation: entries of the observation; or the length O of the one vector that it is.
@@ -39,7 +40,8 @@ class ActionChunkingTransformer(GaussianDensity, Embeds, EncodedPolicy):
         kl_weight: of the divergence.
         regression: `l1` as in the paper, or `mse`.
         dropout: in training.
-        action_std: standard deviation declared for `log_prob` and samples; it does not enter the loss.
+        action_std: standard deviation declared for `log_prob` and samples; it does not enter the loss. Of one mode.
+        modes: M, normal distributions of chunks in a mixture; 1: none.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class ActionChunkingTransformer(GaussianDensity, Embeds, EncodedPolicy):
         regression: Literal["l1", "mse"] = "l1",
         dropout: float = 0.1,
         action_std: float = 0.1,
+        modes: int = 1,
     ) -> None:
         super().__init__(observation, context_dim, action_dim, Window(history, horizon), encoder)
         if min(width, heads, encoder_layers, decoder_layers) < 1 or width % heads:
@@ -70,6 +73,7 @@ class ActionChunkingTransformer(GaussianDensity, Embeds, EncodedPolicy):
                 "ActionChunkingTransformer: latent, kl_weight >= 0, dropout in [0, 1), regression l1 or mse."
             )
         self.kl_weight, self.absolute, self.action_std = kl_weight, regression == "l1", action_std
+        self.modes = checked_modes("ActionChunkingTransformer", modes)
         shapes = self.encoder.shapes
         self.project = nn.ModuleList(nn.Linear(depth, width) for _, depth in shapes)
         self.places = nn.ParameterList(nn.Parameter(0.02 * torch.randn(cells, width)) for cells, _ in shapes)
@@ -82,7 +86,8 @@ class ActionChunkingTransformer(GaussianDensity, Embeds, EncodedPolicy):
         )
         self.write_norm = nn.LayerNorm(width)
         self.style = Style(shapes, self.chunk, width, heads, encoder_layers, latent, dropout) if latent else None
-        self.head = nn.Linear(width, action_dim)
+        self.choice = nn.Linear(width, modes) if modes > 1 else None
+        self.head = nn.Linear(width, action_dim if modes == 1 else modes * 2 * action_dim)
 
     def decoded(self, pieces: list[Tensor], z: Tensor | None = None) -> Tensor:
         """Input of the action head, [N, H, width], for the encoder's pieces, with z [N, latent], None: 0."""
@@ -111,28 +116,33 @@ class ActionChunkingTransformer(GaussianDensity, Embeds, EncodedPolicy):
         """The input of the action head, averaged over the chunk, and a 1, [N, width + 1]."""
         return piecewise(lambda rows: with_one(self.decoded(self.encoder.pieces(rows)).mean(dim=1)), steps)
 
-    def predict(self, steps: Steps, generator: RowGenerators | None = None) -> Tensor:
-        """The chunk of z = 0, or a draw from the normal distribution around it, clipped to [-1, 1]; [N, H, A]."""
-        mean = self.outputs(steps).clamp(-1, 1)
-        if generator is not None:
-            mean = (mean + self.action_std * generator.normal(*self.chunk).to(mean)).clamp(-1, 1)
-        return mean
+    def modes_of(self, steps: Steps) -> Modes:
+        """With z = 0."""
+        return self._modes(self.decoded(self.encoder.pieces(steps)))
+
+    def _modes(self, decoded: Tensor) -> Modes:
+        assert self.choice is not None
+        shapes = self.head(decoded).unflatten(2, (self.modes, 2, self.chunk[1]))
+        return Modes.of(self.choice(decoded.mean(dim=1)), shapes.movedim(1, 2))
 
     def loss(self, steps: Steps) -> Tensor:
-        """Error of what is not clipped, mean over the entries that count, and in training the divergence of z; [N]."""
-        chunk = self.shown_chunk(steps)
-        if self.style is None or not self.training:
-            return self._errors(self.outputs(steps), chunk, steps.mask)
-        pieces = self.encoder.pieces(steps)
-        mean, log_variance = self.style(pieces, chunk, steps.mask)
-        z = mean + (log_variance / 2).exp() * torch.randn_like(mean)
-        divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1)
-        loss: Tensor = self._errors(self.head(self.decoded(pieces, z)), chunk, steps.mask) + self.kl_weight * divergence
-        return loss
+        """Error of what is not clipped, mean over the entries that count (or −log p by them), and in training the
+        divergence of z; [N]."""
+        pieces, z, divergence = self.encoder.pieces(steps), None, None
+        if self.style is not None and self.training:
+            mean, log_variance = self.style(pieces, self.shown_chunk(steps), steps.mask)
+            z = mean + (log_variance / 2).exp() * torch.randn_like(mean)
+            divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1)
+        errors = self._errors(self.decoded(pieces, z), steps)
+        return errors if divergence is None else errors + self.kl_weight * divergence
 
-    def _errors(self, outputs: Tensor, chunk: Tensor, mask: Tensor | None) -> Tensor:
-        errors = outputs - chunk
-        return mean_over_chunk(errors.abs() if self.absolute else errors.square(), mask)
+    def _errors(self, decoded: Tensor, steps: Steps) -> Tensor:
+        chunk = self.shown_chunk(steps)
+        if self.modes > 1:
+            modes = self._modes(decoded)
+            return -modes.log_prob(chunk, steps.mask) / entries_of(modes.means, steps.mask)
+        errors = self.head(decoded) - chunk
+        return mean_over_chunk(errors.abs() if self.absolute else errors.square(), steps.mask)
 
 
 class Style(nn.Module):

@@ -117,6 +117,17 @@ class LearnsFromTeacher(nn.Module, ABC):
         """
 
 
+class FollowsField(nn.Module, ABC):
+    """Acts by following a learned field, of velocities or of noise: for `EnsembleDisagreement`."""
+
+    @abstractmethod
+    def fields(self, steps: Steps, chunk: Tensor) -> Tensor:
+        """What the field says around chunks [N, H, A], [N, D, H, A].
+
+        It says so at D times and noises that are the same for all rows and for all policies of its class and options.
+        """
+
+
 def check_output_layer(policy: LinearHead, inputs: Sequence[tuple[int, ...]], rows: int) -> None:
     """Raises InputError unless the layer was applied once, to one vector of each row.
 

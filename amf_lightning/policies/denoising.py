@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from amf_lightning.errors import InputError
-from amf_lightning.policies.capabilities import Embeds, LearnsFromTeacher
+from amf_lightning.policies.capabilities import Embeds, FollowsField, LearnsFromTeacher
 from amf_lightning.policies.encoded import EncodedPolicy, mean_over_chunk, piecewise, with_one
 from amf_lightning.policies.encoder import EncoderFactory
 from amf_lightning.policies.protocol import Policy
@@ -16,7 +16,7 @@ from amf_lightning.tasks.spec import Specs
 from amf_lightning.tasks.steps import Steps, Window
 
 
-class DenoisingPolicy(LearnsFromTeacher, Embeds, EncodedPolicy):
+class DenoisingPolicy(LearnsFromTeacher, FollowsField, Embeds, EncodedPolicy):
     """Draws chunks: a network says for a noisy chunk, the time and the encoder's features where the chunk is.
 
     In training, noise and time are drawn anew for each row, from torch's global generators. In evaluation mode the loss
@@ -90,6 +90,11 @@ class DenoisingPolicy(LearnsFromTeacher, Embeds, EncodedPolicy):
             for noise, time in self._fixed_draws(nothing)
         ]
         return with_one(torch.stack(hidden).mean(dim=0))
+
+    def fields(self, steps: Steps, chunk: Tensor) -> Tensor:
+        """What the network says of the chunks under each of the fixed draws, [N, draws, H, A]."""
+        seen, draws = self.encoder(steps), self._fixed_draws(chunk)
+        return torch.stack([self.field(seen, self.corrupted(chunk, *draw)[0], draw[1]) for draw in draws], dim=1)
 
     def _fixed_draws(self, chunk: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Noise [N, H, A] and time [N] for chunks [N, H, A], the same for each row."""

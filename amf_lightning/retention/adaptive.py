@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from amf_lightning.errors import InputError
+from amf_lightning.policies.capabilities import LearnsFromTeacher
 from amf_lightning.policies.mixture import PriorMixture, mixed
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.retention.retention import Retention
@@ -42,6 +43,11 @@ class AdaptivePrior(Retention):
             raise InputError(
                 f"AdaptivePrior mixes single actions, and {type(policy).__name__} predicts {policy.window.horizon} at "
                 "a time. Use SelfDistillation or ParameterIsolation."
+            )
+        if policy.samples or policy.can(LearnsFromTeacher):
+            raise InputError(
+                f"AdaptivePrior mixes actions, and {type(policy).__name__} chooses among several ways of doing a task, "
+                "between which lies none. Use SelfDistillation or ParameterIsolation."
             )
         if not policy.is_normalised:
             raise InputError("AdaptivePrior holds on to π0, and there is none: set model.pretrained.")

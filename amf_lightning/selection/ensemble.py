@@ -1,6 +1,7 @@
 """Several policies trained on the same data: where they disagree, the data do not say what the expert does."""
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from jsonargparse.typing import lazy_instance
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from amf_lightning.errors import InputError
 from amf_lightning.needs import Need, Part, union
+from amf_lightning.policies.capabilities import FollowsField
 from amf_lightning.policies.protocol import Policy, RefittedPolicy
 from amf_lightning.policies.weights import build_policy
 from amf_lightning.seeding import Purpose, keyed_generator, lent_global_generators
@@ -28,8 +30,10 @@ class EnsembleDisagreement(Selector):
     The idea of SAVE (arXiv 2606.18043), on our states. Each round the members are trained anew from different seeds on
     the same data, of which each sees a bootstrap keyed by (seed, round, member): the demonstrations so far and, since
     the pre-training data are gone, what π0 does on its own rollouts of the tasks that its file covers. d_c is the
-    standard deviation of the members' actions, averaged over action entries and the expected states of the task.
-    With nothing to train on the draw is uniform.
+    standard deviation of what the members predict, averaged over its entries and the expected states of the task: their
+    actions, of policies of chunks whole chunks, and of a flow or a diffusion the field, of velocities or of noise, at
+    the same times and noises around the chunk that the members predict on average. With nothing to train on the draw is
+    uniform.
 
     Args:
         members: policies in the ensemble, of the class and options of the policy.
@@ -40,7 +44,7 @@ class EnsembleDisagreement(Selector):
         occupancy: which states stand for a task.
     """
 
-    gain_is = "disagreement of the ensemble's actions on the states of the task"
+    gain_is = "disagreement of the ensemble's predictions on the states of the task"
     need, need_is = "disagreement", gain_is
     does_without = (Need.PRETRAINING_STATISTICS,)
     instead = "Choose the selector RoundRobin, or InformationGain with the occupancy Demonstrated."
@@ -158,17 +162,24 @@ def fresh_like(policy: Policy, dimensions: Dimensions, generator: torch.Generato
 
 @torch.no_grad()
 def disagreement(ensemble: Sequence[Policy], blocks: StateBlocks, task_count: int) -> Tensor:
-    """Standard deviation of the members' actions, mean over action entries, states and trajectories; [K] float64.
+    """Standard deviation of the members' predictions, mean over their entries, states and trajectories; [K] float64.
 
     NaN for a task without states.
     """
-    return task_means(actions_of(ensemble, blocks).std(dim=0, correction=0).mean(1), blocks, task_count)
+    return task_means(predictions_of(ensemble, blocks).std(dim=0, correction=0).mean(1), blocks, task_count)
 
 
-def actions_of(ensemble: Sequence[Policy], blocks: StateBlocks) -> Tensor:
-    """What each member does in each of N states, [M, N, A] float64."""
-    steps = blocks.states.flatten()
-    return torch.stack([member.act(steps).to(torch.float64) for member in ensemble])
+def predictions_of(ensemble: Sequence[Policy], blocks: StateBlocks) -> Tensor:
+    """What each member predicts in each of N states, [M, N, P] float64: an action, a chunk, or its field around one."""
+    steps, first = blocks.states.flatten(), ensemble[0]
+    if first.can(FollowsField):
+        chunk = torch.stack([member.predict(steps) for member in ensemble]).mean(dim=0)
+        predicted = [cast(FollowsField, member).fields(steps, chunk) for member in ensemble]
+    elif first.window.horizon > 1:
+        predicted = [member.predict(steps) for member in ensemble]
+    else:
+        predicted = [member.act(steps) for member in ensemble]
+    return torch.stack([each.flatten(1).to(torch.float64) for each in predicted])
 
 
 def task_means(spread: Tensor, blocks: StateBlocks, task_count: int) -> Tensor:

@@ -12,7 +12,7 @@ from amf_lightning.policies.capabilities import LinearHead, require
 from amf_lightning.policies.protocol import Policy
 from amf_lightning.seeding import Purpose, keyed_generator
 from amf_lightning.selection.context import SelectionContext
-from amf_lightning.selection.ensemble import EnsembleDisagreement, actions_of, chances_of, fresh_like, task_means
+from amf_lightning.selection.ensemble import EnsembleDisagreement, chances_of, fresh_like, predictions_of, task_means
 from amf_lightning.selection.occupancies import Occupancy, PolicyRollout, StateBlocks
 from amf_lightning.tasks.steps import Steps, cat
 
@@ -111,9 +111,9 @@ def row_chances(shown: int, replayed: int, replay: float) -> Tensor:
 
 @torch.no_grad()
 def squared_disagreement(ensemble: Sequence[Policy], blocks: StateBlocks, task_count: int) -> Tensor:
-    """Mean of (a_i − a_j)² over pairs i ≠ j of members, action entries, states and trajectories; [K] float64.
+    """Mean of (a_i − a_j)² over pairs i ≠ j of members, predicted entries, states and trajectories; [K] float64.
 
     NaN for a task without states.
     """
     # Over pairs i ≠ j the mean of (a_i − a_j)² is twice the unbiased variance.
-    return task_means(2 * actions_of(ensemble, blocks).var(dim=0, correction=1).mean(1), blocks, task_count)
+    return task_means(2 * predictions_of(ensemble, blocks).var(dim=0, correction=1).mean(1), blocks, task_count)

@@ -2,7 +2,7 @@
 
 The same row of a matrix product has different bits in batches of different size, and contact dynamics turn a
 difference of 1e-7 into order 10 within 50 steps. So the controller is called on one thread, and always at the same
-padded width; what stands in the other rows does not change a row.
+padded width; what stands in the other rows does not change a row. Where its place would (placement.py), rows lie apart.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +16,7 @@ from torch import Tensor
 from amf_lightning.errors import InputError
 from amf_lightning.seeding import Purpose, keyed_generator
 from amf_lightning.simulation.gymnasium_simulation import GymnasiumSimulation, simulate
+from amf_lightning.simulation.placement import rows_apart, spaced
 from amf_lightning.simulation.recording import Recording
 from amf_lightning.simulation.simulation import Observations
 from amf_lightning.simulation.together import Together
@@ -68,7 +69,7 @@ def rollout(
         raise InputError(f"rollout needs width >= 1 and noise >= 0, got width {width} and noise {noise}.")
     controller = controller_of(acting)
     trajectories: list[Trajectory] = []
-    with _one_thread():  # sums are split between threads, so another number of them gives other bits
+    with on_one_thread():  # sums are split between threads, so another number of them gives other bits
         side_by_side = min(width, suite.parallel_episodes or width)
         for start in range(0, len(episodes), side_by_side):
             chunk = episodes[start : start + side_by_side]
@@ -122,7 +123,8 @@ class _Padded:
     """A controller that is always asked for `width` actions; row i belongs to episode i.
 
     Rows of no episode are zeros, read for the first task; the row of an episode that has ended keeps the observation in
-    which it took its last action.
+    which it took its last action. Where the place of a row would make a difference, each stands there `apart` times in
+    a row, and the first of them counts.
     """
 
     def __init__(self, controller: Controller, suite: TaskSuite, episodes: Sequence[Episode], width: int) -> None:
@@ -134,9 +136,10 @@ class _Padded:
         tasks = torch.zeros(width, dtype=torch.int64)
         tasks[: len(episodes)] = torch.tensor([episode.task.index for episode in episodes])
         self._device = controller.device
-        self._contexts, self._tasks = contexts.to(self._device), tasks.to(self._device)
-        self._shape = (width, suite.action_dim)
-        controller.begin(episodes, width)
+        self._apart = apart = rows_apart(controller) if self._device.type == "cpu" else 1
+        self._contexts, self._tasks = (spaced(rows, apart).to(self._device) for rows in (contexts, tasks))
+        self._shape = (width * apart, suite.action_dim)
+        controller.begin([episode for episode in episodes for _ in range(apart)], width * apart)
 
     @property
     def acting(self) -> object:
@@ -148,7 +151,7 @@ class _Padded:
         for name, entry in observations.items():
             self._rows[name][running] = entry
         # Copied, as a controller may remember what it sees, and so that every call has tensors aligned alike.
-        copies = {name: entry.clone().to(self._device) for name, entry in self._entries.items()}
+        copies = {name: spaced(entry, self._apart).to(self._device) for name, entry in self._entries.items()}
         actions: object = self._controller.act(Steps(copies, self._tasks, self._contexts))
         if not isinstance(actions, Tensor) or actions.shape != self._shape:
             what = f"shape {list(actions.shape)}" if isinstance(actions, Tensor) else f"a {type(actions).__name__}"
@@ -158,7 +161,7 @@ class _Padded:
                 f"It must return a tensor {list(self._shape)}: a row has {self._shape[1]} action dimensions.",
             )
         rows: Array = actions.detach().float().cpu().numpy()
-        return rows[running]
+        return rows[running * self._apart]
 
 
 def _one_hot(scores: Array) -> Array:
@@ -178,7 +181,8 @@ def _noises(episodes: Sequence[Episode], longest: int, action_dim: int, scale: f
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def on_one_thread() -> Iterator[None]:
+    """Within it torch computes on one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

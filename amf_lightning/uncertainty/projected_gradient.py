@@ -12,12 +12,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from amf_lightning.errors import InputError
 from amf_lightning.needs import Need
 from amf_lightning.policies.protocol import Policy
-from amf_lightning.seeding import Purpose, keyed_generator
+from amf_lightning.seeding import Purpose, RowGenerators, keyed_generator
 from amf_lightning.tasks.steps import Steps
 from amf_lightning.uncertainty.embeddings import Embedding
 from amf_lightning.uncertainty.knowledge import Embedded, Knowledge
 from amf_lightning.uncertainty.partial.parts import Parts, by_part, part_masks, prior_of_parts
 from amf_lightning.uncertainty.posterior import thinned_history
+from amf_lightning.uncertainty.remembered import known_moment
 
 _CHUNK = 2**24
 """Entries of the per-sample gradients that are held at a time; 64 MiB in float32."""
@@ -32,26 +33,40 @@ class ProjectedGradient(Embedding):
     states: scores of different rounds do not compare. It uses the expert's actions in the demonstrations and random
     directions keyed by `seed`, nothing beyond them.
 
+    With `own_sample` the target is a sample of the policy itself, as AMF has it for diffusion policies, drawn with the
+    same random numbers in every state: gradients of states that are alike then are, and no expert's action is used. Its
+    residual does not say what is known. So the belief is conditioned on the demonstrations, and what π0 knows enters as
+    in `LastLayerFeatures` with another basis: n0 states like those of its rollouts of the tasks that its file covers.
+
     Args:
         dimension: m, numbers that are left of each gradient.
         seed: of the projection, the same for the whole run and for all runs, so that they differ in nothing else.
         orthogonal: orthonormalise the directions: exact if there are as many as trainable weights, else a little
             closer; takes m² operations a weight.
         condition_on_history: see `LossGradient`.
+        own_sample: take a sample of the policy as the target in place of the expert's action.
     """
 
-    needs = (Need.EXPERT_ACTIONS, Need.GRADIENT_STEPS, Need.REPEATABLE_LOSS)
+    needs: tuple[Need, ...] = (Need.EXPERT_ACTIONS, Need.GRADIENT_STEPS, Need.REPEATABLE_LOSS)
     instead = "Choose the embedding Kernel."
 
     def __init__(
-        self, dimension: int = 256, seed: int = 0, orthogonal: bool = False, condition_on_history: bool = False
+        self,
+        dimension: int = 256,
+        seed: int = 0,
+        orthogonal: bool = False,
+        condition_on_history: bool = False,
+        own_sample: bool = False,
     ) -> None:
         if dimension < 1:
             raise InputError(f"ProjectedGradient: dimension is {dimension}; it must be at least 1.")
         self.dimension = dimension
         self.seed = seed
         self.orthogonal = orthogonal
-        self.condition_on_history = condition_on_history
+        self.condition_on_history = condition_on_history or own_sample
+        self.own_sample = own_sample
+        if own_sample:
+            self.needs = (Need.GRADIENT_STEPS, Need.REPEATABLE_LOSS, Need.PRETRAINING_STATISTICS, Need.SIMULATOR)
         self._matrices: dict[int, Tensor] = {}
 
     def embed(self, knowledge: Knowledge, candidates: Steps, targets: Steps, ridge: float) -> Embedded:
@@ -65,10 +80,12 @@ class ProjectedGradient(Embedding):
             torch.cat([part.flatten(0, -2).square().sum(1) for part in (candidate_points, target_points)]).mean()
         )
         scale = math.sqrt(mean) if mean > 0 else 1.0  # without any residual all gains are zero, and ties are drawn
-        parts, none = Parts(knowledge.policy, knowledge.policy), torch.zeros_like(candidate_points[0, 0]).diag()
+        parts = Parts(knowledge.policy, knowledge.policy)
         past = knowledge.history if self.condition_on_history else None
         beliefs = parts.present(candidates.contexts, targets.contexts, None if past is None else past.contexts)
-        moments = dict.fromkeys(beliefs, none)
+        none = torch.zeros_like(candidate_points[0, 0]).diag()
+        moments = {n: self._known(knowledge, parts.split(n)[0], scale) if self.own_sample else none for n in beliefs}
+        moments = {n: none if moment is None else moment for n, moment in moments.items()}
         posterior = prior_of_parts(ridge, moments, dict.fromkeys(beliefs), candidate_points.shape[-1], parts.several)
         if past is not None:
             history, noise = _thinned(past, knowledge.noise)
@@ -83,6 +100,8 @@ class ProjectedGradient(Embedding):
     def _points(self, knowledge: Knowledge, states: Steps) -> Tensor:
         """Projected gradients by the weights of the part that acts there, [..., m] float64."""
         policy = knowledge.policy
+        if self.own_sample:
+            states = states.with_actions(own_samples(policy, states, self.seed))
 
         def of_part(part: Policy, rows: Steps) -> Tensor:
             number = next(number for number, each in enumerate(policy.parts) if each is part)
@@ -91,10 +110,32 @@ class ProjectedGradient(Embedding):
 
         return by_part(policy, states, of_part).to(knowledge.device)
 
+    def _known(self, knowledge: Knowledge, part: int, scale: float) -> Tensor | None:
+        """M0/s² in the gradients by one part, [m, m], made again from π0's own rollouts of the tasks that it knows."""
+        statistics, policy = knowledge.statistics, knowledge.policy
+        if statistics is None:
+            raise InputError(
+                "ProjectedGradient: the file of the pre-trained policy holds no feature statistics, so what it already "
+                "knows cannot be told. Use a policy exported by `amf fit`, or set own_sample: false."
+            )
+        covered = {name: rows for name, rows in knowledge.reference().items() if statistics.covers.get(name)}
+        mine = {name: rows for name, rows in covered.items() if int(policy.part_of(rows.contexts)[0]) == part}
+        rollouts = {name: self._points(knowledge, rows) / scale for name, rows in mine.items()}
+        return known_moment(None, statistics.count * len(mine) / max(1, len(covered)), rollouts, {})
+
     def _projection(self, count: int) -> Tensor:
         if count not in self._matrices:
             self._matrices[count] = projection(count, self.dimension, self.seed, self.orthogonal)
         return self._matrices[count]
+
+
+@torch.no_grad()
+def own_samples(policy: Policy, states: Steps, seed: int) -> Tensor:
+    """What the policy draws in states [...], with the same random numbers in each; shaped as the expert's actions."""
+    rows = states.flatten()
+    drawn = policy.predict(rows, RowGenerators([seed] * len(rows), 0))
+    drawn = drawn[:, 0] if policy.window.horizon == 1 else drawn
+    return drawn.reshape(*states.shape, *drawn.shape[1:])
 
 
 def projection(count: int, dimension: int, seed: int, orthogonal: bool = False) -> Tensor:

@@ -8,11 +8,22 @@ import torch
 from selection_world import OppositeGoals, context_of, demonstrate, mlp, statistics_of
 from torch import Tensor
 
+from amf_lightning.demonstrations.batches import demonstration_rows
 from amf_lightning.errors import InputError
+from amf_lightning.policies.chunked_mlp import ChunkedMLP
+from amf_lightning.policies.denoising import DenoisingPolicy
+from amf_lightning.policies.diffusion import DiffusionPolicy
+from amf_lightning.policies.flow import FlowPolicy
 from amf_lightning.policies.mlp import MLPPolicy
-from amf_lightning.seeding import Purpose, keyed_generator
+from amf_lightning.seeding import Purpose, RowGenerators, keyed_generator
 from amf_lightning.selection.context import SelectionContext
-from amf_lightning.selection.ensemble import EnsembleDisagreement, chances_of, disagreement, fresh_like
+from amf_lightning.selection.ensemble import (
+    EnsembleDisagreement,
+    chances_of,
+    disagreement,
+    fresh_like,
+    predictions_of,
+)
 from amf_lightning.selection.occupancies import Demonstrated, PolicyRollout
 from amf_lightning.tasks.steps import Steps
 from tiny import TinySuite
@@ -140,3 +151,52 @@ def test_members_are_of_the_class_and_the_normalisation_of_the_policy() -> None:
 def test_arguments_that_make_no_sense_are_refused(options: dict[str, int], message: str) -> None:
     with pytest.raises(InputError, match=message):
         EnsembleDisagreement(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [FlowPolicy, DiffusionPolicy])
+def test_fields_are_compared_at_the_same_noises_and_times(kind: type[DenoisingPolicy]) -> None:
+    torch.manual_seed(0)
+    members = [kind(2, 1, 1, horizon=3, width=8, layers=1, steps=2, draws=2).eval() for _ in range(3)]  # type: ignore[call-arg]
+    blocks = PolicyRollout(states=2).expected(context()).targets
+    states, fields = blocks.states.flatten(), []
+    with torch.no_grad():
+        around = torch.stack([member.predict(states) for member in members]).mean(0)
+        for member in members:
+            seen, said = member.encoder(states), []
+            for draw in range(2):
+                time = member.times(member.quantiles)[draw].expand(len(states))
+                noisy, _ = member.corrupted(around, members[0].fixed_noise[draw].expand_as(around), time)
+                said.append(member.field(seen, noisy, time))
+            fields.append(torch.stack(said, dim=1).flatten(1).double())
+    torch.testing.assert_close(predictions_of(members, blocks), torch.stack(fields))
+    found = disagreement(members, blocks, 4)
+    each = torch.stack(fields).std(dim=0, correction=0).mean(1).reshape(blocks.states.shape).mean(1)
+    expected = torch.stack([(blocks.weights * each)[blocks.tasks == task].sum() for task in range(4)])
+    torch.testing.assert_close(found, expected)
+    assert disagreement([members[0]] * 3, blocks, 4).abs().max() < 1e-12, "the same draws for all"
+
+
+def test_chunks_are_compared_whole() -> None:
+    blocks = PolicyRollout(states=2).expected(context()).targets
+
+    class Bending(ChunkedMLP):
+        bend = 0.0
+
+        def predict(self, steps: Steps, generator: RowGenerators | None = None) -> Tensor:
+            return (self.bend * torch.arange(3.0))[None, :, None].expand(len(steps), 3, 1)
+
+    members = [Bending(2, 1, 1, horizon=3, hidden=(4,)) for _ in range(2)]
+    members[1].bend = 0.2
+    # 0, 0.1 and 0.2 at the three steps; the first actions are the same
+    assert disagreement(members, blocks, 4).tolist() == pytest.approx([0.1] * 4)
+
+
+def test_an_ensemble_of_flows_chooses() -> None:
+    torch.manual_seed(0)
+    flow = FlowPolicy(2, 1, 1, horizon=3, width=16, layers=1, steps=2, draws=2)
+    known = demonstrate(SUITE, (0, 0))
+    flow.fit_normaliser(demonstration_rows(known, SUITE, window=flow.window).everything())
+    of_flow = context_of(SUITE, flow.eval(), demonstrations=known)
+    first, again = (quick().select(of_flow, 1) for _ in range(2))
+    assert first == again and all(score > 0 for score in first.scores[0])
+    assert first.scores[0][0] < max(first.scores[0]), "most is known of the task that was shown"

@@ -4,11 +4,19 @@ from selection_world import mlp, normal
 from torch import Tensor
 
 from amf_lightning.errors import InputError
+from amf_lightning.policies.flow import FlowPolicy
 from amf_lightning.policies.mlp import MLPPolicy
+from amf_lightning.policies.statistics import FeatureStatistics, feature_statistics
+from amf_lightning.seeding import RowGenerators
 from amf_lightning.tasks.steps import Steps
 from amf_lightning.uncertainty import projected_gradient
 from amf_lightning.uncertainty.knowledge import Knowledge
-from amf_lightning.uncertainty.projected_gradient import ProjectedGradient, projected_gradients, projection
+from amf_lightning.uncertainty.projected_gradient import (
+    ProjectedGradient,
+    own_samples,
+    projected_gradients,
+    projection,
+)
 from tiny import TinySuite
 
 POLICY = mlp(TinySuite(), width=8)
@@ -126,3 +134,66 @@ def test_what_cannot_be_done_is_refused() -> None:
         ProjectedGradient().embed(knowledge(trainable=frozen), ahead, ahead, 0.1)
     with pytest.raises(InputError, match="dimension"):
         ProjectedGradient(dimension=0)
+
+
+def test_gradients_by_its_own_samples_are_those_of_single_rows_drawn_alike() -> None:
+    """A flow's: backward passes of its loss with what it draws from the same noise in every state as the target."""
+    policy, rows = flow(), flow_states(2, 3).flatten()
+    noise = RowGenerators([7], 0).normal(3, 1).expand(6, 3, 1)
+    with torch.no_grad():
+        drawn = policy.denoised(policy.encoder(rows), noise).clamp(-1, 1)
+    torch.testing.assert_close(own_samples(policy, rows, 7), drawn)
+    exact = []
+    for index in range(6):
+        loss = policy.loss(rows.with_actions(drawn)[index : index + 1]).sum()
+        exact.append(torch.cat([part.flatten() for part in torch.autograd.grad(loss, list(policy.parameters()))]))
+    count = len(exact[0])
+    knows = Knowledge(policy, policy, knows_about(policy), None, reference)
+    embedding = ProjectedGradient(count, seed=7, orthogonal=True, own_sample=True)
+    points = embedding.embed(knows, flow_states(2, 3).without_actions(), flow_states(2, 3), 0.5).targets.flatten(0, 1)
+    gram = torch.stack(exact).double()
+    gram = gram @ gram.T
+    torch.testing.assert_close(points @ points.T * gram.diagonal().mean(), gram, rtol=1e-3, atol=1e-6)
+
+
+def test_with_its_own_samples_what_pi0_knows_counts_for_as_many_states_as_its_file_says() -> None:
+    policy, ahead = flow(), flow_states(2, 3)
+    statistics = knows_about(policy)
+    embedded = ProjectedGradient(16, own_sample=True).embed(
+        Knowledge(policy, policy, statistics, None, reference), ahead, ahead, 0.5
+    )
+    points = embedded.targets.flatten(0, 1)
+    matrix = projection(sum(p.numel() for p in policy.parameters()), 16, seed=0)
+
+    def by_own(states: Steps) -> Tensor:
+        return projected_gradients(policy, states.with_actions(own_samples(policy, states, 0)), {}, matrix)
+
+    scale = by_own(ahead).flatten(0, 1).square().sum(1).mean().sqrt()
+    known = by_own(reference()["goal=-1"]) / scale
+    precision = 0.5 * torch.eye(16) + statistics.count * known.T @ known / len(known)
+    expected = (points @ torch.linalg.inv(precision.double()) * points).sum(1)
+    found = embedded.posterior.variance(embedded.posterior.prepare(embedded.targets)).flatten()
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-9)
+    with pytest.raises(InputError, match="no feature statistics"):
+        ProjectedGradient(16, own_sample=True).embed(
+            Knowledge(policy, policy, None, None, reference), ahead, ahead, 0.5
+        )
+
+
+def flow() -> FlowPolicy:
+    torch.manual_seed(0)
+    return FlowPolicy(2, 1, 1, horizon=3, width=4, layers=1, steps=2, draws=2).eval()
+
+
+def flow_states(*shape: int, seed: int = 0) -> Steps:
+    parts = [normal(*shape, size, seed=seed + i).float() for i, size in enumerate((2, 1))]
+    return Steps.of_state(parts[0], parts[1], torch.zeros(*shape, 3, 1))
+
+
+def reference() -> dict[str, Steps]:
+    """π0's rollouts: of a task that its file covers and of one that it does not."""
+    return {"goal=-1": flow_states(5, seed=20), "goal=1": flow_states(5, seed=30)}
+
+
+def knows_about(policy: FlowPolicy) -> FeatureStatistics:
+    return feature_statistics(policy, flow_states(8, seed=40), {"goal=-1": 2})
