@@ -40,7 +40,7 @@ class StartState:
         shown = ", ".join(f"{number:.3g}" for number in numbers[:_SHOWN]) + ", …" * (len(numbers) > _SHOWN)
         state, seed = (f" near [{shown}]" if numbers else ""), ("" if self.seed is None else f" (seed {self.seed})")
         times = f"{self.unknown / self.others:.2g} times" if self.others > 0 else "above"
-        return f"Start{state}{seed}: least is known of what follows, {times} the median of the task's other starts."
+        return f"Start{state or ' as a rollout did'}{seed}: least is known of what follows, {times} the median of the task's other starts."
 
     def to_json(self) -> dict[str, Any]:
         """Plain types."""
