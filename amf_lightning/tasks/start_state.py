@@ -38,9 +38,10 @@ class StartState:
         """A sentence."""
         numbers = [number for entry in self.observation.values() for number in entry]
         shown = ", ".join(f"{number:.3g}" for number in numbers[:_SHOWN]) + ", …" * (len(numbers) > _SHOWN)
-        state, seed = (f" near [{shown}]" if numbers else ""), ("" if self.seed is None else f" (seed {self.seed})")
+        where = f" near [{shown}]" if numbers else " as a rollout did"
+        where += "" if self.seed is None else f" (seed {self.seed})"
         times = f"{self.unknown / self.others:.2g} times" if self.others > 0 else "above"
-        return f"Start{state or ' as a rollout did'}{seed}: least is known of what follows, {times} the median of the task's other starts."
+        return f"Start{where}: least is known of what follows, {times} the median of the task's other starts."
 
     def to_json(self) -> dict[str, Any]:
         """Plain types."""

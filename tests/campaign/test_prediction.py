@@ -22,9 +22,9 @@ from amf_lightning.campaign.prediction import (
 )
 from amf_lightning.campaign.request import Request
 from amf_lightning.campaign.run_folder import RunFolder
+from amf_lightning.command_line import next as next_
 from amf_lightning.errors import InputError, UserCodeError
 from amf_lightning.selection.baselines import RoundRobin
-from amf_lightning.command_line import next as next_
 from amf_lightning.selection.context import Selection, SelectionContext
 from amf_lightning.tasks.start_state import StartState
 from tiny import TinySuite

@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 import torch
+from selection_world import mlp
 from spoken import SENTENCES, SpokenSuite
 from tiny_runs import PRETRAINING, Run
 
 from amf_lightning.configuration import merge
-from amf_lightning.policies.weights import load_policy
+from amf_lightning.errors import InputError
+from amf_lightning.policies.weights import load_policy, save_policy
 from amf_lightning.simulation.rollout import rollout
 from amf_lightning.suites.language import HashedWords
 from amf_lightning.tasks.task import Episode
@@ -24,8 +26,8 @@ def spoken(*goals: int, **language: Any) -> dict[str, Any]:
 
 def test_a_policy_of_some_sentences_begins_a_run_of_others(tmp_path: Path) -> None:
     """Of the new sentences π0 knows none; InformationGain, GapReduction and distillation go on from its file."""
-    known = {"selector": {"init_args": {"tasks": {SENTENCES[0]: 2, SENTENCES[3]: 2}}}}
-    first = Run(tmp_path / "first", merge(merge(PRETRAINING, known), spoken(0, 3))).complete()
+    schedule = {"class_path": "FixedSchedule", "init_args": {"tasks": {SENTENCES[0]: 2, SENTENCES[3]: 2}}}
+    first = Run(tmp_path / "first", merge(PRETRAINING | {"selector": schedule}, spoken(0, 3))).complete()
     start = load_policy(str(first.folder.policy))
     assert start.suite["language"] == {"encoder": "HashedWords", "dimension": 16, "pairs": True}
     assert start.pretraining_counts == {SENTENCES[0]: 2, SENTENCES[3]: 2} and "tasks" not in start.suite
@@ -52,10 +54,6 @@ def test_a_policy_of_some_sentences_begins_a_run_of_others(tmp_path: Path) -> No
     [({"dimension": 8}, "context_dim 16 instead of 8"), ({"pairs": False}, "'pairs': True} instead of")],
 )
 def test_a_policy_that_was_told_otherwise_is_refused(tmp_path: Path, language: dict[str, Any], reason: str) -> None:
-    from amf_lightning.errors import InputError
-    from amf_lightning.policies.weights import save_policy
-    from selection_world import mlp
-
     suite = SpokenSuite(HashedWords(16))
     save_policy(tmp_path / "start.safetensors", mlp(suite), suite.signature(), None, {})
     other = SpokenSuite(HashedWords(**{"dimension": 16, **language}))

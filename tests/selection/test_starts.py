@@ -91,19 +91,23 @@ def variances(world: World, task: int) -> list[float]:
     return found
 
 
-@pytest.mark.parametrize("shown", [(0, 0, 1, 1, 2, 3), (0,), ()])
+@pytest.mark.parametrize("shown", [(0, 0, 1, 1, 2, 3), (0,)])
 @pytest.mark.parametrize(
     "selector", [InformationGain(**FOUR), GapReduction(PrequentialError(), InformationGain(**FOUR))], ids=["IG", "Gap"]
 )
 def test_the_start_of_a_pick_is_the_rollout_of_the_largest_variance(selector: Selector, shown: Sequence[int]) -> None:
+    """Where it is 1.25 times the median of the others, which it is where everything else is known."""
     world = World(shown=shown)
     selection = selector.select(world.context, 1)
-    (start,), (task,) = selection.starts, selection.picks
+    (task,) = selection.picks
     by_hand, odd = variances(world, task), world.of(task)[ODD]
-    assert start is not None and start.seed == odd.seed and by_hand[ODD] == max(by_hand), by_hand
-    assert start.unknown == pytest.approx(by_hand[ODD], rel=2e-5)
-    assert start.others == pytest.approx(sorted(by_hand[:ODD] + by_hand[ODD + 1 :])[1], rel=2e-5)
-    assert start.unknown >= 1.25 * start.others
+    others = sorted(by_hand[:ODD] + by_hand[ODD + 1 :])[1]
+    if len(shown) == 1:
+        assert by_hand[ODD] < 1.25 * others and selection.starts == ()
+        return
+    (start,) = selection.starts
+    assert start is not None and start.seed == odd.seed and by_hand[ODD] > 1.25 * others
+    assert (start.unknown, start.others) == pytest.approx((by_hand[ODD], others), rel=2e-5)
     assert start.observation == {"state": tuple(float(f"{number:.6g}") for number in odd.state[0])}
 
 
@@ -208,13 +212,12 @@ def test_no_start_is_named_twice_in_a_batch_and_pictures_are_left_out() -> None:
         }
         return Trajectory(observations, np.zeros((2, 1), np.float32), None, "a", seed=number)
 
-    class Seen(TinySuite):
-        observation = {"image/front": Spec((4, 4, 3), "uint8"), "state": Spec((60,)), "pose": Spec((2, 3), "float64")}
-
+    suite = TinySuite()
+    suite.observation = {"image/front": Spec((4, 4, 3), "uint8"), "state": Spec((60,)), "pose": Spec((2, 3), "float64")}
     episodes = tuple(shown(number) for number in range(4))
     blocks = StateBlocks(cast(Steps, None), torch.zeros(4, dtype=torch.int64), torch.ones(4), torch.ones(4), episodes)
     nothing = StateBlocks(cast(Steps, None), torch.zeros(1, dtype=torch.int64), torch.ones(1), torch.ones(1))
-    known = context_of(Seen(), POLICY)
+    known = context_of(suite, POLICY)
     rolled_out = RolledOut(Expected(nothing, blocks), known)
     assert rolled_out.enough, "an occupancy that names no episodes for one role is no obstacle"
     unknown = torch.tensor([9.0, 0.5, 0.1, 5.0, 0.1])  # the first row is a candidate of which no episode is known
@@ -233,4 +236,5 @@ def test_a_start_says_itself_in_a_sentence_and_survives_json() -> None:
         "Start near [0, 1, 2, 3, 4, 5, …] (seed 7): least is known of what follows, 2.5 times the median of the task's "
         "other starts."
     )
-    assert str(StartState(None, {}, 1.0, 0.0)).startswith("Start as a rollout did: least is known of what follows, above the median")
+    nowhere = str(StartState(None, {}, 1.0, 0.0))
+    assert nowhere.startswith("Start as a rollout did: least is known of what follows, above the median")
