@@ -36,7 +36,7 @@ SUITE = TinySuite()
 POLICY = mlp(SUITE)
 ODD = 2
 """Of the rollouts of each task, the one that goes elsewhere."""
-FOUR = {"occupancy": PolicyRollout(episodes=4)}
+FOUR: dict[str, Any] = {"occupancy": PolicyRollout(episodes=4)}
 pytestmark = pytest.mark.filterwarnings("ignore:The largest variance of the belief")
 
 
@@ -147,12 +147,13 @@ def members(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_ensemble_starts_where_its_members_disagree_most(monkeypatch: pytest.MonkeyPatch) -> None:
     """SAVE's second choice; two members are 0.2·|x| apart, so their standard deviation is 0.1·|x|."""
     members(monkeypatch)
-    for kind, by_hand in ((SAVE, lambda x: (0.2 * x) ** 2), (EnsembleDisagreement, lambda x: 0.1 * abs(x))):
+    kinds: tuple[tuple[type[EnsembleDisagreement], float], ...] = ((SAVE, 2), (EnsembleDisagreement, 1))
+    for kind, power in kinds:
         world = World(shown=(0, 1))
         selection = kind(members=2, **FOUR).select(world.context, 3)
         (task, *_), (start, *_) = selection.picks, selection.starts
         kept = [each.state[((np.arange(16) + 0.5) * each.length / 16).astype(int), 0] for each in world.of(task)]
-        unknown = [float(by_hand(x.astype(np.float64)).mean()) for x in kept]
+        unknown = [float(((0.1 * power * np.abs(x.astype(np.float64))) ** power).mean()) for x in kept]
         assert start is not None and start.seed == world.of(task)[ODD].seed
         assert start.unknown == pytest.approx(unknown[ODD], rel=1e-4)
         assert start.others == pytest.approx(sorted(unknown[:ODD] + unknown[ODD + 1 :])[1], rel=1e-4)
@@ -205,7 +206,7 @@ def test_an_episode_stands_out(unknown: list[float], named: list[int], episode: 
 
 def test_no_start_is_named_twice_in_a_batch_and_pictures_are_left_out() -> None:
     def shown(number: int) -> Trajectory:
-        observations = {
+        observations: dict[str, NDArray[Any]] = {
             "image/front": np.zeros((2, 4, 4, 3), np.uint8),
             "state": np.full((2, 60), number, np.float32),
             "pose": np.full((2, 2, 3), 1 / 3),
