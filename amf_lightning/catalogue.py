@@ -35,6 +35,7 @@ class Kind:
 
 KINDS: Mapping[str, Kind] = {
     "suite": Kind("amf_lightning.tasks.task:TaskSuite", ("suites",)),
+    "language": Kind("amf_lightning.suites.language:TextEncoder", ("suites",)),
     "expert": Kind("amf_lightning.experts.expert:Expert", ("experts",)),
     "policy": Kind("amf_lightning.policies.protocol:Policy", ("policies",)),
     "encoder": Kind("amf_lightning.policies.encoder:Encoder", ("policies",)),

@@ -9,8 +9,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from amf_process import amf, fresh
+from jsonargparse import ArgumentParser
 
 from amf_lightning.campaign.curve import MEAN
 from amf_lightning.campaign.run_folder import RunFolder
@@ -21,9 +23,10 @@ from amf_lightning.experts.own import ActorExpert
 from amf_lightning.experts.recorded import RecordedExpert
 from amf_lightning.policies.weights import load_policy
 from amf_lightning.suites.integrator import Integrator
+from amf_lightning.suites.language import HashedWords
 from amf_lightning.suites.static import StaticSuite
 from amf_lightning.tasks.spec import Spec
-from amf_lightning.tasks.task import Episode
+from amf_lightning.tasks.task import Episode, TaskSuite
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 SMALL = ("--data.evaluation_episodes=1", "--reports.animation=false", "--trainer.enable_progress_bar=false")
@@ -134,7 +137,7 @@ def test_recordings_are_written_without_this_package(tmp_path: Path) -> None:
     assert RecordedExpert(str(tmp_path / "recordings"), include_failures=True).remaining(suite, [0, 0]) == [2, 1]
 
 
-@pytest.mark.parametrize("key", ["selector", "retention", "evaluation", "controller", "policy", "encoder"])
+@pytest.mark.parametrize("key", ["selector", "retention", "evaluation", "controller", "policy", "encoder", "language"])
 def test_the_page_of_parts_names_every_part(key: str) -> None:
     page = (DOCS / "parts.md").read_text()
     assert [name for name in classes(key) if f"`{name}`" not in page and f" {name}`" not in page] == []
@@ -269,11 +272,27 @@ def test_the_expert_with_a_memory_goes_back_to_where_it_began(tmp_path: Path, mo
 
 
 def test_the_suite_without_an_environment_is_one() -> None:
-    (text,) = [text for text in blocks("your-own-environment.md", "yaml") if "StaticSuite" in text]
+    text, in_words = [text for text in blocks("your-own-environment.md", "yaml") if "StaticSuite" in text]
     options = yaml.safe_load(text)["suite"]["init_args"]
     entries = {name: Spec(**entry) for name, entry in options.pop("observation").items()}
     suite = StaticSuite(observation=entries, **options)
     assert suite.simulator is None and [entry.is_image for entry in suite.observation.values()] == [False, True]
+    parser = ArgumentParser()
+    parser.add_subclass_arguments(TaskSuite, "suite")
+    spoken = parser.instantiate(parser.parse_object({"suite": yaml.safe_load(in_words)["suite"]})).suite
+    assert torch.equal(
+        spoken.contexts[2], torch.from_numpy(HashedWords().encode(["wipe the table with the sponge"])[0]).float()
+    )
+
+
+def test_the_page_says_how_alike_sentences_are() -> None:
+    rows = re.findall(
+        r"^\| (.+) · (.+) \| (-?[\d.]+) \| ", (DOCS / "your-own-environment.md").read_text(), re.MULTILINE
+    )
+    assert len(rows) == 5
+    for first, second, said in rows:
+        a, b = HashedWords().encode([first, second])
+        assert f"{a @ b:.2f}" == said
 
 
 def test_demonstrations_go_to_lerobot_and_back(tmp_path: Path) -> None:

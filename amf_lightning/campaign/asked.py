@@ -13,6 +13,7 @@ from amf_lightning.campaign.receiving import DESCRIPTION, described
 from amf_lightning.campaign.request import Request
 from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.campaign.status import BY_HAND, FINISHED, RUNNING, STOPPED, RunStatus, ledger_to_read, read_status
+from amf_lightning.tasks.start_state import StartState
 
 if TYPE_CHECKING:  # it imports numpy, which a run that nobody has evaluated can do without
     from amf_lightning.campaign.outlook import Outlook
@@ -54,6 +55,8 @@ class OpenRequest:
     """What a need is, with its unit."""
     teaches: dict[str, float] = field(default_factory=dict)
     """Other tasks that it should teach most, with their shares of the score; empty if the selector does not say."""
+    start: StartState | None = None
+    """Which start to demonstrate; None if the selector does not say."""
 
 
 @dataclass(frozen=True)
@@ -117,8 +120,8 @@ def ahead_of(status: RunStatus, tasks: Sequence[str]) -> "Outlook | None":
 
 
 def sentences(request: OpenRequest, ahead: "Outlook | None") -> list[str]:
-    """Why a request, what it should teach other tasks, and how many more of its task may be needed."""
-    said = [request.why]
+    """Why a request, where to start, what it should teach other tasks, and how many more of its task may be needed."""
+    said = [request.why] if request.start is None else [request.why, str(request.start)]
     if request.teaches:
         shares = " and ".join(f"{name} ({share:.0%} of the score)" for name, share in request.teaches.items())
         said.append(f"It should also teach {shares}.")
@@ -164,6 +167,7 @@ def _said(request: Request, names: Sequence[str], predicted: Prediction) -> dict
         "need": predicted.need,
         "need_is": predicted.need_is or None,
         "teaches": {names[index]: predicted.teaches[index] / total for index in taught},
+        "start": predicted.start,
     }
 
 

@@ -17,6 +17,7 @@ from amf_lightning.selection.context import Selection, SelectionContext, Selecto
 from amf_lightning.simulation.outcomes import check_learner
 from amf_lightning.simulation.rollout import rollout
 from amf_lightning.tasks.controller import Acting
+from amf_lightning.tasks.start_state import StartState
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 from amf_lightning.user_code import ends_nothing, refusal
@@ -138,7 +139,7 @@ def _predictions(
         needs = tuple(selection.diagnostics.get(f"{selector.need}/{task.name}", math.nan) for task in suite.tasks)
     if all(map(math.isnan, needs)):
         needs = ()
-    teaches = selection.teaches or ((),) * len(requests)
+    teaches, starts = selection.teaches or ((),) * len(requests), selection.starts or (None,) * len(requests)
     return {
         request.demonstration: written(
             Prediction(
@@ -148,9 +149,10 @@ def _predictions(
                 need_is=selector.need_is if needs else "",
                 needs=needs,
                 teaches=of_request,
+                start=start,
             )
         )
-        for request, of_request in zip(requests, teaches, strict=True)
+        for request, of_request, start in zip(requests, teaches, starts, strict=True)
         if needs or not math.isnan(request.scores[request.task_index])
     }
 
@@ -176,6 +178,15 @@ def _selected(selector: Selector, context: SelectionContext, count: int) -> Sele
             selector,
             f"{name}.select gave `teaches` of other than {len(selection.picks)} picks and {tasks} tasks",
             "Let it give with each pick a number of every task, or leave it out.",
+        )
+    if selection.starts and (
+        len(selection.starts) != len(selection.picks)
+        or not all(start is None or isinstance(start, StartState) for start in selection.starts)
+    ):
+        raise refusal(
+            selector,
+            f"{name}.select gave `starts` of other than {len(selection.picks)} picks",
+            "Let it give with each pick a StartState or None, or leave it out.",
         )
     numbers = tuple(int(task) for task in selection.picks)
     return replace(selection, picks=numbers, scores=tuple(tuple(map(float, row)) for row in selection.scores))

@@ -8,6 +8,7 @@ from typing import Any
 
 from amf_lightning.campaign.ledger import Ledger
 from amf_lightning.campaign.request import scores_from_json, scores_to_json
+from amf_lightning.tasks.start_state import StartState
 
 _DIGITS = 6
 
@@ -27,12 +28,19 @@ class Prediction:
     """Of every task, [K]; () if the selector knows none."""
     teaches: tuple[float, ...] = ()
     """What of the gain is about each task, [K]; () if the selector does not say."""
+    start: StartState | None = None
+    """Which start to demonstrate; None if the selector does not say."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain types; six digits of each number but the gain, which is among the scores with all its bits."""
         lists = {name: scores_to_json(_rounded(getattr(self, name))) for name in ("needs", "teaches")}
         need = None if self.need is None else scores_to_json(_rounded([self.need]))[0]
-        return asdict(self) | lists | {"gain": scores_to_json([self.gain])[0], "need": need}
+        plain = asdict(self) | lists | {"gain": scores_to_json([self.gain])[0], "need": need}
+        if self.start is None:
+            del plain["start"]  # as files of earlier versions have it
+        else:
+            plain["start"] = self.start.to_json()
+        return plain
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Prediction":
@@ -44,6 +52,7 @@ class Prediction:
             need_is=str(values.get("need_is", "")),
             needs=scores_from_json(values.get("needs", ())),
             teaches=scores_from_json(values.get("teaches", ())),
+            start=None if values.get("start") is None else StartState.from_json(values["start"]),
         )
 
     def others_taught(self, task: int, most: int = 2, share: float = 0.05) -> list[int]:

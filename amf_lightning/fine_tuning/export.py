@@ -23,7 +23,8 @@ def export(module: "BehaviouralCloning", path: Path, demonstrations: list[Trajec
     counts = {task.name: task_names.count(task.name) for task in suite.tasks}
     covers = {name: count for name, count in counts.items() if count}
     statistics = feature_statistics(policy, steps, covers) if module.featured else None
-    total = {name: count + origin.counts.get(name, 0) for name, count in counts.items()}
+    # Also of tasks that only π0's suite had.
+    total = origin.counts | {name: count + origin.counts.get(name, 0) for name, count in counts.items()}
     # A `RefittedPolicy` keeps its rows instead.
     stores_importance = module.store_importance and not isinstance(policy, RefittedPolicy)
     importance = stored_importance(policy, steps, module.seed) if stores_importance else None

@@ -20,13 +20,11 @@ from amf_lightning.selection.information_gain import (
     marginal_gain_by_task,
     task_variances,
 )
+from amf_lightning.selection.starts import FEWEST, mean_variances, standing_out
 from amf_lightning.uncertainty.posterior import Posterior
 
 _TAUGHT = 3
 """Other tasks that a request is said to teach."""
-_STARTS, _STANDS_OUT = 3, 1.25
-"""With fewer episodes of a task nothing is said of where to start; and the variance on the episode that is named is at
-least that many times the median of the others."""
 
 
 @dataclass(frozen=True)
@@ -162,16 +160,10 @@ def _request(
 
 def _start(world: FeatureWorld, belief: Posterior, pick: int, named: set[int]) -> Start | None:
     """The episode of the task on which least is known, but for those that were `named` before, if it stands out."""
-    if len(points := world.episodes(pick)) < _STARTS:
+    if len(points := world.episodes(pick)) < FEWEST:
         return None
-    variances = belief.variance(belief.prepare(points)).to(torch.float64).mean(1).cpu()
-    left = variances.clone()
-    left[list(named)] = -torch.inf
-    best = int(left.argmax())
-    others = float(torch.cat([variances[:best], variances[best + 1 :]]).median())
-    if best in named or float(variances[best]) < _STANDS_OUT * others:
-        return None
-    return Start(best, float(variances[best]), others)
+    found = standing_out(mean_variances(belief, points), named)
+    return None if found is None else Start(found.episode, found.unknown, found.others)
 
 
 def _where(start: Start | None) -> str:

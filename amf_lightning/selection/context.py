@@ -14,6 +14,7 @@ from amf_lightning.policies.protocol import Policy
 from amf_lightning.policies.statistics import FeatureStatistics
 from amf_lightning.seeding import Purpose, keyed_generator, keyed_seed
 from amf_lightning.tasks.controller import Acting
+from amf_lightning.tasks.start_state import StartState
 from amf_lightning.tasks.steps import Steps
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
@@ -149,6 +150,9 @@ class Selection:
     """Numbers for TensorBoard, e.g. `effective_sample_size/<task>`."""
     teaches: tuple[tuple[float, ...], ...] = ()
     """For each pick what of its score is about each task, [B][K], where the selector can tell; () where it cannot."""
+    starts: tuple[StartState | None, ...] = ()
+    """For each pick where to start its demonstration, [B], where the selector can tell; () where it cannot. Nothing is
+    started there by itself: the seed of a request stays its own."""
 
 
 class Selector(Part, ABC):

@@ -1,6 +1,7 @@
 """Several policies trained on the same data: where they disagree, the data do not say what the expert does."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -15,9 +16,11 @@ from amf_lightning.policies.weights import build_policy
 from amf_lightning.seeding import Purpose, keyed_generator, lent_global_generators
 from amf_lightning.selection.baselines import draw_uniformly, without_scores
 from amf_lightning.selection.context import Selection, SelectionContext, Selector
-from amf_lightning.selection.occupancies import Occupancy, PolicyRollout, StateBlocks
+from amf_lightning.selection.occupancies import Expected, Occupancy, PolicyRollout, StateBlocks
 from amf_lightning.selection.reference_rollouts import ReferenceRollouts
+from amf_lightning.selection.starts import RolledOut
 from amf_lightning.tasks.spec import Dimensions
+from amf_lightning.tasks.start_state import StartState
 from amf_lightning.tasks.steps import Steps, cat
 
 # What the command line shows as the default; the constructor makes an object of its own instead.
@@ -111,7 +114,24 @@ class EnsembleDisagreement(Selector):
             "environment_steps": float(states.environment_steps + self._reference.steps_in(context.round)),
         }
         rows = (*unscored.scores, *(tuple(scores.tolist()) for _ in picks))
-        return Selection((*first, *picks), rows, diagnostics)
+        starts = self._starts(ensemble, states, context, picks)
+        return Selection((*first, *picks), rows, diagnostics, starts=(None,) * len(first) + starts if starts else ())
+
+    def _starts(
+        self, ensemble: Sequence[Policy], expected: Expected, context: SelectionContext, picks: Sequence[int]
+    ) -> tuple[StartState | None, ...]:
+        """Where to start each pick: as the rollout does on which the members disagree most, if it stands out."""
+        rolled_out = RolledOut(expected, context)
+        if not rolled_out.enough:
+            return ()
+        each = torch.cat(
+            [
+                self._scores(ensemble, one_by_one(blocks), len(blocks.tasks))
+                for blocks in (expected.candidates, expected.targets)
+            ]
+        )
+        starts = tuple(rolled_out.start(task, lambda rows: each[rows]) for task in picks)
+        return starts if any(starts) else ()
 
     def _scores(self, ensemble: Sequence[Policy], blocks: StateBlocks, task_count: int) -> Tensor:
         """How much the members disagree about each task, [K] float64; NaN for a task without states."""
@@ -192,6 +212,11 @@ def task_means(spread: Tensor, blocks: StateBlocks, task_count: int) -> Tensor:
     covered = torch.zeros(task_count, dtype=torch.bool)
     covered[blocks.tasks] = True
     return torch.where(covered, scores, torch.full_like(scores, torch.nan))
+
+
+def one_by_one(blocks: StateBlocks) -> StateBlocks:
+    """The same trajectories, each as if it were all that is expected of a task of its own."""
+    return replace(blocks, tasks=torch.arange(len(blocks.tasks)), weights=torch.ones_like(blocks.weights))
 
 
 def chances_of(scores: Tensor, allowed: Tensor, sharpness: float) -> Tensor:

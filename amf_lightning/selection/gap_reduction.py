@@ -12,10 +12,13 @@ from amf_lightning.errors import InputError
 from amf_lightning.needs import Part, union
 from amf_lightning.selection.context import Selection, SelectionContext, Selector, argmax_keyed
 from amf_lightning.selection.evidence import Evidence, OccupancyGap
-from amf_lightning.selection.greedy import level_ties
+from amf_lightning.selection.greedy import condition_on_task, level_ties
 from amf_lightning.selection.informed import InformationGain
 from amf_lightning.selection.learning_curves import LearningCurves
+from amf_lightning.selection.occupancies import Expected
+from amf_lightning.selection.starts import BelievedStarts, RolledOut
 from amf_lightning.selection.task_similarity import task_similarity
+from amf_lightning.tasks.start_state import StartState
 from amf_lightning.tasks.task import TaskSuite
 
 _EVIDENCE: Evidence = lazy_instance(OccupancyGap)
@@ -85,7 +88,9 @@ class GapReduction(Selector):
         names = [task.name for task in context.suite.tasks]
         gaps = torch.cat([self.evidence.earlier(context), measured.gaps[None]])
         counts, untrained = _history(context)
-        similarity, steps = self._similarity(context)
+        # None of the demonstrations plays a role in it: the rollouts of all tasks do.
+        states = self.information.occupancy.expected(replace(context, demonstrations=())) if self.transfer else None
+        similarity, steps = self._similarity(context, states)
         curves = LearningCurves(similarity, _effective_start(context), self.transfer, self.drift, self.worlds)
         for number, seen in enumerate(gaps):
             if number:
@@ -117,16 +122,30 @@ class GapReduction(Selector):
             **{f"teaches/{name}": float(distribution @ shares[:, task]) for task, name in enumerate(names)},
             "environment_steps": float(context.policy_rollout_steps + measured.environment_steps + steps),
         }
-        return Selection(tuple(picks), tuple(scores), diagnostics, tuple(teaches))
+        starts = () if states is None else self._starts(context, states, picks)
+        return Selection(tuple(picks), tuple(scores), diagnostics, tuple(teaches), starts)
 
-    def _similarity(self, context: SelectionContext) -> tuple[Tensor, int]:
+    def _similarity(self, context: SelectionContext, states: Expected | None) -> tuple[Tensor, int]:
         """Correlations of tasks before any demonstration, [K, K], and the environment steps that they took beyond the
         rollouts of the policy."""
         count = len(context.suite.tasks)
-        if self.transfer == 0 or (belief := self.information.belief(replace(context, demonstrations=()))) is None:
+        if states is None:
             return torch.eye(count, dtype=torch.float64), 0
-        posterior, problem, steps = belief
+        posterior, problem, steps = self.information.belief(replace(context, demonstrations=()), states)
         return task_similarity(posterior, problem, count), steps
+
+    def _starts(self, context: SelectionContext, states: Expected, picks: list[int]) -> tuple[StartState | None, ...]:
+        """Where to start each pick, by what the belief does not know once those pending and before it have come."""
+        if not RolledOut(states, context).enough:
+            return ()
+        belief, problem, _ = self.information.belief(context, states)
+        for task in context.pending:
+            belief = condition_on_task(belief, problem.candidates, task)
+        starts = BelievedStarts(states, context, problem)
+        for task in picks:
+            starts.name(belief, task)
+            belief = condition_on_task(belief, problem.candidates, task)
+        return starts.of_picks()
 
 
 def _history(context: SelectionContext) -> tuple[Tensor, Tensor]:

@@ -33,7 +33,7 @@ def choose_greedily(
         allowed: tasks that can be picked after these, [K] bool, at least one of them.
         generator: randomness for ties at each position of the batch.
         pending: tasks whose demonstrations have been asked for and have not come: the belief is conditioned on their
-            expected states first (BoTorch's `X_pending`). One without candidates says nothing.
+            expected states first (BoTorch's `X_pending`).
         picked: is told the belief before each pick, and the pick.
 
     Returns:
@@ -42,8 +42,7 @@ def choose_greedily(
     picks: list[int] = []
     scores: list[Tensor] = []
     for task in pending:
-        if (candidates.tasks == task).any():
-            posterior = condition_on_task(posterior, candidates, task)
+        posterior = condition_on_task(posterior, candidates, task)
     for position in range(batch_size):
         if picks:
             posterior = condition_on_task(posterior, candidates, picks[-1])
@@ -56,8 +55,13 @@ def choose_greedily(
 
 
 def condition_on_task(posterior: Posterior, candidates: Blocks, task: int) -> Posterior:
-    """The belief once a demonstration of `task` has come: P += Σ_i p_i Φ_iᵀΦ_i/n over its expected trajectories."""
+    """The belief once a demonstration of `task` has come: P += Σ_i p_i Φ_iᵀΦ_i/n over its expected trajectories.
+
+    The same belief if none is expected of it.
+    """
     chosen = candidates.tasks == task
+    if not chosen.any():
+        return posterior
     # Only one of the trajectories will come: each counts by its probability, as an observation with more noise.
     noise = (candidates.noise[chosen] / candidates.weights[chosen])[:, None].expand(-1, candidates.points.shape[1])
     return posterior.condition(candidates.points[chosen].flatten(0, 1), noise.flatten())

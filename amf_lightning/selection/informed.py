@@ -23,12 +23,9 @@ from amf_lightning.selection.information_gain import (
     information_scores,
     task_variances,
 )
-from amf_lightning.selection.occupancies import (
-    Expected,
-    Occupancy,
-    PolicyRollout,
-)
+from amf_lightning.selection.occupancies import Expected, Occupancy, PolicyRollout
 from amf_lightning.selection.reference_rollouts import ReferenceRollouts
+from amf_lightning.selection.starts import BelievedStarts
 from amf_lightning.tasks.task import TaskSuite
 from amf_lightning.uncertainty.embeddings import Embedding, LastLayerFeatures
 from amf_lightning.uncertainty.knowledge import Knowledge
@@ -104,7 +101,12 @@ class InformedSelector(Selector):
         if states is None:
             return draw_uniformly(context, batch_size)
         posterior, problem, about = self._embed(context, states)
-        teaches: list[Tensor] = []
+        teaches, starts = list[Tensor](), BelievedStarts(states, context, problem)
+
+        def explain(belief: Posterior, task: int) -> None:
+            teaches.append(self.teach(belief, problem, task))
+            starts.name(belief, task)
+
         picks, scores = choose_greedily(
             posterior,
             problem.candidates,
@@ -113,7 +115,7 @@ class InformedSelector(Selector):
             lambda picked: context.allowed([*first, *picked]),
             lambda position: context.generator(len(first) + position),
             context.pending,
-            lambda belief, task: teaches.append(self.teach(belief, problem, task)),
+            explain,
         )
         variances = task_variances(posterior, problem.targets, len(context.suite.tasks)).tolist()
         diagnostics = {
@@ -126,15 +128,11 @@ class InformedSelector(Selector):
         rows = (*unscored.scores, *(tuple(row.tolist()) for row in scores))
         unknown = (Tensor(),) * len(first)
         taught = [*unknown, *teaches] if any(map(len, teaches)) else []
-        return Selection((*first, *picks), rows, diagnostics, tuple(tuple(row.tolist()) for row in taught))
+        told = tuple(tuple(row.tolist()) for row in taught)
+        return Selection((*first, *picks), rows, diagnostics, told, starts.of_picks(len(first)))
 
-    def belief(self, context: SelectionContext) -> tuple[Posterior, Problem, int] | None:
-        """The belief given the history, the problem in its points, and steps taken beyond rollouts of the policy.
-
-        None where no states are expected of every task.
-        """
-        if (states := self.occupancy.expected(context)) is None:
-            return None
+    def belief(self, context: SelectionContext, states: Expected) -> tuple[Posterior, Problem, int]:
+        """The belief given the history, the problem in its points, and steps taken beyond those of `states`."""
         posterior, problem, _ = self._embed(context, states)
         return posterior, problem, self._reference.steps_in(context.round)
 

@@ -39,6 +39,8 @@ class StateBlocks:
     tasks: Tensor
     weights: Tensor
     horizons: Tensor
+    episodes: tuple[Trajectory, ...] = ()
+    """The trajectories, [M], where the occupancy says them: of those that are rollouts a start may be named."""
 
     def embedded(self, points: Tensor) -> Blocks:
         """The same trajectories as points [M, S, P]."""
@@ -257,6 +259,7 @@ def _blocks(
         tasks,
         torch.tensor([piece.weight for piece in pieces], dtype=torch.float64),
         torch.tensor([context.suite.tasks[piece.task].horizon for piece in pieces], dtype=torch.float64),
+        tuple(piece.episode for piece in pieces),
     )
 
 

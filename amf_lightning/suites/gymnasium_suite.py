@@ -5,10 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from amf_lightning.errors import InputError
 from amf_lightning.simulation.gymnasium_environment import Adapted, Env, Success, make_environment
 from amf_lightning.simulation.spaces import ObservationEntries, Rescaled, actions_of
 from amf_lightning.suites.contexts import contexts_of
+from amf_lightning.suites.language import TextEncoder, contexts_in_words
 from amf_lightning.tasks.reference import given_reference, load_reference
 from amf_lightning.tasks.spec import described
 from amf_lightning.tasks.task import Task, TaskSuite, checked_parallel
@@ -21,7 +25,8 @@ class GymnasiumTask:
     name: str
     """People read it in tables."""
     context: list[float] | None = None
-    """What policy and expert are told, [C]; None for all tasks: one-hot, the task's number."""
+    """What policy and expert are told, [C]; None for all tasks: one-hot, the task's number. Only the expert is told it
+    where the suite has a `language`."""
     options: dict[str, Any] = field(default_factory=dict)
     """`options` of the environment's `reset`. Most stock environments ignore them."""
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -30,6 +35,8 @@ class GymnasiumTask:
     """Steps of an episode, if not the suite's."""
     completes: list[str] = field(default_factory=list)
     """What has to be in `info` under the success key if there is a list there (`episode_task_completions`)."""
+    text: str | None = None
+    """What to do, in words, if not the name. Only a `language` reads it."""
 
 
 class GymnasiumSuite(TaskSuite):
@@ -55,6 +62,7 @@ class GymnasiumSuite(TaskSuite):
         name: what policies, demonstrations and reference returns are tied to; `environment` if None.
         parallel_episodes: how many episodes may run at once, each in an environment of its own: 1 for a robot of which
             there is one; as many as are asked for if None. Results do not depend on it.
+        language: tells a policy what the task is in words, instead of its context.
 
     Raises:
         InputError: whatever cannot work: an unknown id, unlike contexts, spaces that are not supported.
@@ -73,6 +81,7 @@ class GymnasiumSuite(TaskSuite):
         reference: str | dict[str, dict[str, float]] | None = None,
         name: str | None = None,
         parallel_episodes: int | None = None,
+        language: TextEncoder | None = None,
     ) -> None:
         self.parallel_episodes = checked_parallel(parallel_episodes, "GymnasiumSuite")
         if success is not None and return_threshold is not None:
@@ -81,10 +90,12 @@ class GymnasiumSuite(TaskSuite):
         self._environment, self._arguments = environment, dict(arguments or {})
         self._listed, self._observation_keys = list(tasks), observation_keys
         self._success, self._threshold, self._any_step = success, return_threshold, success_at_any_step
-        contexts = contexts_of(
-            "GymnasiumSuite", [task.name for task in self._listed], [task.context for task in self._listed]
-        )
-        self._one_hot = bool(self._listed) and self._listed[0].context is None
+        names = [task.name for task in self._listed]
+        self._goals = contexts = contexts_of("GymnasiumSuite", names, [task.context for task in self._listed])
+        self._one_hot = self._listed[0].context is None and language is None
+        if language is not None:
+            texts = [task.name if task.text is None else task.text for task in self._listed]
+            contexts, self.language = contexts_in_words("GymnasiumSuite", names, texts, language), language.signature()
         self.tasks = tuple(
             Task(task.name, index, contexts[index], horizon if task.horizon is None else task.horizon, task.options)
             for index, task in enumerate(self._listed)
@@ -110,6 +121,11 @@ class GymnasiumSuite(TaskSuite):
         self.action_dim, self.discrete = actions.size, actions.discrete
         if isinstance(actions, Rescaled):
             self.action_bounds = tuple(actions.low.tolist()), tuple(actions.high.tolist())
+
+    @property
+    def goals(self) -> Tensor:
+        """The contexts of the configuration, also where a policy is told about the tasks in words."""
+        return torch.tensor(self._goals, dtype=torch.float32)
 
     def signature(self) -> dict[str, Any]:
         """With one-hot contexts the tasks belong to it: the same number means another task elsewhere."""

@@ -18,6 +18,8 @@ from packaging.requirements import Requirement
 from amf_lightning.errors import InputError
 from amf_lightning.simulation.gymnasium_environment import Env
 from amf_lightning.suites.gymnasium_suite import GymnasiumSuite, GymnasiumTask
+from amf_lightning.suites.language import TextEncoder
+from amf_lightning.suites.metaworld_texts import TEXTS
 
 FOUR = ("coffee-push", "coffee-pull", "faucet-open", "faucet-close")
 """The tasks of arXiv 2410.05026: a mug is pushed and pulled, a faucet opened and closed."""
@@ -43,10 +45,11 @@ class Metaworld(GymnasiumSuite):
         one_hot: the policy is told the task's number, one-hot; if false, one number between -1 and 1, evenly spaced in
             the order of `tasks`, so that neighbours are alike to it.
         reference: name of the shipped reference returns, or a path; None if nothing is to be scored.
+        language: tells the policy what to do in words instead, e.g. to pick up a puck and place it on the goal.
 
     Raises:
         InputError: metaworld is missing or does not go with what is installed; an unknown or repeated task; a horizon
-            that Metaworld does not allow.
+            that Metaworld does not allow; both a language and `one_hot: false`.
     """
 
     def __init__(
@@ -55,26 +58,36 @@ class Metaworld(GymnasiumSuite):
         horizon: int | None = None,
         one_hot: bool = True,
         reference: str | None = "metaworld/reference",
+        language: TextEncoder | None = None,
     ) -> None:
         names = _names(tasks)
         if horizon is not None and not 1 <= horizon <= LONGEST:
             raise InputError(f"Metaworld: horizon is {horizon}; it must be between 1 and {LONGEST}.")
         steps = {name: horizon or LONGER.get(name, HORIZON) for name in names}
+        if language is not None and not one_hot:
+            raise InputError("Metaworld: a policy is told about tasks in words or by one number; leave out one_hot.")
         contexts = [None] * len(names) if one_hot else [[number] for number in _evenly_spaced(len(names))]
         super().__init__(
             environment=f"{__name__}.make_task",
             tasks=[
-                GymnasiumTask(name, context, arguments={"task": name, "horizon": steps[name]}, horizon=steps[name])
+                GymnasiumTask(
+                    name,
+                    context,
+                    arguments={"task": name, "horizon": steps[name]},
+                    horizon=steps[name],
+                    text=TEXTS.get(name),
+                )
                 for name, context in zip(names, contexts, strict=True)
             ],
             success="success",
             reference=reference,
             name="Metaworld",
+            language=language,
         )
 
     def signature(self) -> dict[str, Any]:
-        """The tasks belong to it, as their contexts follow from their order."""
-        return super().signature() | {"tasks": [task.name for task in self.tasks]}
+        """The tasks belong to it where their contexts follow from their order."""
+        return super().signature() | ({"tasks": [task.name for task in self.tasks]} if self.language is None else {})
 
 
 @cache

@@ -7,6 +7,7 @@ from typing import Any
 
 from amf_lightning.errors import InputError
 from amf_lightning.suites.contexts import contexts_of
+from amf_lightning.suites.language import TextEncoder, contexts_in_words
 from amf_lightning.tasks.spec import Spec
 from amf_lightning.tasks.task import Task, TaskSuite
 
@@ -19,6 +20,8 @@ class StaticTask:
     """People read it in tables."""
     context: list[float] | None = None
     """What the policy is told, [C]; None for all tasks: one-hot, the task's number."""
+    text: str | None = None
+    """What to do, in words, if not the name. Only a `language` reads it."""
 
 
 class StaticSuite(TaskSuite):
@@ -44,10 +47,11 @@ class StaticSuite(TaskSuite):
         discrete: whether actions are choices: one-hot vectors.
         action_bounds: what -1 and 1 stand for in the robot's own units: lows and highs, [A] each; None if for
             themselves.
+        language: tells a policy what the task is in words, instead of its number, so that new tasks need no new number.
 
     Raises:
-        InputError: no entry of the observation, no action, a horizon that is not positive, bounds that do not fit, or
-            tasks that cannot be told apart.
+        InputError: no entry of the observation, no action, a horizon that is not positive, bounds that do not fit,
+            tasks that cannot be told apart, or both contexts and a language.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class StaticSuite(TaskSuite):
         horizon: int = 1000,
         discrete: bool = False,
         action_bounds: tuple[list[float], list[float]] | None = None,
+        language: TextEncoder | None = None,
     ) -> None:
         if not observation or action_dim < 1 or horizon < 1:
             raise InputError(
@@ -66,8 +71,14 @@ class StaticSuite(TaskSuite):
                 f"{', '.join(observation) or 'no entry'}, {action_dim} and {horizon}."
             )
         listed = [StaticTask(task) if isinstance(task, str) else task for task in tasks]
-        contexts = contexts_of("StaticSuite", [task.name for task in listed], [task.context for task in listed])
-        self._one_hot = listed[0].context is None
+        names = [task.name for task in listed]
+        contexts = contexts_of("StaticSuite", names, [task.context for task in listed])
+        self._one_hot = listed[0].context is None and language is None
+        if language is not None:
+            if listed[0].context is not None:
+                raise InputError("StaticSuite: give tasks contexts, or a language that makes them of words, not both.")
+            texts = [task.name if task.text is None else task.text for task in listed]
+            contexts, self.language = contexts_in_words("StaticSuite", names, texts, language), language.signature()
         self.name, self.observation, self.action_dim, self.discrete = name, dict(observation), action_dim, discrete
         self.action_bounds = None if action_bounds is None else _checked_bounds(action_bounds, action_dim, discrete)
         self.tasks = tuple(

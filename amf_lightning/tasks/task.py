@@ -82,6 +82,8 @@ class TaskSuite(ABC):
     parallel_episodes: int | None = None
     """How many episodes may run at once: 1 for a robot, of which there is one; None: as many as are asked for. A suite
     that says so is taken for one whose episodes are dear: each evaluated one is on the disk before the next begins."""
+    language: Mapping[str, Any] | None = None
+    """How what its tasks are in words became their contexts, the `signature` of a text encoder; None if it did not."""
     metrics_text: str = ""
     """What the suite's metrics are, with their units: a clause of the caption of a table that shows them."""
 
@@ -164,6 +166,7 @@ class TaskSuite(ABC):
             "action_dim": self.action_dim,
             "context_dim": self.context_dim,
             **({"discrete": True} if self.discrete else {}),
+            **({} if self.language is None else {"language": dict(self.language)}),
         }
 
 

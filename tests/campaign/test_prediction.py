@@ -22,9 +22,11 @@ from amf_lightning.campaign.prediction import (
 )
 from amf_lightning.campaign.request import Request
 from amf_lightning.campaign.run_folder import RunFolder
+from amf_lightning.command_line import next as next_
 from amf_lightning.errors import InputError, UserCodeError
 from amf_lightning.selection.baselines import RoundRobin
 from amf_lightning.selection.context import Selection, SelectionContext
+from amf_lightning.tasks.start_state import StartState
 from tiny import TinySuite
 
 SUITE = TinySuite()
@@ -46,6 +48,18 @@ class Foretelling(RoundRobin):
         told = {f"hunger/{task.name}": float(number + 10 * context.chosen) for number, task in hunger}
         taught = tuple(map(tuple, self.teaches))
         return replace(chosen, picks=(0,), scores=((1.0, 0.25, 0.5, math.nan),), diagnostics=told, teaches=taught)
+
+
+START = StartState(7, {"state": (0.25, -0.5)}, 0.5, 0.2)
+
+
+class Starting(Foretelling):
+    """Says where to start, too."""
+
+    starts: Sequence[StartState | None] = (START,)
+
+    def select(self, context: SelectionContext, batch_size: int) -> Selection:
+        return replace(super().select(context, batch_size), starts=tuple(self.starts))
 
 
 def predictions(run: Path) -> dict[int, Prediction]:
@@ -73,6 +87,34 @@ def test_teaches_of_another_shape_are_refused_by_name(tmp_path: Path) -> None:
         Campaign(tmp_path, SUITE, selector).ask(1)
 
 
+@pytest.mark.parametrize("given", [(START, START), ("here",)])
+def test_starts_that_are_none_are_refused_by_name(tmp_path: Path, given: Any) -> None:
+    selector = Starting()
+    selector.starts = given
+    with pytest.raises(UserCodeError, match="gave `starts` of other than 1 picks"):
+        Campaign(tmp_path, SUITE, selector).ask(1)
+
+
+def test_a_start_is_kept_with_its_request_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Campaign(tmp_path, SUITE, Starting()).ask(1)
+    assert predictions(tmp_path)[0].start == START
+    next_.main([str(tmp_path), "--json"])
+    (request,) = json.loads(capsys.readouterr().out)["requests"]
+    assert request["start"] == {"seed": 7, "observation": {"state": [0.25, -0.5]}, "unknown": 0.5, "others": 0.2}
+    next_.main([str(tmp_path)])
+    assert "Start near [0.25, -0.5] (seed 7): least is known of what follows, 2.5 times" in capsys.readouterr().out
+    assert request["seed"] != 7, "the seed of the request stays its own"
+
+
+def test_a_start_comes_back_from_the_table_and_is_no_key_where_there_is_none(tmp_path: Path) -> None:
+    folder, job = RunFolder(tmp_path), Request(0, 0, "left", 0, "Foretelling", (0.5,), 7)
+    for start in (START, None):
+        folder.write_selections([job], {0: Outcome(Prediction(0.5, "nats", start=start))})
+        [(_, outcome)] = folder.read_outcomes()
+        assert outcome.predicted == Prediction(0.5, "nats", start=start)
+        assert ("start" in json.loads(folder.selections.read_text())["predicted"]) == (start is not None)
+
+
 def test_what_is_read_back_is_what_was_written_but_for_digits(tmp_path: Path) -> None:
     folder, job = RunFolder(tmp_path), Request(0, 0, "left", 0, "Foretelling", (0.1234567890123, math.nan), 7)
     folder.write_selections([job], {0: OUTCOME})
@@ -97,7 +139,12 @@ def test_a_folder_of_an_earlier_version_knows_no_outcomes(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("predicted", {"gain": "many"}), ("realised", 3), ("scores_before_and_after", {"demonstrations": [1]})],
+    [
+        ("predicted", {"gain": "many"}),
+        ("predicted", {"gain": 0.5, "gain_is": "nats", "start": {"seed": 7}}),
+        ("realised", 3),
+        ("scores_before_and_after", {"demonstrations": [1]}),
+    ],
 )
 def test_a_damaged_outcome_is_an_error_that_names_the_line(tmp_path: Path, key: str, value: Any) -> None:
     folder, job = RunFolder(tmp_path), Request(0, 0, "left", 0, "Foretelling", (0.5,), 7)

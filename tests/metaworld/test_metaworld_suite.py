@@ -13,7 +13,9 @@ from amf_lightning.experts.measure import measure
 from amf_lightning.experts.metaworld import MetaworldExpert
 from amf_lightning.experts.uniform import UniformActor
 from amf_lightning.simulation.rollout import rollout
+from amf_lightning.suites.language import HashedWords
 from amf_lightning.suites.metaworld import FOUR, Metaworld, task_sets
+from amf_lightning.suites.metaworld_texts import TEXTS
 from amf_lightning.tasks.task import Episode
 from amf_lightning.tasks.trajectory import Trajectory
 
@@ -61,6 +63,15 @@ def test_contexts_are_one_hot_or_one_number() -> None:
     assert Metaworld(["push"], one_hot=False).contexts.tolist() == [[0.0]]
     other = Metaworld(["reach", "push", "door-open"], one_hot=False)
     assert suite.signature() != other.signature(), "the same number means another task"
+
+
+def test_a_policy_may_be_told_in_words() -> None:
+    assert set(TEXTS) == set(task_sets()["MT50"])
+    suite = Metaworld(["push", "door-open"], language=HashedWords(16))
+    expected = HashedWords(16).encode([TEXTS["push"], "open the door"])
+    assert torch.equal(suite.contexts, torch.from_numpy(expected).float())
+    assert [task.name for task in suite.tasks] == ["push", "door-open"] and "tasks" not in suite.signature()
+    assert shown(suite, [Episode(suite.tasks[1], 1000)])[0].success
 
 
 def test_an_episode_is_metaworlds_own_until_it_is_solved() -> None:
@@ -113,6 +124,7 @@ def test_an_episode_is_a_function_of_task_and_seed_alone(start: int) -> None:
         ({"tasks": ["push", "push"]}, "different names"),
         ({"tasks": []}, "at least one"),
         ({"horizon": 501}, "between 1 and 500"),
+        ({"language": HashedWords(), "one_hot": False}, "leave out one_hot"),
         ({"horizon": 0}, "between 1 and 500"),
         ({"horizon": 100}, "200-step episodes, task 'coffee-push' has 100"),
     ],
