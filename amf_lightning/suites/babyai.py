@@ -24,7 +24,7 @@ from amf_lightning.suites.babyai_missions import MISSION_LENGTH, mission_code
 from amf_lightning.suites.gymnasium_suite import GymnasiumSuite, GymnasiumTask
 
 View = Literal["symbolic", "rgb"]
-VIEWS = ("symbolic", "rgb")
+VIEWS: tuple[View, ...] = ("symbolic", "rgb")
 LEVELS = (
     "GoToObj",
     "GoToRedBallGrey",
@@ -136,7 +136,7 @@ def make_level(level: str, view: View, horizon: int, render_mode: str | None = N
     return _Seen(_stock(level, render_mode), view, horizon)
 
 
-class _Seen(gymnasium.Wrapper[dict[str, NDArray[Any]], Any, Any, Any]):
+class _Seen(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Shows the view and the mission's code, and says whether the mission is accomplished."""
 
     def __init__(self, env: Any, view: View, horizon: int) -> None:
