@@ -1,5 +1,6 @@
 """Runs in BabyAI with its bot: from scratch, and on by information gain from what came of that."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ RUN = {
 }
 
 
-def test_the_bot_is_imitated_from_scratch_and_then_where_it_tells_most(tmp_path: Path) -> None:
+def test_the_bot_is_imitated_from_scratch_and_then_asked_by_information_gain(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(RUN))
     outcome = amf("fit", "--config=run.yaml", "--trainer.default_root_dir=start", cwd=tmp_path)
     assert outcome.code == 0, outcome.said
@@ -55,8 +56,9 @@ def test_the_bot_is_imitated_from_scratch_and_then_where_it_tells_most(tmp_path:
     options += ["--retention=configs/retention/distillation.yaml", "--active.budget=2", "--active.batch_size=1"]
     outcome = amf("fit", "--config=run.yaml", *options, "--trainer.default_root_dir=on", cwd=tmp_path)
     assert outcome.code == 0, outcome.said
-    first = DemonstrationStore(RunFolder(tmp_path / "on").demonstrations).read(0)
-    assert first.task == "GoToLocalS5N2", "what π0 has never seen tells most"
+    requests = [json.loads(line) for line in RunFolder(tmp_path / "on").selections.read_text().splitlines()]
+    assert [request["selector"] for request in requests] == ["InformationGain"] * 2
+    assert all(len(request["scores"]) == 2 and min(request["scores"]) > 0 for request in requests)
 
 
 @pytest.mark.parametrize("policy", ["CategoricalMLPPolicy", "MLPPolicy"])
