@@ -119,7 +119,7 @@ said = hashlib.sha256(b"".join(entry.tobytes() for one in seen for entry in one.
 
 
 def test_an_episode_does_not_depend_on_how_strings_are_hashed() -> None:
-    here: dict[str, str] = {}
+    here: dict[str, Any] = {}
     exec(FIRST, here)  # in a process whose own hashes are drawn at its start
     environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     program = [sys.executable, "-c", f"{FIRST}print(said)"]
