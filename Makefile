@@ -12,7 +12,7 @@ FORMATS := .venv-formats
 FORMATS_STAMP := $(FORMATS)/.installed
 FORMATS_PYTHON ?= python3.12
 
-.PHONY: help install demo test test-fast test-gpu test-metaworld test-formats samples soak lab slow check format clean
+.PHONY: help install demo test test-fast test-gpu test-metaworld test-babyai test-formats samples soak lab slow check format clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -58,6 +58,10 @@ test-gpu: $(STAMP) ## Runs on a GPU and selection on it; without one, the same c
 
 test-metaworld: $(METAWORLD_STAMP) ## The tests that need Metaworld, in an environment of their own.
 	OMP_NUM_THREADS=1 $(METAWORLD)/bin/python -m pytest -n $(JOBS) -m metaworld tests
+
+test-babyai: $(STAMP) ## The tests that need minigrid, which is installed first.
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,babyai]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -k babyai tests
 
 test-formats: $(FORMATS_STAMP) ## LeRobot, Minari and robomimic read what we write, in an environment of their own (gigabytes).
 	HF_HUB_OFFLINE=1 PYTHONPATH=. $(FORMATS)/bin/python -m pytest -m formats tests/formats tests/test_advisor_page.py

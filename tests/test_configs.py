@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import yaml
 from amf_process import amf, printed, tree
+from babyai_marks import BABYAI
 from metaworld_marks import METAWORLD
 from PIL import Image, ImageSequence
 
@@ -45,7 +46,7 @@ def shipped(*patterns: str) -> list[str]:
 BASE = "base.yaml"
 """What all runs share; not a run."""
 FIRST_RUNS = [name for name in shipped("*.yaml") if name != BASE]
-"""What a newcomer sees at the top: one run of each suite."""
+"""What a newcomer sees at the top: one run of each suite, and of each view of it."""
 STUDY_BASES = shipped("compare/bases/*.yaml")
 RUNS = [*FIRST_RUNS, *STUDY_BASES]
 PRETRAINING = shipped("pretrain/*.yaml")
@@ -56,11 +57,14 @@ PART_FILES = shipped(*(f"{folder}/*.yaml" for folder in PARTS))
 
 
 def marked(names: list[str]) -> list[Any]:
-    """Parameters of a test; what needs Metaworld is left to the tests of Metaworld."""
-    return [pytest.param(name, marks=METAWORLD if "metaworld" in name else []) for name in names]
+    """Parameters of a test; what needs an extra is left to who has it."""
+    extras = {"metaworld": METAWORLD, "babyai": BABYAI}
+    return [
+        pytest.param(name, marks=next((marks for word, marks in extras.items() if word in name), [])) for name in names
+    ]
 
 
-MUJOCO = {"HalfCheetahVelocity": "halfcheetah", "HumanoidVelocity": "humanoid"}
+LENGTHY = {"HalfCheetahVelocity": "halfcheetah", "HumanoidVelocity": "humanoid", "BabyAI": "babyai"}
 """Worlds whose steps take time, and the folder of the returns that they are scored by."""
 SHORT_HORIZON = 20
 """Steps in which not all experts succeed: that they do within 200 is tested in `suites`."""
@@ -73,9 +77,10 @@ def test_nothing_that_is_shipped_is_left_untested() -> None:
     assert all([FIRST_RUNS, STUDY_BASES, PRETRAINING, COMPARISONS, PART_FILES])
 
 
-def test_at_the_top_there_is_one_run_of_each_suite() -> None:
-    suites = [read_configuration(CONFIGS / name)["suite"]["class_path"] for name in FIRST_RUNS]
-    assert len(set(suites)) == len(suites)
+def test_at_the_top_there_is_one_run_of_each_suite_and_view_of_it() -> None:
+    suites = [read_configuration(CONFIGS / name)["suite"] for name in FIRST_RUNS]
+    views = [(suite["class_path"], suite.get("init_args", {}).get("view")) for suite in suites]
+    assert len(set(views)) == len(views)
 
 
 @pytest.mark.parametrize("name", [*RUNS, *PRETRAINING])
@@ -154,14 +159,14 @@ def suite_of(config: Mapping[str, Any]) -> TaskSuite:
 
 
 def short_episodes(name: str, folder: Path) -> list[str]:
-    """Options that shorten the episodes of worlds in MuJoCo, most of whose steps show nothing more.
+    """Options that shorten the episodes of worlds most of whose steps show nothing more.
 
     The returns that scores are normalised by are taken for those of the shorter episodes.
     """
     suite = read_configuration(CONFIGS / name)["suite"]["class_path"]
-    if suite not in MUJOCO:
+    if suite not in LENGTHY:
         return []
-    reference = json.loads((shipped_folder("checkpoints") / MUJOCO[suite] / "reference.json").read_text())
+    reference = json.loads((shipped_folder("checkpoints") / LENGTHY[suite] / "reference.json").read_text())
     path = folder / "reference.json"
     path.write_text(json.dumps(reference | {"horizon": SHORT_HORIZON}))
     suite_options = [f"--suite.init_args.horizon={SHORT_HORIZON}", f"--suite.init_args.reference={path}"]

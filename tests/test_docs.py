@@ -163,7 +163,9 @@ def test_every_policy_on_the_page_can_be_made(block: str, tmp_path: Path) -> Non
 def test_the_pins_on_the_page_are_those_of_the_files() -> None:
     page = (DOCS / "versions.md").read_text()
     pins = (DOCS.parent / "constraints.txt").read_text() + (DOCS.parent / "constraints-metaworld.txt").read_text()
-    for name, version in re.findall(r"(mujoco|gymnasium|torch|lightning|jsonargparse|metaworld) (\d+\.\d+\.\d+)", page):
+    for name, version in re.findall(
+        r"(mujoco|gymnasium|torch|lightning|jsonargparse|metaworld|minigrid) (\d+\.\d+\.\d+)", page
+    ):
         assert f"{name}=={version}" in pins or (name, version) == ("mujoco", "3.17.0"), (name, version)
 
 

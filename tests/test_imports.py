@@ -58,6 +58,7 @@ PLACES = {
     ),
     "gymnasium": ("simulation/*", "suites/*", "experts/training/practice.py"),
     "metaworld": ("suites/metaworld.py",),  # by name, once it is needed
+    "minigrid": ("suites/babyai.py",),  # likewise
 }
 """Libraries that only these files may import."""
 

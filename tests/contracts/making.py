@@ -45,6 +45,8 @@ ELSEWHERE = {
     "GymnasiumSuite": "needs an environment: tests/suites/test_gymnasium_suite.py",
     "Metaworld": "needs an extra: tests/metaworld",
     "MetaworldExpert": "needs an extra: tests/metaworld",
+    "BabyAI": "needs an extra: tests/suites/test_babyai.py",
+    "BabyAIExpert": "needs an extra: tests/experts/test_babyai_expert.py",
     "ActorExpert": "needs a class of the user: tests/experts/test_own.py",
     "LimitedExpert": "needs another expert: tests/experts/test_limited.py",
     "RecordedExpert": "needs recordings: tests/experts/test_recorded.py",
