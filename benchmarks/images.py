@@ -1,0 +1,199 @@
+"""What a training step on pictures from the disk costs beside the same step on batches that are in memory already.
+
+    OMP_NUM_THREADS=1 python benchmarks/images.py
+
+A thousand demonstrations with a camera of 96 x 96 are written into a temporary folder as a run keeps them, and trained
+on: `ChunkedMLP` with its `ConvEncoder`, AdamW, minibatches drawn and gathered as in `amf fit`. Windows of such steps
+and of steps on minibatches gathered before take turns; the best window of each counts, by the clock, so that what else
+runs on the machine counts little. The third row leaves out the second thread.
+
+The second table says how much memory the process holds (without what it maps from files, which the system takes back
+when it needs to) while it trains, fits the normaliser and computes the statistics of an export over all demonstrations.
+"""
+
+import argparse
+import json
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from amf_lightning.demonstrations.batches import BLOCK, MicroBatch, RoundBatches, Rows, Shards, demonstration_rows
+from amf_lightning.demonstrations.store import DemonstrationStore
+from amf_lightning.fine_tuning.round import losses_of, take_steps
+from amf_lightning.policies.chunked_mlp import ChunkedMLP
+from amf_lightning.policies.protocol import frozen_copy
+from amf_lightning.policies.statistics import feature_statistics
+from amf_lightning.retention.retention import NoRetention
+from amf_lightning.suites.static import StaticSuite
+from amf_lightning.tasks.spec import Spec
+from amf_lightning.tasks.trajectory import Trajectory
+
+LIMIT = 0.9
+"""Least share of the bare steps per second."""
+SHARE = 0.5
+"""Most memory, as a share of the bytes of the demonstrations."""
+
+
+def suite_of(side: int) -> StaticSuite:
+    specs = {"image/front": Spec((side, side, 3), "uint8"), "state": Spec((7,))}
+    return StaticSuite("pictures", specs, 4, ["left", "right"])
+
+
+def write_demonstrations(store: DemonstrationStore, suite: StaticSuite, count: int, length: int) -> int:
+    """Writes demonstrations of noise; their bytes."""
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        observations = {
+            name: rng.integers(0, 256, (length, *spec.shape), np.uint8)
+            if spec.is_image
+            else rng.normal(size=(length, *spec.shape)).astype(np.float32)
+            for name, spec in suite.observation.items()
+        }
+        actions = rng.uniform(-1, 1, (length, suite.action_dim)).astype(np.float32)
+        store.write(number, Trajectory(observations, actions, None, suite.tasks[number % 2].name))
+    return sum(path.stat().st_size for path in store.folder.iterdir())
+
+
+class Training:
+    """Steps of a policy on minibatches of any origin."""
+
+    def __init__(self, policy: ChunkedMLP) -> None:
+        self.policy = policy.train()
+        self.optimizer = torch.optim.AdamW(policy.parameters(), lr=1e-3, fused=True)
+
+    def steps(self, minibatches: Iterable[list[MicroBatch]]) -> None:
+        take_steps(minibatches, lambda rows: losses_of(self.policy, NoRetention(), rows), {}, self.optimizer)
+
+
+def minibatches(rows: Rows, batch_size: int, ahead: bool) -> Iterator[list[MicroBatch]]:
+    """Endless ones, as a run draws and takes them."""
+    number = 0
+    while True:
+        loader = RoundBatches(lambda: {"demonstrations": rows}, lambda: number, batch_size, BLOCK, Shards(1, (0,)), 0)  # noqa: B023
+        for block in loader:
+            yield from block if ahead else block._taken()
+        number += 1
+
+
+def seconds_a_step(training: Training, sources: dict[str, Iterator[list[MicroBatch]]], steps: int, windows: int):
+    """Best seconds of a step on each source; they take turns."""
+    times: dict[str, list[float]] = {name: [] for name in sources}
+    for window in range(windows + 1):
+        for name, source in sources.items():
+            start = time.perf_counter()
+            training.steps(islice(source, steps))
+            if window:  # the first one warms up
+                times[name].append((time.perf_counter() - start) / steps)
+    return {name: min(each) for name, each in times.items()}
+
+
+class Memory:
+    """Watches how much memory the process holds, in a thread of its own."""
+
+    def __enter__(self) -> "Memory":
+        self.before = self.peak = held()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.01):
+            self.peak = max(self.peak, held())
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    @property
+    def grown(self) -> int:
+        return max(1, self.peak - self.before)
+
+
+def held() -> int:
+    """Bytes of memory that are not those of files."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(next(line for line in status.splitlines() if line.startswith("RssAnon")).split()[1])
+
+
+def measure(count: int, length: int, side: int, batch_size: int, steps: int, windows: int) -> dict[str, float]:
+    """All numbers of both tables."""
+    suite = suite_of(side)
+    with tempfile.TemporaryDirectory() as folder:
+        store = DemonstrationStore(Path(folder))
+        size = write_demonstrations(store, suite, count, length)
+        torch.manual_seed(0)
+        policy = ChunkedMLP(suite.observation, suite.context_dim, suite.action_dim)
+        training = Training(policy)
+        shown = [store.read(number) for number in range(count)]
+        rows = demonstration_rows(shown, suite, window=policy.window)
+        ready = list(islice(minibatches(rows, batch_size, ahead=False), 4))
+        sources = {
+            "bare": cycle(ready),
+            "loader": minibatches(rows, batch_size, ahead=True),
+            "one_thread": minibatches(rows, batch_size, ahead=False),
+        }
+        seconds = seconds_a_step(training, sources, steps, windows)
+
+        def train() -> None:
+            training.steps(islice(sources["loader"], 2 * steps))
+
+        def export() -> None:
+            feature_statistics(frozen_copy(policy), rows.everything(), {})
+
+        phases: dict[str, Callable[[], None]] = {
+            "training": train,
+            "normaliser": lambda: policy.fit_normaliser(rows.everything()),
+            "export": export,
+        }
+        grown = {}
+        for name, phase in phases.items():
+            with Memory() as memory:
+                phase()
+            grown[f"{name}_bytes"] = float(memory.grown)
+    return {
+        **seconds,
+        "ratio": seconds["bare"] / seconds["loader"],
+        "one_thread_ratio": seconds["bare"] / seconds["one_thread"],
+        "bytes": float(size),
+        **grown,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--demonstrations", type=int, default=1000)
+    parser.add_argument("--length", type=int, default=20, help="steps of each")
+    parser.add_argument("--side", type=int, default=96, help="of the pictures, in pixels")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=4, help="optimiser steps of a window")
+    parser.add_argument("--windows", type=int, default=12)
+    parser.add_argument("--json", type=Path, help="write the numbers here too")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    row = measure(given.demonstrations, given.length, given.side, given.batch_size, given.steps, given.windows)
+    print("| a step on | ms | share of the bare steps per second |\n|---|---:|---:|")
+    for what, name, ratio in (
+        ("batches in memory", "bare", 1.0),
+        ("batches from the files, taken ahead", "loader", row["ratio"]),
+        ("the same, taken when they are needed", "one_thread", row["one_thread_ratio"]),
+    ):
+        print(f"| {what} | {1e3 * row[name]:.1f} | {ratio:.2f} |")
+    print(f"\nThe limit is {LIMIT}: {'met' if row['ratio'] >= LIMIT else 'MISSED'}.\n")
+    print(f"| with {row['bytes'] / 1e6:.0f} MB of demonstrations | MB more in memory |\n|---|---:|")
+    for name in ("training", "normaliser", "export"):
+        print(f"| {name} | {row[f'{name}_bytes'] / 1e6:.0f} |")
+    worst = max(row[f"{name}_bytes"] for name in ("training", "normaliser", "export"))
+    print(f"\nThe limit is {SHARE} of the demonstrations: {'met' if worst <= SHARE * row['bytes'] else 'MISSED'}.")
+    if given.json:
+        given.json.write_text(json.dumps(row, indent=1))
+
+
+if __name__ == "__main__":
+    main()
