@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from amf_lightning.demonstrations.recorded_steps import RecordedSteps
+from amf_lightning.demonstrations.recorded_steps import RecordedSteps, UnreadSteps
 from amf_lightning.errors import InputError
 from amf_lightning.seeding import Purpose, keyed_generator, keyed_seeds
 from amf_lightning.tasks.steps import Steps, Window
@@ -48,6 +48,8 @@ class Rows:
     @property
     def row_nbytes(self) -> int | None:
         """Bytes of what is observed in a row; None if a class of somebody else gives the rows."""
+        if isinstance(self.steps, UnreadSteps):
+            return self.steps.source.row_nbytes
         if isinstance(self.steps, Steps):
             return sum(entry.nbytes for entry in self.steps.observations.values()) // max(1, len(self.steps))
         return self.steps.row_nbytes if isinstance(self.steps, RecordedSteps) else None

@@ -95,7 +95,8 @@ def _no_downloads(attempts: list[str]) -> Iterator[None]:
         if threading.get_ident() != mine:
             return plain(host, *args, **options)
         attempts.append(str(host))
-        raise OSError("an encoder is made without the network")
+        # No OSError, after which libraries would try again and again.
+        raise InputError(f"LibraryEncoder: nothing is downloaded, from {host} or elsewhere.")
 
     socket.getaddrinfo = refused
     try:

@@ -357,3 +357,22 @@ def test_networks_of_libraries_where_they_are_installed(library: str, options: d
     )
     assert made(steps).shape == (2, made.size)
     assert not any(name.startswith("see.0.network.fc") for name in made.state_dict())
+
+
+class Skipping(nn.Module):
+    """Uses one of its modules where no gradient goes, and another never."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.still, self.moving, self.never = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3), nn.Linear(2, 2)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        with torch.no_grad():
+            still = self.still(pictures)
+        moved: Tensor = self.moving(pictures) + still
+        return moved
+
+
+def test_a_module_that_is_used_without_a_gradient_stays() -> None:
+    made = encoder(function=f"{__name__}.Skipping", output=None)
+    assert isinstance(network(made).network.still, nn.Conv2d)
