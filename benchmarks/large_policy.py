@@ -55,7 +55,8 @@ def measure(parameters: float) -> dict[str, float]:
         command = [
             *(sys.executable, "-m", "amf_lightning", "fit", "--config", "configs/integrator.yaml"),
             *("--model.policy", "MLPPolicy", "--model.policy.hidden", json.dumps(hidden)),
-            *("--model.pretrained", str(start), "--selector", "InformationGain", "--retention", "NoRetention"),
+            *("--model.pretrained", str(start), "--retention", "NoRetention", "--selector", "InformationGain"),
+            *("--selector.embedding", "LastLayerFeatures"),
             *("--active.budget", "2", "--data.steps_per_round", "3", "--data.batch_size", "32"),
             *("--data.evaluation_episodes", "1", "--reports.animation", "false"),
             *("--trainer.enable_progress_bar", "false", "--trainer.default_root_dir", str(Path(folder) / "run")),

@@ -205,7 +205,8 @@ class LibraryNetwork(PictureNetwork):
         learning = {name: weight for name, weight in named.items() if weight.requires_grad}
         if not output.requires_grad or not learning:
             return
-        gradients = torch.autograd.grad(output.sum(), list(learning.values()), allow_unused=True)
+        with torch.enable_grad():
+            gradients = torch.autograd.grad(output.sum(), list(learning.values()), allow_unused=True)
         used = {name for name, gradient in zip(learning, gradients, strict=True) if gradient is not None}
         used |= named.keys() - learning.keys()
         off: list[tuple[nn.Module, str, nn.Module]] = []

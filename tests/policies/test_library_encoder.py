@@ -182,7 +182,9 @@ def test_files_of_other_networks_and_of_code_are_refused(tmp_path: Path) -> None
 
 def test_a_policy_file_imports_nothing_for_its_network(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = encoder_recipe(encoder())
-    again = encoder_of(recipe, TREE, CONTEXT, 1)
+    with torch.no_grad():  # as where a file is read
+        again = encoder_of(recipe, TREE, CONTEXT, 1)
+    assert not any("fc" in name for name in again.state_dict())
     assert encoder_recipe(again) == recipe
     stranger = {**recipe, "init_args": {**recipe["init_args"], "function": "stranger.Tower"}}
     with pytest.raises(InputError, match="Import its module before"):
