@@ -154,7 +154,8 @@ class UnreadSteps(Steps):
     more memory than a piece does.
     """
 
-    source: RecordedSteps = None  # type: ignore[assignment] - what the fields before it have is optional
+    # These are always given; but a field after one with a default has to have one.
+    source: RecordedSteps = None  # type: ignore[assignment]
     numbers: Tensor = None  # type: ignore[assignment]
     """Of the steps in the source, [N]."""
 
@@ -163,17 +164,17 @@ class UnreadSteps(Steps):
             return super().__getitem__(index)
         rows = self.source[self.numbers[index.cpu() if isinstance(index, Tensor) else index]]
         observations = {name: entry.to(self.device) for name, entry in rows.observations.items()}
-        optional = [None if tensor is None else tensor[index] for tensor in (self.actions, self.mask)]
-        return Steps(observations, self.tasks[index], self.contexts[index], *optional)
+        actions, mask = (None if tensor is None else tensor[index] for tensor in (self.actions, self.mask))
+        return Steps(observations, self.tasks[index], self.contexts[index], actions, mask)
 
     def take(self, index: Tensor) -> Steps:
         return self[index]
 
     def to(self, device: torch.device | str) -> Steps:
         entries = _Entries(self.source, self.numbers, torch.device(device))
-        optional = [None if tensor is None else tensor.to(device) for tensor in (self.actions, self.mask)]
+        actions, mask = (None if tensor is None else tensor.to(device) for tensor in (self.actions, self.mask))
         tasks, contexts = self.tasks.to(device), self.contexts.to(device)
-        return UnreadSteps(entries, tasks, contexts, *optional, self.source, self.numbers)
+        return UnreadSteps(entries, tasks, contexts, actions, mask, self.source, self.numbers)
 
     def reshape(self, *shape: int) -> Steps:
         return self if shape == tuple(self.shape) else super().reshape(*shape)

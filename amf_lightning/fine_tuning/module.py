@@ -102,9 +102,8 @@ class BehaviouralCloning(LightningModule):
             self.start_from(pretrained)
         if isinstance(self.policy, RefittedPolicy):
             check_refitted(self.policy, self.retention)
-        if (deployed := self.retention.wrap(self.policy, suite)) is not self.policy:
-            self.policy = self._controlled(deployed)
-            self.origin.start = frozen_copy(self.policy)
+        deployed = self.origin.deploy(self.policy, self.retention.wrap(self.policy, suite))
+        self.policy = self._controlled(deployed)
         averages = average > 0 and not isinstance(self.policy, RefittedPolicy)
         # In training mode as the rest, or Lightning warns; what acts is a copy in evaluation mode.
         self.averaged = frozen_copy(self.policy).train() if averages else None

@@ -31,6 +31,12 @@ class Origin:
         pretrained = frozen_copy(policy)
         return cls(pretrained, None if file is None else replace(file, tensors={}), pretrained)
 
+    def deploy(self, policy: Policy, wrapped: Policy) -> Policy:
+        """Notes what the retention has made of a policy with the weights of π0, and gives it back."""
+        if wrapped is not policy:
+            self.start = frozen_copy(wrapped)
+        return wrapped
+
     @property
     def statistics(self) -> FeatureStatistics | None:
         """What the file says about the pre-training states."""

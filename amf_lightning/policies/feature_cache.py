@@ -63,7 +63,7 @@ class FeatureCache:
         features, checks, row = place
         # A copy: what is mapped from a file must not be written to.
         found = np.array(features[row])
-        if found.shape != shape or found.dtype != np.float32 or zlib.crc32(found) != int(checks[row]):
+        if found.shape != shape or found.dtype != np.float32 or zlib.crc32(found.data) != int(checks[row]):
             return None
         return found
 
@@ -85,7 +85,7 @@ class FeatureCache:
                 {
                     _FRAMES: np.frombuffer(b"".join(features), np.uint8).reshape(len(rows), -1),
                     _FEATURES: np.stack(rows),
-                    _CHECKS: np.array([zlib.crc32(row) for row in rows], np.uint32),
+                    _CHECKS: np.array([zlib.crc32(row.data) for row in rows], np.uint32),
                 }
             )
             path = self.folder / network / f"{hashlib.sha256(content).hexdigest()}.safetensors"

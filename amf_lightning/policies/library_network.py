@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -140,7 +140,7 @@ class LibraryNetwork(PictureNetwork):
 
     # -- frozen ---------------------------------------------------------------------------------------------------
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     @torch.no_grad()
     def _of_frozen(self, frames: Tensor) -> Tensor:
         """Output for frames [M, H, W, D], one at a time, from the cache where it is there; [M, cells, depth]."""
@@ -150,14 +150,14 @@ class LibraryNetwork(PictureNetwork):
             if any(wrapped):  # torch.func: gradients of each row, which is mapped over already
                 return self._cells(frames, kind)
             if self.cache is None or kind == torch.float64:  # single precision is kept
-                return torch.cat([self._cells(frame, kind) for frame in frames.split(1)])
+                return torch.cat([self._cells(frame[None], kind) for frame in frames])
             key, cells, known = self._weights_key(frames.device), [], dict[bytes, Tensor]()
-            for frame, content in zip(frames.split(1), frames.cpu().numpy(), strict=True):
-                digest = hashlib.sha256(np.ascontiguousarray(content)).digest()
+            for frame, content in zip(frames, frames.cpu().numpy(), strict=True):
+                digest = hashlib.sha256(np.ascontiguousarray(content).data).digest()
                 if digest not in known:
                     kept = self.cache.read(key, digest, (self.cells, self.depth))
                     if kept is None:
-                        known[digest] = self._cells(frame, kind).float()
+                        known[digest] = self._cells(frame[None], kind).float()
                         if self.training:  # frames that are trained on come again; those of rollouts do not
                             self.cache.keep(key, digest, known[digest][0].cpu().numpy())
                     else:
@@ -206,7 +206,8 @@ class LibraryNetwork(PictureNetwork):
         if not output.requires_grad or not learning:
             return
         with torch.enable_grad():
-            gradients = torch.autograd.grad(output.sum(), list(learning.values()), allow_unused=True)
+            weights = list(learning.values())
+            gradients: Sequence[Tensor | None] = torch.autograd.grad(output.sum(), weights, allow_unused=True)
         used = {name for name, gradient in zip(learning, gradients, strict=True) if gradient is not None}
         used |= named.keys() - learning.keys()
         off: list[tuple[nn.Module, str, nn.Module]] = []

@@ -127,7 +127,7 @@ def test_a_slice_that_is_too_large_is_read_entry_by_entry_and_piece_by_piece() -
     for same in (unread, unread.flatten(), unread.to("cpu"), unread.take(torch.arange(800)), unread[:]):
         assert_equal(same, whole)
     assert_equal(unread[100:130], whole[100:130])
-    assert_equal(unread.to("cpu").take(torch.tensor([7, 3])), whole[[7, 3]])
+    assert_equal(unread.to("cpu").take(torch.tensor([7, 3])), whole[torch.tensor([7, 3])])
     without, other = unread.without_actions(), unread.with_actions(whole.shown_actions + 1)
     assert without[5:9].actions is None
     assert_equal(other[5:9], whole.with_actions(whole.shown_actions + 1)[5:9])
