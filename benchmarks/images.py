@@ -4,11 +4,13 @@
 
 A thousand demonstrations with a camera of 96 x 96 are written into a temporary folder as a run keeps them, and trained
 on: `ChunkedMLP` with its `ConvEncoder`, AdamW, minibatches drawn and gathered as in `amf fit`. Windows of such steps
-and of steps on minibatches gathered before take turns; the best window of each counts, by the clock, so that what else
-runs on the machine counts little. The third row leaves out the second thread.
+and of steps on minibatches gathered before take turns, and the best window of each counts. Times are of the processor,
+of all threads together, so that what else runs on the machine does not count: that is what a single core needs, and the
+second thread is worth nothing. Where there is another core the clock shows what it is worth.
 
 The second table says how much memory the process holds (without what it maps from files, which the system takes back
-when it needs to) while it trains, fits the normaliser and computes the statistics of an export over all demonstrations.
+when it needs to) while it trains, fits the normaliser and computes the statistics of an export over all demonstrations,
+for which a thousand pictures pass the encoder at once.
 """
 
 import argparse
@@ -36,8 +38,8 @@ from amf_lightning.tasks.trajectory import Trajectory
 
 LIMIT = 0.9
 """Least share of the bare steps per second."""
-SHARE = 0.5
-"""Most memory, as a share of the bytes of the demonstrations."""
+MOST = 400
+"""MB that may be held, however many demonstrations there are."""
 
 
 def suite_of(side: int) -> StaticSuite:
@@ -81,16 +83,23 @@ def minibatches(rows: Rows, batch_size: int, ahead: bool) -> Iterator[list[Micro
         number += 1
 
 
-def seconds_a_step(training: Training, sources: dict[str, Iterator[list[MicroBatch]]], steps: int, windows: int):
-    """Best seconds of a step on each source; they take turns."""
-    times: dict[str, list[float]] = {name: [] for name in sources}
+Seconds = dict[str, tuple[float, float]]
+"""Of a step on each source: of the processor, and by the clock."""
+
+
+def seconds_a_step(
+    training: Training, sources: dict[str, Iterator[list[MicroBatch]]], steps: int, windows: int
+) -> Seconds:
+    """Of the best window of each; they take turns."""
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in sources}
     for window in range(windows + 1):
         for name, source in sources.items():
-            start = time.perf_counter()
+            start = time.process_time(), time.perf_counter()
             training.steps(islice(source, steps))
             if window:  # the first one warms up
-                times[name].append((time.perf_counter() - start) / steps)
-    return {name: min(each) for name, each in times.items()}
+                end = time.process_time(), time.perf_counter()
+                times[name].append(((end[0] - start[0]) / steps, (end[1] - start[1]) / steps))
+    return {name: (min(each)[0], min(clock for _, clock in each)) for name, each in times.items()}
 
 
 class Memory:
@@ -157,10 +166,12 @@ def measure(count: int, length: int, side: int, batch_size: int, steps: int, win
             with Memory() as memory:
                 phase()
             grown[f"{name}_bytes"] = float(memory.grown)
+    of_processor, by_clock = ({name: each[kind] for name, each in seconds.items()} for kind in range(2))
     return {
-        **seconds,
-        "ratio": seconds["bare"] / seconds["loader"],
-        "one_thread_ratio": seconds["bare"] / seconds["one_thread"],
+        **of_processor,
+        **{f"{name}_clock": value for name, value in by_clock.items()},
+        "ratio": of_processor["bare"] / of_processor["loader"],
+        "clock_ratio": by_clock["bare"] / by_clock["loader"],
         "bytes": float(size),
         **grown,
     }
@@ -178,19 +189,21 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     row = measure(given.demonstrations, given.length, given.side, given.batch_size, given.steps, given.windows)
-    print("| a step on | ms | share of the bare steps per second |\n|---|---:|---:|")
-    for what, name, ratio in (
-        ("batches in memory", "bare", 1.0),
-        ("batches from the files, taken ahead", "loader", row["ratio"]),
-        ("the same, taken when they are needed", "one_thread", row["one_thread_ratio"]),
+    print("| a step on | ms of the processor | ms by the clock | share of the bare steps |\n|---|---:|---:|---:|")
+    for what, name in (
+        ("batches in memory", "bare"),
+        ("batches from the files, taken ahead", "loader"),
+        ("the same, taken when they are needed", "one_thread"),
     ):
-        print(f"| {what} | {1e3 * row[name]:.1f} | {ratio:.2f} |")
+        times = f"{1e3 * row[name]:.1f} | {1e3 * row[f'{name}_clock']:.1f}"
+        print(f"| {what} | {times} | {row['bare'] / row[name]:.2f} |")
     print(f"\nThe limit is {LIMIT}: {'met' if row['ratio'] >= LIMIT else 'MISSED'}.\n")
     print(f"| with {row['bytes'] / 1e6:.0f} MB of demonstrations | MB more in memory |\n|---|---:|")
-    for name in ("training", "normaliser", "export"):
+    phases = ("training", "normaliser", "export")
+    for name in phases:
         print(f"| {name} | {row[f'{name}_bytes'] / 1e6:.0f} |")
-    worst = max(row[f"{name}_bytes"] for name in ("training", "normaliser", "export"))
-    print(f"\nThe limit is {SHARE} of the demonstrations: {'met' if worst <= SHARE * row['bytes'] else 'MISSED'}.")
+    worst = max(row[f"{name}_bytes"] for name in phases) / 1e6
+    print(f"\nThe limit is {MOST} MB: {'met' if worst <= MOST else 'MISSED'}.")
     if given.json:
         given.json.write_text(json.dumps(row, indent=1))
 
