@@ -116,8 +116,10 @@ def test_it_begins_with_a_local_file_and_its_own_file_does_without(name: str, tm
     else:
         save_file(state, file)
 
+    options: dict[str, Any] = {"function": TOWER, "output": "trunk", "weights": str(file), "frozen": True}
+
     def made(*made_for: Any) -> LibraryEncoder:
-        return LibraryEncoder(*made_for, **{"function": TOWER, "output": "trunk", "weights": str(file), "frozen": True})
+        return LibraryEncoder(*made_for, **options)
 
     suite.observation = TREE
     policy = ChunkedMLP(TREE, suite.context_dim, suite.action_dim, encoder=made, hidden=(4,)).eval()
@@ -222,7 +224,7 @@ def trained(policy: ChunkedMLP, steps: int = 12) -> tuple[list[float], torch.opt
         optimizer.zero_grad()
         index = torch.arange(8) + 8 * (number % 3)
         loss = policy.loss(batches[index]).mean()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         losses.append(float(loss.detach()))
     return losses, optimizer
