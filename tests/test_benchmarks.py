@@ -28,7 +28,7 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
         pytest.param(
             "images",
             ("--demonstrations=6", "--length=4", "--side=24", "--batch-size=4", "--steps=1", "--windows=1"),
-            {"bare", "loader", "one_thread", "ratio", "clock_ratio", "bytes"}
+            {"bare", "loader", "one_thread", "ratio", "processor_ratio", "bytes"}
             | {"bare_clock", "loader_clock", "one_thread_clock"}
             | {"training_bytes", "normaliser_bytes", "export_bytes"},
             marks=pytest.mark.slow,
