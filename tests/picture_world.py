@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 SIDE = 16
 
@@ -47,6 +47,19 @@ class Seeing:
         columns = observations["image/camera"].float().mean(dim=(1, 3))
         x = 2 * (columns * torch.arange(SIDE)).sum(dim=1) / columns.sum(dim=1) / (SIDE - 1) - 1
         return ((contexts[:, 0] - x) / 0.2).clamp(-1, 1)[:, None]
+
+
+class Trunk(nn.Module):
+    """A network of a user for pictures, with a head for something else."""
+
+    def __init__(self, width: int = 4) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, width, 3, stride=4), nn.BatchNorm2d(width), nn.ReLU())
+        self.head = nn.Linear(width, 100)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        scores: Tensor = self.head(self.body(pictures).mean(dim=(2, 3)))
+        return scores
 
 
 SUITE: dict[str, Any] = {

@@ -26,6 +26,20 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
             {"amf", "bare", "step", "lightning", "ratio", "step_ratio", "lightning_ratio"},
         ),
         pytest.param(
+            "images",
+            ("--demonstrations=6", "--length=4", "--side=24", "--batch-size=4", "--steps=1", "--windows=1"),
+            {"bare", "loader", "one_thread", "ratio", "processor_ratio", "bytes"}
+            | {"bare_clock", "loader_clock", "one_thread_clock"}
+            | {"training_bytes", "normaliser_bytes", "export_bytes"},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "large_policy",
+            ("--parameters=1e4",),
+            {"parameters", "weights", "least", "peak", "ratio", "seconds"},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
             "startup",
             ("--repetitions", "1"),
             {"ratio"}

@@ -1,18 +1,22 @@
 """Minibatches of a training round, drawn by key, cut into shards."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from amf_lightning.demonstrations.recorded_steps import RecordedSteps
+from amf_lightning.demonstrations.recorded_steps import RecordedSteps, UnreadSteps
 from amf_lightning.errors import InputError
 from amf_lightning.seeding import Purpose, keyed_generator, keyed_seeds
 from amf_lightning.tasks.steps import Steps, Window
 from amf_lightning.tasks.task import TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
+
+T = TypeVar("T")
 
 
 class StepSource(Protocol):
@@ -40,6 +44,15 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.steps)
+
+    @property
+    def row_nbytes(self) -> int | None:
+        """Bytes of what is observed in a row; None if a class of somebody else gives the rows."""
+        if isinstance(self.steps, UnreadSteps):
+            return self.steps.source.row_nbytes
+        if isinstance(self.steps, Steps):
+            return sum(entry.nbytes for entry in self.steps.observations.values()) // max(1, len(self.steps))
+        return self.steps.row_nbytes if isinstance(self.steps, RecordedSteps) else None
 
     def draw(self, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
         """Row indices with replacement, of that shape."""
@@ -107,13 +120,18 @@ class Shards:
 
 BLOCK = 50
 """Optimiser steps in a `Block`."""
+_LARGE = 2**20
+"""Bytes of a minibatch from which on it pays to take the next ones in another thread; handing one over takes 0.1 ms."""
+_AHEAD = 2
+"""Minibatches that are taken ahead."""
 
 
 class Block:
     """Consecutive optimiser steps of a round: what Lightning's loop takes for one batch.
 
     A step of a small network takes a millisecond, and Lightning's bookkeeping of a batch a good part of one. It is
-    paid once a block. Iterating gives the micro-batches of each step; rows are taken when it is their step's turn.
+    paid once a block. Iterating gives the micro-batches of each step; rows are taken when it is their step's turn, or,
+    where they are large, in a second thread while the steps before are computed.
 
     Args:
         sources: rows by name.
@@ -134,12 +152,34 @@ class Block:
         """Of the mean losses of the sources in the objective."""
 
     def __iter__(self) -> Iterator[list[MicroBatch]]:
+        sizes = [self.sources[name].row_nbytes for name in self.drawn]
+        rows = sum(len(index[0]) * size for index, size in zip(self.drawn.values(), sizes, strict=True) if size)
+        # What a class of somebody else does it may not be able to do in another thread.
+        return taken_ahead(self._taken(), _AHEAD) if rows >= _LARGE and None not in sizes else self._taken()
+
+    def _taken(self) -> Iterator[list[MicroBatch]]:
         for indices in zip(*self.drawn.values(), strict=True):
             named = dict(zip(self.drawn, indices, strict=True))
             yield [
                 {name: self.sources[name].take(index[shard :: self.shards.count]) for name, index in named.items()}
                 for shard in self.shards.mine
             ]
+
+
+def taken_ahead(items: Iterator[T], most: int) -> Iterator[T]:
+    """The same items in the same order, of which another thread takes up to `most` before they are asked for.
+
+    What taking one raises, is raised in its place. A caller that stops early waits for the one that is being taken.
+    """
+    end = object()
+    thread = ThreadPoolExecutor(1, "batches")
+    try:
+        waiting = deque(thread.submit(next, items, end) for _ in range(most))
+        while (item := waiting.popleft().result()) is not end:
+            waiting.append(thread.submit(next, items, end))
+            yield item  # type: ignore[misc]
+    finally:
+        thread.shutdown(cancel_futures=True)
 
 
 class RoundBatches:

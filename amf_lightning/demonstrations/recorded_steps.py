@@ -1,6 +1,7 @@
 """Steps of recorded episodes, drawn by number: from memory where they are few, else from the episodes' own arrays."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from amf_lightning.errors import InputError
 from amf_lightning.tasks.spec import described
-from amf_lightning.tasks.steps import Steps, Window, steps_of
+from amf_lightning.tasks.steps import Index, Steps, Window, steps_of
 from amf_lightning.tasks.task import TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
 
@@ -56,50 +57,83 @@ class RecordedSteps:
         self._numbers = torch.arange(len(self.tasks))
         self._trajectories = tuple(trajectories)
         self._memory = steps_of(trajectories, suite) if _nbytes(trajectories) <= in_memory else None
+        self._in_memory = in_memory
 
     def __len__(self) -> int:
         return len(self.tasks)
 
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """Names of the entries of the observation."""
+        return tuple(self._trajectories[0].observations)
+
+    @property
+    def row_nbytes(self) -> int:
+        """Bytes of what is observed in a step."""
+        first = self._trajectories[0].observations.values()
+        return self.window.history * sum(entry.nbytes // len(entry) for entry in first)
+
     def __getitem__(self, index: Tensor | slice) -> Steps:
         """The steps of these numbers, [M] int64, each at least 0, or of a slice.
+
+        Of a slice that is too large for the memory, observations are read when they are looked at; see `UnreadSteps`.
 
         Raises:
             IndexError: there is no such step.
         """
+        if self._memory is None and isinstance(index, slice):
+            numbers = self._numbers[index]
+            if len(numbers) * self.row_nbytes > self._in_memory:
+                return self._unread(numbers)
         if self._plain and self._memory is not None:
             return self._memory[index] if isinstance(index, slice) else self._memory.take(index)
         present = self._numbers[index] if isinstance(index, slice) else self._numbers.index_select(0, index)
         tasks = self.tasks[present]
-        contexts = self._contexts[tasks]
-        if self._plain:
-            observations, actions = self._taken(present, present)
-            return Steps(observations, tasks, contexts, actions)
-        episode = torch.searchsorted(self._ends, present, right=True)[..., None]
+        observed, done, mask = self._windows(present)
+        observations, actions = self._observed(observed, self.entries), self._done(done)
+        return Steps(observations, tasks, self._contexts[tasks], actions, mask)
+
+    def entry(self, name: str, numbers: Tensor) -> Tensor:
+        """One entry of the observation in the steps of these numbers."""
+        return self._observed(self._windows(numbers)[0], (name,))[name]
+
+    def _unread(self, numbers: Tensor) -> "UnreadSteps":
+        tasks = self.tasks[numbers]
+        _, done, mask = self._windows(numbers)
+        entries = _Entries(self, numbers, torch.device("cpu"))
+        return UnreadSteps(entries, tasks, self._contexts[tasks], self._done(done), mask, self, numbers)
+
+    def _windows(self, present: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Which steps are observed and which actions belong to the present ones, and which of these count."""
         observed = done = present
         mask = None
+        if self._plain:
+            return observed, done, mask
+        episode = torch.searchsorted(self._ends, present, right=True)[..., None]
         if self.window.history > 1:
             observed = present[..., None] + torch.arange(1 - self.window.history, 1)
             observed = observed.maximum(self._starts[episode])  # before the first one stands the first again
         if self.window.horizon > 1:
             done, last = present[..., None] + torch.arange(self.window.horizon), self._ends[episode] - 1
             done, mask = done.minimum(last), done <= last
-        observations, actions = self._taken(observed, done)
-        return Steps(observations, tasks, contexts, actions, mask)
+        return observed, done, mask
 
-    def _taken(self, observed: Tensor, acted: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Observations of the steps `observed`, by name of the entry, and actions of the steps `acted`; any shape."""
+    def _observed(self, steps: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+        """Entries of the observation in some steps, of any shape."""
         if self._memory is not None:
-            observations = {name: entry[observed] for name, entry in self._memory.observations.items()}
-            return observations, self._memory.shown_actions[acted]
-        places = list(self._places(observed))  # the same for every entry
-        observations = {
-            name: _gathered(
-                [trajectory.observations[name] for trajectory in self._trajectories], observed.shape, places
-            )
-            for name in self._trajectories[0].observations
+            return {name: self._memory.observations[name][steps] for name in names}
+        places = list(self._places(steps))  # the same for every entry
+        return {
+            name: _gathered([trajectory.observations[name] for trajectory in self._trajectories], steps.shape, places)
+            for name in names
         }
+
+    def _done(self, steps: Tensor) -> Tensor:
+        """Actions of some steps, of any shape."""
+        if self._memory is not None:
+            return self._memory.shown_actions[steps]
         actions = [trajectory.actions for trajectory in self._trajectories]
-        return observations, _gathered(actions, acted.shape, self._places(acted))
+        return _gathered(actions, steps.shape, self._places(steps))
 
     def _places(self, steps: Tensor) -> Iterator["Place"]:
         """Which episode fills which places of the flattened result, from which of its rows."""
@@ -110,6 +144,65 @@ class RecordedSteps:
         numbers, firsts = np.unique(episodes.numpy()[order], return_index=True)
         for number, first, end in zip(numbers.tolist(), firsts, [*firsts[1:], len(order)], strict=False):
             yield number, order[first:end], rows[order[first:end]]
+
+
+@dataclass(frozen=True, eq=False)
+class UnreadSteps(Steps):
+    """Steps [N] whose observations are read from their files when they are looked at, each entry on its own.
+
+    A part of them, by a slice or by numbers, is read at once, so that whoever goes through them piece by piece needs no
+    more memory than a piece does.
+    """
+
+    # These are always given; but a field after one with a default has to have one.
+    source: RecordedSteps = None  # type: ignore[assignment]
+    numbers: Tensor = None  # type: ignore[assignment]
+    """Of the steps in the source, [N]."""
+
+    def __getitem__(self, index: Index) -> Steps:
+        if not isinstance(index, slice | Tensor):
+            return super().__getitem__(index)
+        rows = self.source[self.numbers[index.cpu() if isinstance(index, Tensor) else index]]
+        observations = {name: entry.to(self.device) for name, entry in rows.observations.items()}
+        actions, mask = (None if tensor is None else tensor[index] for tensor in (self.actions, self.mask))
+        return Steps(observations, self.tasks[index], self.contexts[index], actions, mask)
+
+    def take(self, index: Tensor) -> Steps:
+        return self[index]
+
+    def to(self, device: torch.device | str) -> Steps:
+        entries = _Entries(self.source, self.numbers, torch.device(device))
+        actions, mask = (None if tensor is None else tensor.to(device) for tensor in (self.actions, self.mask))
+        tasks, contexts = self.tasks.to(device), self.contexts.to(device)
+        return UnreadSteps(entries, tasks, contexts, actions, mask, self.source, self.numbers)
+
+    def reshape(self, *shape: int) -> Steps:
+        return self if shape == tuple(self.shape) else super().reshape(*shape)
+
+    def without_actions(self) -> Steps:
+        return UnreadSteps(self.observations, self.tasks, self.contexts, None, None, self.source, self.numbers)
+
+    def with_actions(self, actions: Tensor) -> Steps:
+        return UnreadSteps(self.observations, self.tasks, self.contexts, actions, self.mask, self.source, self.numbers)
+
+
+class _Entries(Mapping[str, Tensor]):
+    """Entries of the observation by name, each read when it is asked for, and not kept."""
+
+    def __init__(self, source: RecordedSteps, numbers: Tensor, device: torch.device) -> None:
+        self._source, self._numbers, self._device = source, numbers, device
+        self._names = source.entries
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._source.entry(name, self._numbers).to(self._device)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 Place = tuple[int, NDArray[np.int64], NDArray[np.int64]]

@@ -97,13 +97,13 @@ class BehaviouralCloning(LightningModule):
         self._policy_class, self._controller_class = policy, controller
         self.policy = self._fresh()
         check_actions(self.policy, suite)
-        self.origin = Origin(frozen_copy(self.policy), None, frozen_copy(self.policy))
+        self.origin = Origin.of(self.policy)
         if pretrained is not None:
             self.start_from(pretrained)
         if isinstance(self.policy, RefittedPolicy):
             check_refitted(self.policy, self.retention)
-        self.policy = self._controlled(self.retention.wrap(self.policy, suite))
-        self.origin.start = frozen_copy(self.policy)
+        deployed = self.origin.deploy(self.policy, self.retention.wrap(self.policy, suite))
+        self.policy = self._controlled(deployed)
         averages = average > 0 and not isinstance(self.policy, RefittedPolicy)
         # In training mode as the rest, or Lightning warns; what acts is a copy in evaluation mode.
         self.averaged = frozen_copy(self.policy).train() if averages else None
@@ -129,7 +129,7 @@ class BehaviouralCloning(LightningModule):
         file = load_policy(pretrained)
         file.check_suite(self.suite.signature())
         self.policy = self._controlled(file.like(self._fresh()))
-        self.origin = Origin(frozen_copy(self.policy), file, frozen_copy(self.policy))
+        self.origin = Origin.of(self.policy, file)
 
     @property
     def pretrained(self) -> Policy:

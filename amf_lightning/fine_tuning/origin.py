@@ -1,12 +1,12 @@
 """The origin of a fine-tuning: π0, the file that it was read from, and what was deployed at first."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
 
 from amf_lightning.campaign.run_folder import RunFolder
-from amf_lightning.policies.protocol import Policy
+from amf_lightning.policies.protocol import Policy, frozen_copy
 from amf_lightning.policies.statistics import FeatureStatistics
 from amf_lightning.policies.weights import PolicyFile
 
@@ -21,9 +21,21 @@ class Origin:
     policy: Policy
     """π0, frozen."""
     file: PolicyFile | None
-    """The file that π0 was read from; None for a fresh policy."""
+    """The file that π0 was read from, without the weights, which are π0; None for a fresh policy."""
     start: Policy
-    """What the retention deploys in the place of π0, before the first step; frozen."""
+    """What the retention deploys in the place of π0, before the first step; frozen. π0 itself, if that is the same."""
+
+    @classmethod
+    def of(cls, policy: Policy, file: PolicyFile | None = None) -> "Origin":
+        """π0 = `policy`, of which one frozen copy is made, and what its file says beside the weights."""
+        pretrained = frozen_copy(policy)
+        return cls(pretrained, None if file is None else replace(file, tensors={}), pretrained)
+
+    def deploy(self, policy: Policy, wrapped: Policy) -> Policy:
+        """Notes what the retention has made of a policy with the weights of π0, and gives it back."""
+        if wrapped is not policy:
+            self.start = frozen_copy(wrapped)
+        return wrapped
 
     @property
     def statistics(self) -> FeatureStatistics | None:

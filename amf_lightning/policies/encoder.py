@@ -61,6 +61,10 @@ class Encoder(nn.Module, ABC):
         """See `Policy.deviations`."""
         return None
 
+    @classmethod
+    def check_recipe(cls, options: Mapping[str, Any]) -> None:
+        """Raises InputError if options that stand in a file would import or call what no file may."""
+
 
 EncoderFactory = Callable[[Specs, int, int], Encoder]
 """Makes an encoder for the entries of an observation, the length C of the context and the observations it is shown."""
@@ -81,7 +85,9 @@ def encoder_of(
     except KeyError:
         raise InputError(f"encoder is {dict(factory)}; give a class_path and init_args.") from None
     made_for: tuple[Any, ...] = (observation, context_dim, history)
-    return class_of(path, Encoder, "encoders")(*made_for, **options)
+    kind = class_of(path, Encoder, "encoders")
+    kind.check_recipe(options)
+    return kind(*made_for, **options)
 
 
 def encoder_recipe(encoder: Encoder) -> dict[str, Any]:

@@ -76,6 +76,7 @@ def weights_hash(policy: Policy) -> str:
     return digest.hexdigest()[:16]
 
 
+@torch.no_grad()
 def feature_statistics(policy: Policy, steps: Steps, covers: dict[str, int]) -> FeatureStatistics:
     """Statistics of steps [N] in the features of `policy`."""
     features = embedded(policy, steps)

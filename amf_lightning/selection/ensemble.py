@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import cast
 
 import torch
@@ -171,12 +172,16 @@ class EnsembleDisagreement(Selector):
 
 
 def fresh_like(policy: Policy, dimensions: Dimensions, generator: torch.Generator) -> Policy:
-    """An untrained policy of the same class, options, device and buffers (input normalisation)."""
+    """An untrained policy of the same class, options and device, and with what no training changes.
+
+    That is its buffers (input normalisation) and the weights that its constructor freezes.
+    """
     fresh = build_policy(lambda *made_for: type(policy)(*made_for, **policy.options), dimensions, generator)
-    buffers = dict(policy.named_buffers())
+    given = dict(chain(policy.named_buffers(), policy.named_parameters()))
+    frozen = [(name, weight) for name, weight in fresh.named_parameters() if not weight.requires_grad]
     with torch.no_grad():
-        for name, buffer in fresh.named_buffers():
-            buffer.copy_(buffers[name])
+        for name, tensor in chain(fresh.named_buffers(), frozen):
+            tensor.copy_(given[name])
     return fresh.to(policy.device)
 
 

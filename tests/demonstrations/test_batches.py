@@ -1,10 +1,22 @@
+import threading
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
 from equal_steps import assert_equal
 from torch import Tensor
 
-from amf_lightning.demonstrations.batches import BLOCK, RoundBatches, Rows, Shards, demonstration_rows
+from amf_lightning.demonstrations.batches import (
+    BLOCK,
+    Block,
+    RoundBatches,
+    Rows,
+    Shards,
+    demonstration_rows,
+    taken_ahead,
+)
+from amf_lightning.demonstrations.recorded_steps import RecordedSteps
 from amf_lightning.errors import InputError
 from amf_lightning.suites.integrator import Integrator
 from amf_lightning.tasks.steps import Steps, cat
@@ -130,3 +142,56 @@ def test_rows_can_be_of_a_source_of_ones_own() -> None:
     batch = micro_batch["demonstrations"]
     assert torch.equal(batch.state, batch.shown_actions**2)
     assert Rows(Squares()).everything().state.flatten().tolist() == [float(number**2) for number in range(100)]
+
+
+@pytest.mark.parametrize("in_memory", [0, 2**30])
+def test_large_minibatches_are_taken_ahead_in_another_thread_and_are_the_same(in_memory: int) -> None:
+    rng = np.random.default_rng(0)
+    shown = [
+        Trajectory(
+            {"image": rng.integers(0, 256, (30, 64, 64, 3), np.uint8)},
+            np.zeros((30, 1), np.float32),
+            None,
+            SUITE.tasks[number].name,
+        )
+        for number in range(2)
+    ]
+    takers: list[str] = []
+
+    class Watched(RecordedSteps):
+        def __getitem__(self, index: Tensor | slice) -> Steps:
+            takers.append(threading.current_thread().name)
+            return super().__getitem__(index)
+
+    sources = {"new": Rows(Watched(shown, SUITE, in_memory=in_memory))}
+    drawn = {"new": torch.randint(60, (6, 100), generator=torch.Generator().manual_seed(0))}
+    block = Block(sources, drawn, Shards(2, (1,)), [[0]] * 6)
+    for index, [microbatch] in zip(drawn["new"], block, strict=True):
+        assert_equal(microbatch["new"], sources["new"].take(index[1::2]))
+    assert sum(name.startswith("batches") for name in takers) == 6
+    takers.clear()
+    small = Block(sources, {"new": drawn["new"][:, :8]}, Shards(1, (0,)), [[0]] * 6)
+    assert len(list(small)) == 6 and set(takers) == {threading.current_thread().name}
+
+
+def test_what_is_taken_ahead_keeps_its_order_its_errors_and_stops_with_its_reader() -> None:
+    taken: list[int] = []
+
+    def numbers() -> Iterator[int]:
+        for number in range(50):
+            if number == 7:
+                raise ValueError("the seventh")
+            taken.append(number)
+            yield number
+
+    before = threading.active_count()
+    read: list[int] = []
+    with pytest.raises(ValueError, match="the seventh"):
+        for number in taken_ahead(numbers(), 2):
+            read.append(number)
+    assert read == taken == list(range(7))
+    taken.clear()
+    ahead = taken_ahead(numbers(), 2)
+    assert [next(ahead), next(ahead)] == [0, 1]
+    ahead.close()  # type: ignore[attr-defined]
+    assert len(taken) <= 5 and threading.active_count() == before

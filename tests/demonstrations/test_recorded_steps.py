@@ -9,7 +9,7 @@ from equal_steps import assert_equal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amf_lightning.demonstrations.recorded_steps import RecordedSteps
+from amf_lightning.demonstrations.recorded_steps import RecordedSteps, UnreadSteps
 from amf_lightning.errors import InputError
 from amf_lightning.suites.integrator import Integrator
 from amf_lightning.tasks.steps import Window, steps_of
@@ -115,3 +115,29 @@ def test_many_pictures_are_not_copied_to_draw_a_few() -> None:
 def test_demonstrations_of_different_robots_are_refused(other: Trajectory, message: str) -> None:
     with pytest.raises(InputError, match=rf"task 'angle=30' has .*{message}"):
         RecordedSteps([trajectory(0, 3), other], SUITE)
+
+
+def test_a_slice_that_is_too_large_is_read_entry_by_entry_and_piece_by_piece() -> None:
+    specs = {"image/front": ((16, 16, 3), "uint8"), "state": ((2,), "float32")}
+    trajectories = [trajectory(number, 40, specs=specs) for number in range(20)]
+    window = Window(history=2, horizon=3)
+    held, source = (RecordedSteps(trajectories, SUITE, window, size) for size in (2**30, 2**16))
+    whole, unread = held[:], source[:]
+    assert isinstance(unread, UnreadSteps) and not isinstance(source[:5], UnreadSteps)
+    for same in (unread, unread.flatten(), unread.to("cpu"), unread.take(torch.arange(800)), unread[:]):
+        assert_equal(same, whole)
+    assert_equal(unread[100:130], whole[100:130])
+    assert_equal(unread.to("cpu").take(torch.tensor([7, 3])), whole[torch.tensor([7, 3])])
+    without, other = unread.without_actions(), unread.with_actions(whole.shown_actions + 1)
+    assert without[5:9].actions is None
+    assert_equal(other[5:9], whole.with_actions(whole.shown_actions + 1)[5:9])
+    assert unread[3].observations["state"].shape == (2, 2)
+    with pytest.raises(KeyError):
+        unread.observations["image/wrist"]
+    tracemalloc.start()
+    for start in range(0, 800, 50):
+        source[:][start : start + 50].observations["image/front"].sum()
+    assert unread.observations["state"].shape == (800, 2, 2)
+    largest = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert largest < whole.observations["image/front"].nbytes / 4

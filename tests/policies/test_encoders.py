@@ -11,9 +11,10 @@ from torch.func import functional_call, jacrev
 
 from amf_lightning.errors import InputError
 from amf_lightning.policies.chunked_mlp import ChunkedMLP
-from amf_lightning.policies.conv_encoder import ConvEncoder, Film, shifted
+from amf_lightning.policies.conv_encoder import ConvEncoder
 from amf_lightning.policies.encoder import Encoder, encoder_of, encoder_recipe
 from amf_lightning.policies.mlp import MLPPolicy
+from amf_lightning.policies.picture_encoder import Film, shifted
 from amf_lightning.policies.weights import build_policy, load_policy, save_policy
 from amf_lightning.retention.importance import diagonal_fisher
 from amf_lightning.seeding import drawn_by
