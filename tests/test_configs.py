@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 from amf_process import amf, printed, tree
-from metaworld_marks import METAWORLD
+from metaworld_marks import FETCH, METAWORLD
 from PIL import Image, ImageSequence
 
 from amf_lightning.campaign.curve import MEAN
@@ -56,8 +56,9 @@ PART_FILES = shipped(*(f"{folder}/*.yaml" for folder in PARTS))
 
 
 def marked(names: list[str]) -> list[Any]:
-    """Parameters of a test; what needs Metaworld is left to the tests of Metaworld."""
-    return [pytest.param(name, marks=METAWORLD if "metaworld" in name else []) for name in names]
+    """Parameters of a test; what needs Metaworld or Fetch is left to the tests of Metaworld."""
+    marks = {"metaworld": METAWORLD, "fetch": FETCH}
+    return [pytest.param(name, marks=next((marks[word] for word in marks if word in name), [])) for name in names]
 
 
 MUJOCO = {"HalfCheetahVelocity": "halfcheetah", "HumanoidVelocity": "humanoid"}

@@ -19,10 +19,13 @@ GAIN = 10.0
 """Actions for each m of distance: the gripper is asked for 5 cm a step by an action of 1."""
 OPEN, CLOSED = 1.0, -1.0
 """Of the fingers."""
+UP = np.array([0.0, 0.0, 1.0])
 
 
 class FetchExpert(ActingExpert):
-    """Reaches straight, pushes from behind the object, and grips from above; what it does depends on what it sees alone.
+    """Reaches straight, pushes from behind the object, and grips from above; acts on what it sees, without memory.
+
+    It succeeds at the first attempt in all tasks nearly always: docs/fetch.md has the figures.
 
     Args:
         noise: see `ActingExpert`.
@@ -79,7 +82,7 @@ def push(grip: Vector, thing: Vector, goal: Vector, width: float) -> Vector:
         return _towards(behind, grip, CLOSED)
     if grip[2] < thing[2] + 0.06:
         behind[:2] = grip[:2]
-    return _towards(behind + (0.0, 0.0, 0.1), grip, CLOSED)
+    return _towards(behind + 0.1 * UP, grip, CLOSED)
 
 
 def pick(grip: Vector, thing: Vector, goal: Vector, width: float) -> Vector:
@@ -91,7 +94,7 @@ def pick(grip: Vector, thing: Vector, goal: Vector, width: float) -> Vector:
         return _towards(grip, grip, CLOSED)
     if np.linalg.norm(offset[:2]) < 0.015:
         return _towards(thing, grip, OPEN)
-    return _towards(thing + (0.0, 0.0, 0.08), grip, OPEN)
+    return _towards(thing + 0.08 * UP, grip, OPEN)
 
 
 _CONTROLLERS = {"reach": reach, "push": push, "pick": pick}

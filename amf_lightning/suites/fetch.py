@@ -28,7 +28,7 @@ KINDS = {
     "pick": ("pick_and_place", "MujocoFetchPickAndPlaceEnv"),
 }
 """Kinds of tasks: the module and the class of the stock environment, FetchReach-v4 and so on."""
-REACH = 0.15
+SPREAD = 0.15
 """How far stock goals lie from where the gripper starts, along each axis, in m."""
 _INSTALL = 'Do pip install "amf-lightning[fetch]", in a virtual environment of its own: it needs an older MuJoCo'
 
@@ -37,24 +37,24 @@ Vector = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Region:
-    """Where the goals of a task lie: a box around where the gripper starts, above the table, in m."""
+    """Where the goals of a task lie: a box around where the gripper starts, in m."""
 
     kind: str
     """One of `KINDS`."""
     low: tuple[float, float, float]
-    """Away from the robot, to its left, up: from the start of the gripper; up from the table where there is an object."""
+    """Away from the robot, to its left, and up: above the start of the gripper, or above an object on the table."""
     high: tuple[float, float, float]
 
     @property
     def context(self) -> list[float]:
-        """The kind, one-hot, and the centre of the box in units of `REACH`, [6]."""
-        centre = [(low + high) / 2 / REACH for low, high in zip(self.low, self.high, strict=True)]
+        """The kind, one-hot, and the centre of the box in units of `SPREAD`, [6]."""
+        centre = [(low + high) / 2 / SPREAD for low, high in zip(self.low, self.high, strict=True)]
         return [*(float(self.kind == kind) for kind in KINDS), *centre]
 
 
 def _regions() -> dict[str, Region]:
-    far, near, left, right = (0.0, REACH), (-REACH, 0.0), (0.0, REACH), (-REACH, 0.0)
-    anywhere, table, air = (-REACH, REACH), (0.0, 0.0), (0.1, 0.45)
+    far, near, left, right = (0.0, SPREAD), (-SPREAD, 0.0), (0.0, SPREAD), (-SPREAD, 0.0)
+    anywhere, table, air = (-SPREAD, SPREAD), (0.0, 0.0), (0.1, 0.45)
     boxes = {
         f"{kind}-{depth}-{side}": (kind, x, y, z)
         for kind, z in (("reach", anywhere), ("push", table))
@@ -120,7 +120,7 @@ class Fetch(GymnasiumSuite):
 
 
 @cache
-def _stock(kind: str) -> type[Any]:
+def stock_environment(kind: str) -> type[Any]:
     """The class of the stock environment.
 
     Raises:
@@ -142,7 +142,7 @@ def make_task(kind: str, render_mode: str | None = None) -> Env:
         InputError: gymnasium-robotics is missing, or does not work with the installed MuJoCo.
     """
     try:
-        env = _stock(kind)(reward_type="dense", render_mode=render_mode)
+        env = stock_environment(kind)(reward_type="dense", render_mode=render_mode)
     except AssertionError as error:  # of `set_joint_qpos`, with MuJoCo 3.17 and 4
         raise InputError(
             f"gymnasium-robotics {version('gymnasium-robotics')} does not work with the installed mujoco "

@@ -45,6 +45,8 @@ ELSEWHERE = {
     "GymnasiumSuite": "needs an environment: tests/suites/test_gymnasium_suite.py",
     "Metaworld": "needs an extra: tests/metaworld",
     "MetaworldExpert": "needs an extra: tests/metaworld",
+    "Fetch": "needs an extra: tests/metaworld",
+    "FetchExpert": "needs an extra: tests/metaworld",
     "ActorExpert": "needs a class of the user: tests/experts/test_own.py",
     "LimitedExpert": "needs another expert: tests/experts/test_limited.py",
     "RecordedExpert": "needs recordings: tests/experts/test_recorded.py",
