@@ -131,7 +131,8 @@ def stock_environment(kind: str) -> type[Any]:
         with redirect_stderr(StringIO()):  # says of another robot's tasks what nobody here can act on
             cls: type[Any] = getattr(import_module(f"gymnasium_robotics.envs.fetch.{module}"), name)
     except ModuleNotFoundError as error:
-        raise InputError(f"Fetch needs the package {error.name}. {_INSTALL}.") from error
+        package = (error.name or module).partition(".")[0]
+        raise InputError(f"Fetch needs the package {package}. {_INSTALL}.") from error
     return cls
 
 
@@ -151,12 +152,12 @@ def make_task(kind: str, render_mode: str | None = None) -> Env:
     return _InRegion(env)
 
 
-class _InRegion(gymnasium.Wrapper[Vector, NDArray[Any], dict[str, Any], NDArray[Any]]):
+class _InRegion(gymnasium.Wrapper[Any, NDArray[Any], Any, NDArray[Any]]):
     """Draws goals in a region, and gives observations as one vector."""
 
     def __init__(self, env: Any) -> None:
         super().__init__(env)
-        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (28,))
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (28,), np.float64)
         self._fetch = env
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Vector, dict[str, Any]]:

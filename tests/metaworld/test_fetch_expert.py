@@ -18,12 +18,14 @@ pytestmark = FETCH
 def test_it_solves_every_task_from_nine_of_ten_starts(kind: str) -> None:
     """At the first attempt, with the executed noise of the shipped configuration."""
     suite = Fetch(kind, reference=None)
+    suite.parallel_episodes = 8  # environments take longer to make than to step
     expert = FetchExpert(noise=0.1, successes_only=False)
     demonstrations = expert.demonstrate(
         suite, [Episode(task, seed) for task in suite.tasks for seed in range(100, 110)]
     )
     solved = {
-        task.name: sum(shown.success for shown in demonstrations if shown.task == task.name) for task in suite.tasks
+        task.name: sum(bool(shown.success) for shown in demonstrations if shown.task == task.name)
+        for task in suite.tasks
     }
     assert min(solved.values()) >= 9, solved
     assert max(abs(shown.actions).max() for shown in demonstrations) == 1.0

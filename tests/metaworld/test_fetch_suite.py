@@ -42,7 +42,7 @@ def test_contexts_are_one_hot_or_the_region() -> None:
         [0.0, 1.0, 0.0, -0.5, -0.5, 0.0],
         [0.0, 0.0, 1.0, 0.0, 0.5, pytest.approx(0.275 / 0.15)],
     ]
-    assert len(Fetch(one_hot=False, reference=None).contexts.unique(dim=0)) == 12
+    assert len({task.context for task in Fetch(one_hot=False, reference=None).tasks}) == 12
     other = Fetch(["push-near-right", "reach-far-left", "pick-air-left"], reference=None)
     again = Fetch(["reach-far-left", "push-near-right", "pick-air-left"], reference=None)
     assert other.signature() != again.signature(), "the same number means another task"
@@ -89,7 +89,7 @@ def assert_in_region(task: Task, thing: np.ndarray[Any, Any], goal: np.ndarray[A
         assert forth > -0.01 if depth == "far" else forth < 0.01
     above = goal[2] - thing[2]
     if kind != "reach":
-        assert (0.1 <= above <= 0.45) if depth == "air" else abs(above) < 1e-6
+        assert (0.1 <= above <= 0.45) if depth == "air" else abs(above) < 1e-4
     assert np.linalg.norm(goal - thing) >= 0.05
 
 
@@ -132,8 +132,7 @@ def goal_of(suite: Fetch, seed: int) -> np.ndarray[Any, Any]:
 
 def test_an_episode_is_a_function_of_task_and_seed_alone() -> None:
     """First in a new environment, alone; then in one that was used, for another task too, among others."""
-    suite, used = (Fetch(horizon=20, reference=None) for _ in range(2))
-    suite.parallel_episodes = 1
+    suite, used = (Fetch(horizon=10, reference=None) for _ in range(2))
     alone = [shown(suite, [Episode(task, 1000)])[0] for task in suite.tasks]
     np.random.seed(7)
     shown(used, [Episode(task, 1002) for task in used.tasks])
