@@ -1,10 +1,10 @@
-# Everything but Metaworld runs in .venv, which is made on the first call. PYTHON may name another interpreter (3.11 or newer).
+# Everything but Metaworld and Fetch runs in .venv, which is made on the first call. PYTHON may name another interpreter (3.11 or newer).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 JOBS ?= 2
-# Metaworld pins an old MuJoCo, so it has an environment of its own.
+# Metaworld pins an old MuJoCo, which Fetch needs, too: the two share an environment of their own.
 METAWORLD := .venv-metaworld
 METAWORLD_STAMP := $(METAWORLD)/.installed
 # LeRobot wants Python 3.12 or newer and an older torch, which brings gigabytes of CUDA: an environment of its own, not in CI.
@@ -28,7 +28,7 @@ $(METAWORLD_STAMP): pyproject.toml constraints.txt constraints-metaworld.txt
 	test -x $(METAWORLD)/bin/python || $(PYTHON) -m venv $(METAWORLD)
 	grep -v '^mujoco' constraints.txt | cat - constraints-metaworld.txt > $(METAWORLD)/constraints.txt
 	$(METAWORLD)/bin/python -m pip install --quiet --constraint $(METAWORLD)/constraints.txt torch
-	$(METAWORLD)/bin/python -m pip install --quiet --constraint $(METAWORLD)/constraints.txt --editable '.[dev,metaworld]'
+	$(METAWORLD)/bin/python -m pip install --quiet --constraint $(METAWORLD)/constraints.txt --editable '.[dev,metaworld,fetch]'
 	touch $@
 
 $(FORMATS_STAMP): constraints-formats.txt
@@ -56,7 +56,7 @@ test-gpu: $(STAMP) ## Runs on a GPU and selection on it; without one, the same c
 	$(BIN)/python -c 'import torch; print("GPU:", torch.cuda.get_device_name() if torch.cuda.is_available() else "none is at hand; the CPU stands in")'
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) tests/gpu
 
-test-metaworld: $(METAWORLD_STAMP) ## The tests that need Metaworld, in an environment of their own.
+test-metaworld: $(METAWORLD_STAMP) ## The tests that need Metaworld or Fetch, in an environment of their own.
 	OMP_NUM_THREADS=1 $(METAWORLD)/bin/python -m pytest -n $(JOBS) -m metaworld tests
 
 test-babyai: $(STAMP) ## The tests that need minigrid, which is installed first.

@@ -1,13 +1,20 @@
-"""For tests that need Metaworld, which pins another MuJoCo than the rest is tested with."""
+"""For tests that need Metaworld or Fetch, which go with another MuJoCo than the rest is tested with."""
 
 from importlib.metadata import distributions
 
 import pytest
 
-METAWORLD = [
-    pytest.mark.metaworld,
-    pytest.mark.skipif(
-        not any(distributions(name="metaworld")),  # as a module there is always one: the folder of its tests
-        reason="metaworld is not installed: it pins an old MuJoCo, so `make test-metaworld` runs this elsewhere",
-    ),
-]
+
+def needing(distribution: str) -> list[pytest.MarkDecorator]:
+    """The marks of tests that need an installed distribution; as a module there may be one: the folder of its tests."""
+    return [
+        pytest.mark.metaworld,
+        pytest.mark.skipif(
+            not any(distributions(name=distribution)),
+            reason=f"{distribution} is not installed: it goes with an old MuJoCo, so `make test-metaworld` runs this "
+            "elsewhere",
+        ),
+    ]
+
+
+METAWORLD, FETCH = needing("metaworld"), needing("gymnasium-robotics")

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from amf_process import amf, printed, tree
 from babyai_marks import BABYAI
-from metaworld_marks import METAWORLD
+from metaworld_marks import FETCH, METAWORLD
 from PIL import Image, ImageSequence
 
 from amf_lightning.campaign.curve import MEAN
@@ -58,7 +58,7 @@ PART_FILES = shipped(*(f"{folder}/*.yaml" for folder in PARTS))
 
 def marked(names: list[str]) -> list[Any]:
     """Parameters of a test; what needs an extra is left to who has it."""
-    extras = {"metaworld": METAWORLD, "babyai": BABYAI}
+    extras = {"metaworld": METAWORLD, "fetch": FETCH, "babyai": BABYAI}
     return [
         pytest.param(name, marks=next((marks for word, marks in extras.items() if word in name), [])) for name in names
     ]

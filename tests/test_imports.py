@@ -59,6 +59,7 @@ PLACES = {
     "gymnasium": ("simulation/*", "suites/*", "experts/training/practice.py"),
     "metaworld": ("suites/metaworld.py",),  # by name, once it is needed
     "minigrid": ("suites/babyai.py",),  # likewise
+    "gymnasium_robotics": ("suites/fetch.py",),  # the same
 }
 """Libraries that only these files may import."""
 

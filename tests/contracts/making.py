@@ -47,6 +47,8 @@ ELSEWHERE = {
     "MetaworldExpert": "needs an extra: tests/metaworld",
     "BabyAI": "needs an extra: tests/suites/test_babyai.py",
     "BabyAIExpert": "needs an extra: tests/experts/test_babyai_expert.py",
+    "Fetch": "needs an extra: tests/metaworld",
+    "FetchExpert": "needs an extra: tests/metaworld",
     "ActorExpert": "needs a class of the user: tests/experts/test_own.py",
     "LimitedExpert": "needs another expert: tests/experts/test_limited.py",
     "RecordedExpert": "needs recordings: tests/experts/test_recorded.py",
