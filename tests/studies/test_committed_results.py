@@ -14,7 +14,9 @@ from amf_lightning.studies.specification import read_specification
 
 CONFIGS = shipped_folder("configs") / "compare"
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
-STUDIES = sorted(path.parent.name for path in RESULTS.glob("*/runs.jsonl"))
+BENCHMARKS = {"advisor-mt10": "benchmarks/advised.py"}
+"""Studies whose comparison a benchmark writes."""
+STUDIES = sorted({path.parent.name for path in RESULTS.glob("*/runs.jsonl")} - {*BENCHMARKS})
 LARGEST = 300_000
 """Bytes of a file. A repository keeps every version of every file for ever."""
 
