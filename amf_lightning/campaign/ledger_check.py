@@ -25,6 +25,7 @@ _LATER: dict[int, dict[str, tuple[str, ...]]] = {
     3: {"predictions": ()},
 }
 """The columns of earlier versions, where they were others."""
+_OF_VERSION_3 = [table for table in COLUMNS if table not in _LATER[3]]
 _LINE, _ROWS = "{!r}\n".format, 256
 """What is hashed of a row, and how many rows are held at once."""
 
@@ -71,15 +72,14 @@ def check_rows(connection: sqlite3.Connection, version: int) -> dict[str, str]:
         there = tuple(row[1] for row in connection.execute(f"PRAGMA table_info({table})"))
         if there != _LATER.get(version, {}).get(table, columns):
             raise sqlite3.DatabaseError(f"its table '{table}' has the columns {', '.join(there) or 'none'}")
-    if problem := _contradiction(connection, version):
-        raise sqlite3.DatabaseError(problem)
+    if version < 3:  # it has no hash, which says that the rows are those that were written
+        if problem := _contradiction(connection, version):
+            raise sqlite3.DatabaseError(problem)
+        return {}
     hashes = table_hashes(connection) if version >= 4 else {}
-    if version >= 3:
-        row = connection.execute("SELECT value FROM facts WHERE key = ?", (SHA256,)).fetchone()
-        if row is None or row[0] != (
-            rows_hash(hashes) if hashes else _hash([table for table in COLUMNS if table not in _LATER[3]], connection)
-        ):
-            raise sqlite3.DatabaseError("its rows are not those that were written: their SHA-256 is another")
+    row = connection.execute("SELECT value FROM facts WHERE key = ?", (SHA256,)).fetchone()
+    if row is None or row[0] != (rows_hash(hashes) if hashes else _hash(_OF_VERSION_3, connection)):
+        raise sqlite3.DatabaseError("its rows are not those that were written: their SHA-256 is another")
     return hashes
 
 
@@ -87,17 +87,13 @@ def _contradiction(connection: sqlite3.Connection, version: int) -> str | None:
     """What no ledger says, if this one says it."""
     last_round = 0
     indices: dict[str, int] = {}
-    # From version 3 on the hash says that the scores are what was written, and reading and parsing them takes long.
-    of_scores = "NULL" if version >= 3 else "scores"
-    jobs = connection.execute(f"SELECT demonstration, round, task, task_index, {of_scores} FROM jobs ORDER BY 1")
+    jobs = connection.execute("SELECT demonstration, round, task, task_index, scores FROM jobs ORDER BY 1")
     for place, (number, round, task, index, scores) in enumerate(jobs):
         if number != place:
             return f"request {place} is missing"
         if round < last_round or index < 0 or indices.setdefault(task, index) != index:
             return f"request {number}, of round {round} for task '{task}', does not follow from those before it"
         last_round = round
-        if scores is None:
-            continue
         try:
             scores_from_json(json.loads(scores))
         except (ValueError, TypeError, RecursionError):
