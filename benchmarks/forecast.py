@@ -22,8 +22,14 @@ from amf_lightning.evaluation.forecast import Forecast, History, forecast
 from amf_lightning.studies.rows import read_rows, tables
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
-SUITES = {"integrator": "integrator", "humanoid": "Humanoid", "metaworld-four": "Metaworld four"}
-SUITES |= {"metaworld-mt10": "MT10", "metaworld-mt50": "MT50"}
+SUITES = {
+    "integrator": "integrator",
+    "goals": "designed worlds",
+    "worlds": "designed worlds",
+    "humanoid": "Humanoid",
+    "metaworld-four": "Metaworld four",
+}
+SUITES |= {"mt10": "MT10", "mt50": "MT50"}
 HALFCHEETAH = "HalfCheetah"
 RIGHT, LOW, HIGH, OPEN, UNTOLD = "right", "reached before", "reached after", "open", "cannot tell"
 
