@@ -63,8 +63,8 @@ CONFIG: dict[str, Any] = {
 AGAIN = 0.4
 """How likely the next try of a command that was killed is killed, too; at most, as it is shorter."""
 UNREAD = 255
-"""What multiprocessing gives where its server could not say how a process ended; `amf` has no such code. It was seen twice
-in some 1,300 kills: the command is typed again, as after a kill."""
+"""What multiprocessing gives where its server could not say how a process ended; `amf` has no such code. It was seen
+twice in some 1,300 kills: the command is typed again, as after a kill."""
 TOLD = ("Thank you. This is report", "is taken back")
 """What is heard of a command that would do more if it were typed again."""
 
