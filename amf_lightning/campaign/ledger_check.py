@@ -19,13 +19,13 @@ COLUMNS = {
     "predictions": ("demonstration", "predicted", "realised"),
 }
 """Of each table. Version 1 lacks the last three and the round in which an answer came, version 3 the last one."""
-_LATER: dict[int, dict[str, tuple[str, ...]]] = {
+_EARLIER: dict[int, dict[str, tuple[str, ...]]] = {
     1: {"recorded": COLUMNS["recorded"][:2], "skipped": (), "closed": (), "predictions": ()},
     2: {"predictions": ()},
     3: {"predictions": ()},
 }
 """The columns of earlier versions, where they were others."""
-_OF_VERSION_3 = [table for table in COLUMNS if table not in _LATER[3]]
+_OF_VERSION_3 = [table for table in COLUMNS if table not in _EARLIER[3]]
 _LINE, _ROWS = "{!r}\n".format, 256
 """What is hashed of a row, and how many rows are held at once."""
 
@@ -70,7 +70,7 @@ def check_rows(connection: sqlite3.Connection, version: int) -> dict[str, str]:
     """
     for table, columns in COLUMNS.items():
         there = tuple(row[1] for row in connection.execute(f"PRAGMA table_info({table})"))
-        if there != _LATER.get(version, {}).get(table, columns):
+        if there != _EARLIER.get(version, {}).get(table, columns):
             raise sqlite3.DatabaseError(f"its table '{table}' has the columns {', '.join(there) or 'none'}")
     if version < 3:  # it has no hash, which says that the rows are those that were written
         if problem := _contradiction(connection, version):

@@ -17,7 +17,7 @@ def rows_apart(acting: object) -> int:
 
     4 for anything with a linear layer that is narrow, or an attention whose heads are, of rows that are no multiple of
     4 numbers long; it then computes four times as many rows. What a module computes without such layers cannot be seen
-    here: where a policy comes from, `rehearse` tries it.
+    here: the check at the start of a run (policies/preflight.py) tries it, and warns.
 
     Args:
         acting: a module, or an object that has some among its attributes.

@@ -70,7 +70,9 @@ def test_learned_vectors_know_synonyms_and_come_from_no_network(monkeypatch: pyt
     assert close @ shut > close @ wipe + 0.1
 
 
-@pytest.mark.skipif(INSTALLED["WordLlama"], reason="wordllama is installed")
+@pytest.mark.skipif(
+    INSTALLED["WordLlama"], reason="what to install is said where wordllama is missing; here it is there"
+)
 def test_what_to_install_for_learned_vectors() -> None:
     with pytest.raises(InputError, match=r"pip install 'amf-lightning\[language\]', or choose HashedWords"):
         resolve("language", "WordLlama")()
