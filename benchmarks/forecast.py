@@ -198,7 +198,7 @@ def main() -> None:
                 f"\n{'Single tasks' if of_tasks else 'The mean over tasks'} to {target}, {options.seeds} seeds:\n\n"
                 f"{HEADER}"
             )
-            for name in [HALFCHEETAH, *SUITES.values(), "all"]:
+            for name in dict.fromkeys([HALFCHEETAH, *SUITES.values(), "all"]):
                 print(counts[name].line(name))
             if further := counts["all"].further:
                 print(f"\n{further}")
