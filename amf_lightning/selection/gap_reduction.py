@@ -1,7 +1,7 @@
 """Asks for the demonstration that is expected to close most of what the policy does not do yet."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -12,13 +12,11 @@ from amf_lightning.errors import InputError
 from amf_lightning.needs import Part, union
 from amf_lightning.selection.context import Selection, SelectionContext, Selector, argmax_keyed
 from amf_lightning.selection.evidence import Evidence, OccupancyGap
-from amf_lightning.selection.greedy import condition_on_task, level_ties
+from amf_lightning.selection.greedy import level_ties
 from amf_lightning.selection.informed import InformationGain
 from amf_lightning.selection.learning_curves import LearningCurves
-from amf_lightning.selection.occupancies import Expected
-from amf_lightning.selection.starts import BelievedStarts, RolledOut
-from amf_lightning.selection.task_similarity import task_similarity
-from amf_lightning.tasks.start_state import StartState
+from amf_lightning.selection.learning_worlds import BelievedTasks, CorrelatedTasks, Worlds
+from amf_lightning.selection.outlook import Outlook
 from amf_lightning.tasks.task import TaskSuite
 
 _EVIDENCE: Evidence = lazy_instance(OccupancyGap)
@@ -29,18 +27,20 @@ _WORDS = ("gain_is", "need", "need_is")
 class GapReduction(Selector):
     """Asks for the demonstration that closes most of the policy's remaining gap over all tasks (ours).
 
-    argmax_d Σ_c μ_c E[g_c (1 − V_c(n + e_d)/V_c(n))]. Here g_c is the share of task c that the policy does not do yet,
-    as the evidence of all rounds says; V_c(n) is what is not known of the task after the demonstrations n, by a
-    Gaussian process over tasks; and the expectation is over how much tasks tell of each other, of which the gaps of all
-    rounds tell (`LearningCurves`). Without evidence nothing is known about the policy, and the choice is that of
-    `information`.
+    argmax_d Σ_c μ_c E[g_c s_cd]. Here g_c is the part of the gap of task c that demonstrations can close, as the
+    evidence of all rounds says, and s_cd the share of it that a demonstration of d closes. The expectation is over what
+    may be true of these shares (`LearningCurves`), and the gaps of all rounds tell which of it is: that they follow
+    what the belief about the expert does not know (`BelievedTasks`), or that every task is learned at a pace of its
+    own, while tasks tell of each other at most what that belief says (`CorrelatedTasks`). Without evidence nothing is
+    known about the policy, and the choice is that of `information`.
 
     Args:
         evidence: what is seen of the policy; None: nothing.
         information: the belief about the expert. It says how tasks are correlated.
         transfer: the share of that correlation that may be real, at most 1; 0 takes tasks for independent.
-        drift: standard deviation of what a round does to the gap of a task besides what is expected of it.
-        worlds: how many samples of what is not known about the tasks, at most; see `LearningCurves`.
+        drift: standard deviation of what a round does to the gap of a task besides what is expected of it, at most.
+        worlds: how many samples of what is not known about tasks with paces of their own, at most.
+        trust: the probability, before anything is seen, that gaps follow what the belief does not know; below 1.
     """
 
     def __init__(
@@ -50,15 +50,16 @@ class GapReduction(Selector):
         transfer: float = 1.0,
         drift: float = 0.2,
         worlds: int = 1024,
+        trust: float = 0.0,
     ) -> None:
-        if drift <= 0 or not 0 <= transfer <= 1 or worlds < 1:
+        if drift <= 0 or not 0 <= transfer <= 1 or worlds < 1 or not 0 <= trust < 1:
             raise InputError(
-                "GapReduction needs transfer in [0, 1], drift > 0 and worlds >= 1, got "
-                f"{transfer}, {drift} and {worlds}."
+                "GapReduction needs transfer in [0, 1], drift > 0, worlds >= 1 and trust in [0, 1), got "
+                f"{transfer}, {drift}, {worlds} and {trust}."
             )
         self.evidence = OccupancyGap() if evidence is _EVIDENCE else evidence
         self.information = InformationGain() if information is _INFORMATION else information
-        self.transfer, self.drift, self.worlds = transfer, drift, worlds
+        self.transfer, self.drift, self.worlds, self.trust = transfer, drift, worlds, trust
         if self.evidence is None:
             self.gain_is, self.need, self.need_is = (getattr(self.information, name) for name in _WORDS)
         else:
@@ -85,67 +86,80 @@ class GapReduction(Selector):
             return self.information.select(context, batch_size)
         context = replace(context, fresh_starts=True)
         measured = self.evidence.measure(context)
-        names = [task.name for task in context.suite.tasks]
-        gaps = torch.cat([self.evidence.earlier(context), measured.gaps[None]])
+        outlook = self._outlook(context)
         counts, untrained = _history(context)
-        # None of the demonstrations plays a role in it: the rollouts of all tasks do.
-        states = self.information.occupancy.expected(replace(context, demonstrations=())) if self.transfer else None
-        similarity, steps = self._similarity(context, states)
-        curves = LearningCurves(similarity, _effective_start(context), self.transfer, self.drift, self.worlds)
-        for number, seen in enumerate(gaps):
-            if number:
-                curves.train(counts[number - 1])
-            curves.measure(seen, self.evidence.error)
-        now, shares = curves.gaps, curves.teaches()
+        curves = self._curves(context, outlook, measured.gaps, counts)
+        about = _diagnostics(context.suite, curves, outlook, measured.gaps)
+        if outlook is not None:
+            outlook.expect_all()
         if untrained.any():
-            curves.train(untrained)
+            curves.train(untrained, None if outlook is None else outlook.variances)
         distribution, costs = context.suite.distribution.to(torch.float64), self.information.costs_of(context.suite)
-        picks: list[int] = []
-        scores: list[tuple[float, ...]] = []
-        teaches: list[tuple[float, ...]] = []
+        picks, scores, teaches = list[int](), list[tuple[float, ...]](), list[tuple[float, ...]]()
         for position in range(batch_size):
-            parts = curves.reductions(distribution)
+            parts = curves.reductions(distribution, None if outlook is None else outlook.shares)
             score = parts.sum(0) if costs is None else parts.sum(0) / costs
             allowed = context.allowed(picks)
-            picks.append(argmax_keyed(level_ties(score, allowed), allowed, context.generator(position)))
+            pick = argmax_keyed(level_ties(score, allowed), allowed, context.generator(position))
+            picks.append(pick)
             scores.append(tuple(score.tolist()))
-            taught = parts[:, picks[-1]]
-            teaches.append(tuple((taught if costs is None else taught / costs[picks[-1]]).tolist()))
-            curves.train(_one(picks[-1], len(names)))
-        diagnostics = {
-            **{
-                f"measured_gap/{name}": gap
-                for name, gap in zip(names, measured.gaps.tolist(), strict=True)
-                if math.isfinite(gap)
-            },
-            **{f"gap/{name}": gap for name, gap in zip(names, now.tolist(), strict=True)},
-            **{f"teaches/{name}": float(distribution @ shares[:, task]) for task, name in enumerate(names)},
-            "environment_steps": float(context.policy_rollout_steps + measured.environment_steps + steps),
-        }
-        starts = () if states is None else self._starts(context, states, picks)
+            teaches.append(tuple((parts[:, pick] if costs is None else parts[:, pick] / costs[pick]).tolist()))
+            if outlook is not None:
+                outlook.expect(pick)
+            if position + 1 < batch_size:
+                curves.train(_one(pick, len(distribution)), None if outlook is None else outlook.variances)
+        steps = context.policy_rollout_steps + measured.environment_steps + (0 if outlook is None else outlook.steps)
+        diagnostics = {**about, "environment_steps": float(steps)}
+        starts = () if outlook is None else outlook.starts
         return Selection(tuple(picks), tuple(scores), diagnostics, tuple(teaches), starts)
 
-    def _similarity(self, context: SelectionContext, states: Expected | None) -> tuple[Tensor, int]:
-        """Correlations of tasks before any demonstration, [K, K], and the environment steps that they took beyond the
-        rollouts of the policy."""
-        count = len(context.suite.tasks)
-        if states is None:
-            return torch.eye(count, dtype=torch.float64), 0
-        posterior, problem, steps = self.information.belief(replace(context, demonstrations=()), states)
-        return task_similarity(posterior, problem, count), steps
+    def _outlook(self, context: SelectionContext) -> Outlook | None:
+        """What the belief about the expert says; None where it is not asked, or no states are expected."""
+        if not self.transfer and not self.trust:
+            return None
+        # None of the demonstrations plays a role in it: the rollouts of all tasks do.
+        states = self.information.occupancy.expected(replace(context, demonstrations=()))
+        return None if states is None else Outlook(self.information, context, states, follow=self.trust > 0)
 
-    def _starts(self, context: SelectionContext, states: Expected, picks: list[int]) -> tuple[StartState | None, ...]:
-        """Where to start each pick, by what the belief does not know once those pending and before it have come."""
-        if not RolledOut(states, context).enough:
-            return ()
-        belief, problem, _ = self.information.belief(context, states)
-        for task in context.pending:
-            belief = condition_on_task(belief, problem.candidates, task)
-        starts = BelievedStarts(states, context, problem)
-        for task in picks:
-            starts.name(belief, task)
-            belief = condition_on_task(belief, problem.candidates, task)
-        return starts.of_picks()
+    def _curves(
+        self, context: SelectionContext, outlook: Outlook | None, measured: Tensor, counts: Tensor
+    ) -> LearningCurves:
+        """The belief about gaps after all closed rounds, in which so many demonstrations came, [R, K]."""
+        assert self.evidence is not None
+        count = len(context.suite.tasks)
+        use = outlook if self.transfer else None
+        similarity = torch.eye(count, dtype=torch.float64) if use is None else use.similarity
+        own = CorrelatedTasks(similarity, _effective_start(context), self.transfer, self.drift, self.worlds)
+        kinds: list[tuple[Worlds, float]] = [(own, 1.0)]
+        variances: Sequence[Tensor | None] = [None] * (len(counts) + 1)
+        if outlook is not None and outlook.of_rounds is not None:
+            variances = outlook.of_rounds
+            kinds = [(own, 1 - self.trust), (BelievedTasks(outlook.of_rounds[0], self.drift), self.trust)]
+        curves = LearningCurves(kinds)
+        for number, seen in enumerate([*self.evidence.earlier(context), measured]):
+            if number:
+                curves.train(counts[number - 1], variances[number])
+            curves.measure(seen, self.evidence.error)
+        return curves
+
+
+def _diagnostics(
+    suite: TaskSuite, curves: LearningCurves, outlook: Outlook | None, measured: Tensor
+) -> dict[str, float]:
+    """Numbers about the gaps before the first pick."""
+    names = [task.name for task in suite.tasks]
+    shares = curves.teaches(None if outlook is None else outlook.shares)
+    taught = suite.distribution.to(torch.float64) @ shares
+    by_kind = {"measured_gap": measured, "gap": curves.gaps, "teaches": taught}
+    if outlook is not None and outlook.variances is not None:
+        by_kind["variance"] = outlook.variances
+    rows = {
+        f"{kind}/{name}": value
+        for kind, values in by_kind.items()
+        for name, value in zip(names, values.tolist(), strict=True)
+        if math.isfinite(value)
+    }
+    return rows if len(curves.kinds) == 1 else {**rows, "gaps_follow_the_belief": curves.kinds[1]}
 
 
 def _history(context: SelectionContext) -> tuple[Tensor, Tensor]:

@@ -194,6 +194,25 @@ def task_variances(posterior: Posterior, targets: Blocks, task_count: int) -> Te
     return task_scores(variances, targets, task_count)
 
 
+def variance_shares(posterior: Posterior, problem: Problem) -> Tensor:
+    """The share of the variance of task c that a demonstration of d is expected to remove, [c, d], [K, K] float64.
+
+    0 for a task d without a candidate, NaN for a task c without target states.
+    """
+    count, states = len(problem.distribution), problem.targets.points.shape[1]
+    of_state = problem.targets.tasks.cpu().repeat_interleave(states)
+    weights = (problem.targets.weights.cpu() / states).repeat_interleave(states)
+    candidates = problem.candidates.tasks.cpu(), problem.candidates.weights.cpu()
+    removed, before = weights.new_zeros(count, count), weights.new_zeros(count)
+    for belief in posterior.outputs:
+        targets = belief.prepare(problem.targets.points.flatten(0, 1))
+        terms = torch.cat([rows.to("cpu", torch.float64) for rows in _explained(belief, problem, targets)])
+        about = weights.new_zeros(len(terms), count).index_add(1, of_state, terms * weights)
+        removed = removed.index_add(0, candidates[0], about * candidates[1][:, None])
+        before = before.index_add(0, of_state, belief.variance(targets).to("cpu", torch.float64) * weights)
+    return removed.T / before[:, None]
+
+
 def information_scores(posterior: Posterior, problem: Problem, aggregate: Aggregate) -> Tensor:
     """Expected information gain of each task, for each unit of cost, [K] float64; NaN without a candidate."""
     gains = torch.stack([aggregate.gains(belief, problem) for belief in posterior.outputs]).mean(0)

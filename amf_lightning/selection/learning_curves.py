@@ -1,66 +1,59 @@
-"""How gaps fall with demonstrations, of the task and of others: a Gaussian process over tasks. Pure tensors.
+"""The belief about the gaps of all tasks, over what may be true of how they fall with demonstrations. Pure tensors.
 
-The expert's behaviour in task c is one Gaussian number of unit variance, correlated between tasks; a demonstration of
-task d observes it with noise. What is unknown of task c, V_c, so falls with demonstrations of c like 1/(1 + n/ν), a
-power law of learning curves (Hestness et al. 2017), and with those of others as far as the tasks are correlated, but
-not below what only c itself shows. The gap of a task is a part that shrinks like V_c and a floor, which demonstrations
-do not close: what cannot be learned, or what is measured of a policy that does as the expert does.
-
-How strongly tasks are correlated, how fast they are learned, and how much a demonstration of each tells is not known
-beforehand: a fixed sample of such worlds is weighted by how well each one foretells the gaps that are measured.
+The gap of a task is a part that demonstrations close and a floor that they do not: what cannot be learned, or what is
+measured of a policy that does as the expert does. How fast the part shrinks, and how much a demonstration of one task
+does for another, is not known beforehand: a fixed sample of worlds says it, and each world is weighted by how well it
+foretells the gaps that are measured.
 """
+
+import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.quasirandom import SobolEngine
 
-_NOISE = (0.5, 0.7)
-"""Median of ν, the variance of what a demonstration tells, and standard deviation of its logarithm."""
-_INFORMATIVE = 0.5
-"""Standard deviation of the logarithm of how much more a demonstration of one task tells than one of another."""
+from amf_lightning.selection.learning_worlds import Worlds
+
 _FLOOR = (0.05, 0.2)
 """Mean and standard deviation of the floor."""
-_SMALLEST = 1e-9
-_ENTRIES, _FEWEST = 2**22, 16
-"""Entries of all covariances together that are aimed at, and the number of worlds below which that is not."""
 
 
 class LearningCurves:
     """The belief about the gaps of K tasks in S sampled worlds; what happened is told to it in order.
 
     Args:
-        similarity: correlations of tasks, [K, K] float64, positive semidefinite with a unit diagonal.
-        before: demonstrations of each task before anything was measured, [K] float64.
-        transfer: the share of `similarity` that may be real, at most 1. Its square is uniform between 0 and the square
-            of this, and the rest of what there is to know about a task is its own.
-        drift: standard deviation of what a round does to a gap besides what is expected of it.
-        worlds: S at most; with more than 128 tasks fewer, but at least 16, since each of them is a [K, K] matrix.
+        kinds: of worlds, each with the probability that one of them is true before anything is measured.
     """
 
-    def __init__(self, similarity: Tensor, before: Tensor, transfer: float, drift: float, worlds: int) -> None:
-        k = len(before)
-        worlds = min(worlds, max(_FEWEST, _ENTRIES // k**2))
-        # The same points for every run; the first one is the corner of all cubes, where quantiles are infinite.
-        sobol = SobolEngine(k + 2, scramble=False)  # type: ignore[no-untyped-call]
-        points = sobol.draw(worlds + 1, dtype=torch.float64)[1:]
-        normal = torch.special.ndtri(points[:, 1:])
-        share = (transfer * points[:, 0].sqrt())[:, None, None]
-        own = torch.eye(k, dtype=torch.float64)
-        self._covariance = share * similarity + (1 - share) * own
-        median, spread = _NOISE
-        self._noise = median * (spread * normal[:, :1] - _INFORMATIVE * normal[:, 1:]).exp()  # ν of a task, [S, K]
-        self._drift = drift
-        floor, spread = _FLOOR
+    def __init__(self, kinds: Sequence[tuple[Worlds, float]]) -> None:
+        self._kinds = [kind for kind, _ in kinds]
+        start = torch.cat([kind.start for kind in self._kinds])
+        mean, spread = _FLOOR
         # Of what demonstrations close and of the floor, [S, K, 2], and covariances, [S, K, 2, 2].
-        self._means = points.new_tensor([1.0, floor]).repeat(worlds, k, 1)
-        self._covariances = torch.diag(points.new_tensor([1.0, spread**2])).repeat(worlds, k, 1, 1)
-        self._log_likelihood = points.new_zeros(worlds)
-        self._condition(before)
+        self._means = torch.stack([start, torch.full_like(start, mean)], dim=2)
+        self._covariances = start.new_zeros(*start.shape, 2, 2)
+        self._covariances[:, :, 0, 0] = torch.cat([kind.deviation for kind in self._kinds]).square()
+        self._covariances[:, :, 1, 1] = spread**2
+        self._drift = torch.cat([kind.drift for kind in self._kinds])
+        # Of each world, beside that of one of the first kind.
+        each = [share / len(kind.start) for kind, share in kinds]
+        self._log_likelihood = torch.cat(
+            [
+                start.new_full((len(kind.start),), math.log(of / each[0]))
+                for (kind, _), of in zip(kinds, each, strict=True)
+            ]
+        )
 
     @property
     def weights(self) -> Tensor:
         """Posterior probability of each world, [S]."""
         return self._log_likelihood.softmax(0)
+
+    @property
+    def kinds(self) -> list[float]:
+        """Posterior probability of each kind of world."""
+        parts = torch.split(self.weights, [len(kind.start) for kind in self._kinds])
+        return [float(part.sum()) for part in parts]
 
     @property
     def gaps(self) -> Tensor:
@@ -79,40 +72,26 @@ class LearningCurves:
         self._means = self._means + weight * surprise[:, :, None]
         self._covariances = self._covariances - weight[:, :, :, None] * with_gap[:, :, None, :]
 
-    def train(self, counts: Tensor) -> None:
-        """The policy was, or will be, trained on so many more demonstrations of each task, [K]."""
-        before = self._unknown
-        self._condition(counts)
-        left = self._unknown / before
+    def train(self, counts: Tensor, variances: Tensor | None = None) -> None:
+        """The policy was, or will be, trained on so many more demonstrations; the arguments are those of `Worlds`."""
+        left = torch.cat([kind.train(counts, variances) for kind in self._kinds])
         kept = torch.stack([left, torch.ones_like(left)], dim=2)
         self._means = self._means * kept
         self._covariances = self._covariances * kept[:, :, :, None] * kept[:, :, None, :]
         self._covariances[:, :, 0, 0] += self._drift**2
 
-    def teaches(self) -> Tensor:
-        """The share that one more demonstration of d is expected to close of what can be closed of gap c, [K, K]."""
-        return torch.einsum("s,scd->cd", self.weights, self._shares())
+    def teaches(self, told: Tensor | None = None) -> Tensor:
+        """The share that one more demonstration of d is expected to close of what can be closed of gap c, [K, K].
 
-    def reductions(self, distribution: Tensor) -> Tensor:
-        """By how much a demonstration of d is expected to reduce μ_c g_c, [K, K]; μ is [K]."""
+        Args:
+            told: that of `Worlds.shares`.
+        """
+        return torch.einsum("s,scd->cd", self.weights, self._shares(told))
+
+    def reductions(self, distribution: Tensor, told: Tensor | None = None) -> Tensor:
+        """By how much a demonstration of d is expected to reduce μ_c g_c, [c, d]; μ is [K], `told` as in `teaches`."""
         closable = distribution * self._means[:, :, 0].clamp(0, 1)
-        return torch.einsum("s,sc,scd->cd", self.weights, closable, self._shares())
+        return torch.einsum("s,sc,scd->cd", self.weights, closable, self._shares(told))
 
-    @property
-    def _unknown(self) -> Tensor:
-        """V, [S, K]."""
-        return self._covariance.diagonal(dim1=1, dim2=2).clamp(min=_SMALLEST)
-
-    def _shares(self) -> Tensor:
-        """1 − V_c(n + e_d)/V_c(n), [S, K, K]: the downdate of rank one."""
-        unknown = self._unknown
-        told = self._covariance.square() / (self._noise + unknown)[:, None, :]
-        shares: Tensor = (told / unknown[:, :, None]).clamp(max=1)
-        return shares
-
-    def _condition(self, counts: Tensor) -> None:
-        """On so many demonstrations of each task, [K]."""
-        for task in torch.nonzero(counts).flatten().tolist():
-            column = self._covariance[:, :, task]
-            total = self._noise[:, task] / counts[task] + column[:, task]
-            self._covariance = self._covariance - column[:, :, None] * (column / total[:, None])[:, None, :]
+    def _shares(self, told: Tensor | None) -> Tensor:
+        return torch.cat([kind.shares(told) for kind in self._kinds])

@@ -37,6 +37,11 @@ def reported(**options: Any) -> GapReduction:
     return GapReduction(ReportedOutcomes(error=0.1), **options)
 
 
+def apart() -> GapReduction:
+    """Tasks have nothing to do with each other, and no belief is asked."""
+    return reported(transfer=0.0, trust=0.0)
+
+
 def test_without_evidence_it_is_information_gain() -> None:
     given = context([0, 1, 1], round=1)
     mine, theirs = GapReduction(None).select(given, 3), InformationGain().select(given, 3)
@@ -44,7 +49,7 @@ def test_without_evidence_it_is_information_gain() -> None:
 
 
 def test_it_asks_for_the_largest_gap_and_for_it_less_the_more_it_was_shown() -> None:
-    selector = reported(transfer=0.0)
+    selector = apart()
     assert selector.select(context([], scores=(0.9, 0.4, 0.8, 0.7)), 1).picks == (1,)
     # What is known of a task counts π0's demonstration of task 0, too; two of task 1 count for more.
     scores = selector.select(context([1, 1], round=1, told=({},), asked=((1, 1),), scores=(0.5,) * 4), 1).scores[0]
@@ -53,28 +58,28 @@ def test_it_asks_for_the_largest_gap_and_for_it_less_the_more_it_was_shown() -> 
 
 
 def test_a_batch_goes_to_one_task_where_most_is_left_there_and_spreads_where_gaps_are_alike() -> None:
-    selector = reported(transfer=0.0)
+    selector = apart()
     assert len(set(selector.select(context([], scores=(0.95, 0.5, 0.5, 0.5)), 3).picks)) == 3
     assert selector.select(context([], scores=(1.0, 0.0, 1.0, 0.99)), 3).picks == (1, 1, 1)
 
 
 def test_what_is_pending_counts_as_if_it_had_come() -> None:
     given = context([], scores=(0.5, 0.2, 0.3, 0.4))
-    assert reported(transfer=0.0).select(given, 1).picks == (1,)
-    assert reported(transfer=0.0).select(replace(given, pending=(1,)), 1).picks == (2,)
+    assert apart().select(given, 1).picks == (1,)
+    assert apart().select(replace(given, pending=(1,)), 1).picks == (2,)
 
 
 def test_costs_divide_the_reduction() -> None:
     given = context([], scores=(0.5,) * 4)
-    cheap = GapReduction(ReportedOutcomes(0.1), InformationGain(costs={NAMES[3]: 0.5}), transfer=0.0)
+    cheap = GapReduction(ReportedOutcomes(0.1), InformationGain(costs={NAMES[3]: 0.5}), 0.0, trust=0.0)
     assert cheap.select(given, 1).picks == (3,)
-    plain = reported(transfer=0.0).select(given, 1).scores[0]
+    plain = apart().select(given, 1).scores[0]
     assert cheap.select(given, 1).scores[0] == pytest.approx((*plain[:3], 2 * plain[3]))
 
 
 def test_rounds_that_somebody_else_chose_say_nothing_and_their_demonstrations_count() -> None:
     given = context([1, 1, 2], round=2, told=({}, {}), asked=((1, 1), (2,)), scores=(0.5,) * 4)
-    for selector in (reported(), reported(transfer=0.0)):
+    for selector in (reported(), apart()):
         at_once = replace(given, round=1, told=({},), asked=((1, 1, 2),))
         selections = [selector.select(each, 2) for each in (given, at_once)]
         assert selections[0].picks == selections[1].picks
@@ -85,7 +90,7 @@ def test_rounds_that_somebody_else_chose_say_nothing_and_their_demonstrations_co
 def test_what_came_in_the_open_round_counts_like_what_is_pending() -> None:
     before = context([1], round=1, told=({},), asked=((1,),), scores=(0.5, 0.2, 0.3, 0.4))
     arrived = context([1, 2], round=1, told=({},), asked=((1,),), scores=(0.5, 0.2, 0.3, 0.4))
-    for selector in (reported(), reported(transfer=0.0)):
+    for selector in (reported(), apart()):
         pending = selector.select(replace(before, pending=(2,)), 2)
         assert selector.select(arrived, 2).scores == pending.scores != selector.select(before, 2).scores
 
@@ -125,12 +130,12 @@ def test_it_needs_what_its_parts_need() -> None:
 def test_where_no_states_are_expected_tasks_are_taken_for_independent() -> None:
     blind = GapReduction(ReportedOutcomes(), InformationGain(occupancy=Demonstrated()))
     given = context([0, 1], round=1, scores=(0.9, 0.8, 0.3, 0.5))
-    assert blind.select(given, 2).picks == reported(transfer=0.0).select(given, 2).picks
+    assert blind.select(given, 2).picks == apart().select(given, 2).picks
 
 
 @pytest.mark.parametrize(
     "options",
-    [{"worlds": 0}, {"drift": 0.0}, {"transfer": -1.0}, {"transfer": 1.1}],
+    [{"worlds": 0}, {"drift": 0.0}, {"transfer": -1.0}, {"transfer": 1.1}, {"trust": 1.0}],
     ids=lambda options: next(iter(options)),
 )
 def test_numbers_that_mean_nothing_are_refused(options: dict[str, float]) -> None:
@@ -163,7 +168,7 @@ def test_the_error_on_a_new_demonstration_is_what_was_left_of_its_task() -> None
     seen = evidence.earlier(given)
     assert seen[0, 1] == pytest.approx(expected[0]) and seen[1, 1] == pytest.approx(expected[2])
     assert seen.isfinite().sum() == 2  # what is not known, and what was not demonstrated, is not seen
-    selector = GapReduction(PrequentialError(), transfer=0.0)
+    selector = GapReduction(PrequentialError(), transfer=0.0, trust=0.0)
     picks = selector.select(context([1, 2, 1], **{**known, "errors_before": (1.0, 1.0, 1.0)}), 1)
     assert picks.diagnostics[f"gap/{NAMES[1]}"] > 0.4
     mastered = selector.select(context([1, 2, 1], **{**known, "errors_before": (0.0, 1.0, 0.0)}), 1)
@@ -181,12 +186,12 @@ def test_what_a_pick_teaches_adds_up_to_its_score() -> None:
     rounds = (told(1, 1, 1, 1), told(0.6, 0.5, 0.9, 1))
     given = context([1], round=1, told=rounds[:1], asked=((1,),), scores=(0.4, 0.5, 0.1, 0.0))
     costly = GapReduction(ReportedOutcomes(0.1), InformationGain(costs={NAMES[3]: 0.5}))
-    for selector in (reported(), reported(transfer=0.0), costly):
+    for selector in (reported(), apart(), costly):
         chosen = selector.select(given, 3)
         assert [len(row) for row in chosen.teaches] == [4] * 3
         for pick, scores, row in zip(chosen.picks, chosen.scores, chosen.teaches, strict=True):
             assert sum(row) == pytest.approx(scores[pick]) and min(row) >= 0
-    [row] = reported(transfer=0.0).select(given, 1).teaches
+    [row] = apart().select(given, 1).teaches
     assert sum(part > 0 for part in row) == 1, "without transfer it teaches its own task alone"
 
 
@@ -194,3 +199,24 @@ def test_its_words_are_those_of_what_it_goes_by() -> None:
     assert reported().need == "gap" and "gap" in reported().gain_is
     without = GapReduction(None)
     assert (without.gain_is, without.need) == (InformationGain().gain_is, "variance")
+
+
+def test_what_the_belief_says_of_rounds_decides_only_where_every_round_recorded_it() -> None:
+    selector, given = (
+        reported(trust=0.9),
+        context([1], round=1, told=(told(1, 1, 1, 1),), asked=((1,),), scores=(0.5,) * 4),
+    )
+    first = selector.select(context([], scores=(0.0,) * 4), 1).diagnostics
+    variances = {name: value for name, value in first.items() if name.startswith("variance/")}
+    assert len(variances) == 4 and 0 < first["gaps_follow_the_belief"] < 1
+    unknown, known = (selector.select(replace(given, told=({**given.told[0], **rows},)), 1) for rows in ({}, variances))
+    assert "gaps_follow_the_belief" in known.diagnostics and "gaps_follow_the_belief" not in unknown.diagnostics
+    assert unknown.scores == reported().select(given, 1).scores != known.scores
+
+
+def test_a_batch_counts_what_the_belief_loses_with_each_pick() -> None:
+    given = context([], scores=(0.5, 0.2, 0.3, 0.4))
+    selector = reported(trust=0.9, transfer=0.0)
+    together = selector.select(given, 2)
+    assert together.scores[1] == pytest.approx(selector.select(replace(given, pending=together.picks[:1]), 1).scores[0])
+    assert together.scores[0] != together.scores[1]

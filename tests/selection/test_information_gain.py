@@ -24,6 +24,7 @@ from amf_lightning.selection.information_gain import (
     Variance,
     task_scores,
     task_variances,
+    variance_shares,
 )
 from amf_lightning.uncertainty.kernels import RBF
 from amf_lightning.uncertainty.posterior import FeatureSpacePosterior, FunctionSpacePosterior, Posterior
@@ -291,3 +292,14 @@ def test_no_matrix_between_all_states_is_formed(kind: Aggregate, space: int) -> 
     with LargestTensor() as largest:  # type: ignore[no-untyped-call]
         kind.gains(beliefs[space], problem)
     assert largest.entries < 4000**2 < (300 * 16) ** 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_share_of_the_variance_that_goes_is_what_conditioning_takes(seed: int) -> None:
+    problem, posterior = problem_of(5, seed=seed), posterior_of()
+    before = task_variances(posterior, problem.targets, 5)
+    after = [
+        task_variances(condition_on_task(posterior, problem.candidates, task), problem.targets, 5) for task in range(5)
+    ]
+    expected = 1 - torch.stack(after, dim=1) / before[:, None]
+    torch.testing.assert_close(variance_shares(posterior, problem), expected)

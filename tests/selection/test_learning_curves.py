@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.quasirandom import SobolEngine
 
 from amf_lightning.selection.learning_curves import LearningCurves
+from amf_lightning.selection.learning_worlds import BelievedTasks, CorrelatedTasks
 
 K, WORLDS, ERROR, DRIFT = 4, 12, 0.2, 0.15
 FLOOR, FLOOR_SPREAD = 0.05, 0.2
@@ -39,6 +40,10 @@ def told(curves: LearningCurves, gaps: Tensor, counts: Tensor) -> LearningCurves
             curves.train(counts[number - 1])
         curves.measure(seen, ERROR)
     return curves
+
+
+def curves_of(similarity: Tensor, before: Tensor, transfer: float, drift: float, worlds: int) -> LearningCurves:
+    return LearningCurves([(CorrelatedTasks(similarity, before, transfer, drift, worlds), 1.0)])
 
 
 class DenseWorld:
@@ -93,7 +98,7 @@ class DenseWorld:
 @pytest.mark.parametrize("transfer", [1.0, 0.5])
 def test_it_is_the_mean_over_worlds_that_are_weighted_by_what_was_measured(seed: int, transfer: float) -> None:
     similarity, (gaps, counts) = similarity_of(seed), rounds_of(seed)
-    curves = told(LearningCurves(similarity, BEFORE, transfer, DRIFT, WORLDS), gaps, counts)
+    curves = told(curves_of(similarity, BEFORE, transfer, DRIFT, WORLDS), gaps, counts)
     points = SobolEngine(K + 2).draw(WORLDS + 1, dtype=torch.float64)[1:].tolist()  # type: ignore[no-untyped-call]
     worlds = [DenseWorld(point, similarity, transfer) for point in points]
     beliefs = [world.gaps(gaps, counts) for world in worlds]
@@ -120,8 +125,8 @@ def test_what_a_demonstration_did_to_other_gaps_is_believed() -> None:
     fall = torch.tensor([0.9, 0.3, 0.2, 0.1, 0.05], dtype=torch.float64)
     level = torch.full((5,), 0.9, dtype=torch.float64)
     nothing = torch.zeros(3, dtype=torch.float64)
-    alike = told(LearningCurves(similarity, nothing, 1.0, 0.1, 256), torch.stack([fall, fall, fall], 1), counts)
-    apart = told(LearningCurves(similarity, nothing, 1.0, 0.1, 256), torch.stack([fall, level, level], 1), counts)
+    alike = told(curves_of(similarity, nothing, 1.0, 0.1, 256), torch.stack([fall, fall, fall], 1), counts)
+    apart = told(curves_of(similarity, nothing, 1.0, 0.1, 256), torch.stack([fall, level, level], 1), counts)
     assert alike.teaches()[1, 0] > 2 * apart.teaches()[1, 0]
     even = torch.full((3,), 1 / 3, dtype=torch.float64)
     assert apart.reductions(even).sum(0).argmax() in (1, 2)
@@ -129,7 +134,7 @@ def test_what_a_demonstration_did_to_other_gaps_is_believed() -> None:
 
 def test_demonstrations_of_one_task_never_teach_all_of_another() -> None:
     similarity = torch.tensor([[1.0, 0.8], [0.8, 1.0]], dtype=torch.float64)
-    curves = LearningCurves(similarity, torch.zeros(2, dtype=torch.float64), 1.0, 0.1, 256)
+    curves = curves_of(similarity, torch.zeros(2, dtype=torch.float64), 1.0, 0.1, 256)
     assert curves.teaches()[0, 0] > curves.teaches()[1, 0] > 0.1
     curves.train(torch.tensor([50.0, 0.0], dtype=torch.float64))
     assert curves.teaches()[1, 0] < 0.01 and curves.teaches()[1, 1] > 0.3
@@ -139,14 +144,63 @@ def test_a_gap_that_demonstrations_do_not_close_is_left_alone() -> None:
     nothing, even = torch.zeros(2, dtype=torch.float64), torch.full((2,), 0.5, dtype=torch.float64)
     counts = torch.tensor([[1.0, 0.0]] * 8, dtype=torch.float64)
     gaps = torch.tensor([[0.4, 0.15]] * 9, dtype=torch.float64)
-    curves = told(LearningCurves(torch.eye(2, dtype=torch.float64), nothing, 0.0, 0.1, 256), gaps, counts)
+    curves = told(curves_of(torch.eye(2, dtype=torch.float64), nothing, 0.0, 0.1, 256), gaps, counts)
     assert curves.gaps[0] > 0.3
     scores = curves.reductions(even).sum(0)
     assert scores[1] > 3 * scores[0]
 
 
+BELIEVED = torch.tensor(
+    [[1.0, 0.8, 0.6, 0.9], [0.5, 0.7, 0.6, 0.9], [0.3, 0.2, 0.5, 0.8], [0.2, 0.2, 0.1, 0.7]], dtype=torch.float64
+)
+"""Variances of the belief before each of three rounds and after the last."""
+
+
+def following(gaps: Tensor, variances: Tensor = BELIEVED) -> LearningCurves:
+    """What is believed of both kinds of worlds after these gaps, [R + 1, K], while the variances fell."""
+    own = CorrelatedTasks(torch.eye(K, dtype=torch.float64), torch.zeros(K, dtype=torch.float64), 1.0, DRIFT, 256)
+    curves = LearningCurves([(own, 0.5), (BelievedTasks(variances[0], DRIFT), 0.5)])
+    ones = torch.ones(K, dtype=torch.float64)
+    for number, seen in enumerate(gaps):
+        if number:
+            curves.train(ones, variances[number])
+        curves.measure(seen, 0.05)
+    return curves
+
+
+def test_gaps_that_fall_as_the_variance_does_are_expected_to_go_on_so() -> None:
+    told = torch.tensor(torch.rand(K, K, generator=torch.Generator().manual_seed(3)).tolist(), dtype=torch.float64)
+    follows, against = following(0.9 * BELIEVED / BELIEVED[0]), following(0.9 * (BELIEVED / BELIEVED[0]).flip(1))
+    assert follows.kinds[1] > 0.9 > 0.3 > against.kinds[1]
+    assert sum(follows.kinds) == pytest.approx(1)
+    # A demonstration does then what the belief says, for other tasks, too: at least what a standard deviation loses.
+    shares = follows.teaches(told)
+    assert (shares > 0.9 * (1 - (1 - told).sqrt())).all() and (shares[told > 0.8] > 0.5).all()
+
+
+def test_gaps_that_were_never_as_the_belief_says_speak_against_it_from_the_first() -> None:
+    as_it_says = BELIEVED[0] / BELIEVED[0].max()
+    variances = torch.tensor([[1.0, 0.1, 0.1, 1.0]], dtype=torch.float64)
+    assert following(variances, variances).kinds[1] > 0.5 > following(1 - variances, variances).kinds[1]
+    assert following(as_it_says[None]).kinds[1] > 0.5
+
+
+@pytest.mark.parametrize("exponent", [0.5, 1.0])
+def test_what_can_be_closed_is_in_proportion_to_a_power_of_the_variance(exponent: float) -> None:
+    worlds = BelievedTasks(BELIEVED[0], DRIFT)
+    left = torch.ones(len(worlds.start), K, dtype=torch.float64)
+    for after in BELIEVED[1:]:
+        left = left * worlds.train(torch.ones(K, dtype=torch.float64), after)
+    nearest = (left.log() - exponent * (BELIEVED[-1] / BELIEVED[0]).log()).abs().sum(1).argmin()
+    torch.testing.assert_close(left[nearest], (BELIEVED[-1] / BELIEVED[0]) ** exponent, rtol=0.05, atol=0.0)
+    # A share that a demonstration would close is what is missing once it has come.
+    told = (1 - BELIEVED[1] / BELIEVED[0])[:, None].expand(K, K)
+    closed = BelievedTasks(BELIEVED[0], DRIFT)
+    torch.testing.assert_close(1 - closed.shares(told)[:, :, 0], closed.train(torch.zeros(K), BELIEVED[1]))
+
+
 def test_many_tasks_make_do_with_fewer_worlds() -> None:
     similarity = torch.eye(300, dtype=torch.float64)
-    curves = LearningCurves(similarity, torch.zeros(300, dtype=torch.float64), 1.0, 0.1, 256)
+    curves = curves_of(similarity, torch.zeros(300, dtype=torch.float64), 1.0, 0.1, 256)
     assert 16 <= len(curves.weights) < 64
     assert torch.isfinite(curves.reductions(torch.full((300,), 1 / 300, dtype=torch.float64))).all()
