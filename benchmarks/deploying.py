@@ -4,10 +4,10 @@
     python benchmarks/deploying.py runs/humanoid/runs/GapReduction --output docs/results/deploying
 
 Played back on finished runs of `GapReduction`: their policies were evaluated after every round, and before the next
-choice the selector said the gap of each task, as its rollouts measured it (`measured_gap/<task>` in the ledger) and as
-it was inferred from the rollouts of all rounds (`gap/<task>`). A rule deploys the policy of a round if the mean gap over
-tasks is below that of the deployed one by a margin, and keeps the deployed one else; training and choices go on from
-the latest policy, as they did. The last policy is left out, since no evidence saw it.
+choice the selector said the gap of each task, as its rollouts measured it (`measured_gap/<task>` in the ledger) and
+as it was inferred from the rollouts of all rounds (`gap/<task>`). A rule deploys the policy of a round if its mean
+gap over tasks is below that of the deployed one by a margin, and keeps the deployed one else. Training and choices go
+on from the latest policy, as they did. The last policy is left out, since no evidence saw it.
 """
 
 import argparse
