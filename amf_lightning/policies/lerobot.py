@@ -63,6 +63,9 @@ class LeRobotACT(GaussianDensity, Embeds, Policy):
         InputError: LeRobot is not installed, the checkpoint cannot be read, or does not fit the suite.
     """
 
+    low: Tensor | None
+    high: Tensor | None
+
     def __init__(
         self,
         observation: Specs,
@@ -87,7 +90,8 @@ class LeRobotACT(GaussianDensity, Embeds, Policy):
         self.made_of, self.action_std = made_of, action_std
         self.config = config_of(made_of)
         self.inputs = self._inputs(observation, context_dim, inputs or {})
-        self.pictures = {name: picture_shape(name, spec, "LeRobotACT") for name, spec in self._images(observation)}
+        seen = {name: observation[name] for name in self.inputs.values() if name != CONTEXT}
+        self.pictures = {name: picture_shape(name, spec, "LeRobotACT") for name, spec in seen.items() if spec.is_image}
         self.chunk = (int(self.config.chunk_size), self._checked_length(action_dim))
         self.window = Window(horizon=self.chunk[0])
         self._scale(action_low, action_high)
@@ -109,7 +113,9 @@ class LeRobotACT(GaussianDensity, Embeds, Policy):
     def outputs(self, steps: Steps) -> Tensor:
         """The chunk before it is clipped, [N, H, A], with the latent 0."""
         actions = self.normalise.actions(self._run(self._seen(steps), steps.contexts)[0])
-        return actions if self.low is None else 2 * (actions - self.low) / (self.high - self.low) - 1
+        if self.low is None or self.high is None:
+            return actions
+        return 2 * (actions - self.low) / (self.high - self.low) - 1
 
     def predict(self, steps: Steps, generator: RowGenerators | None = None) -> Tensor:
         """What LeRobot would do, or a draw around it, clipped to [-1, 1]; [N, H, A]."""
@@ -120,14 +126,12 @@ class LeRobotACT(GaussianDensity, Embeds, Policy):
 
     def embed(self, steps: Steps) -> Tensor:
         """The input of the action head, averaged over the chunk, and a 1, [N, dim_model + 1]."""
-        return piecewise(
-            lambda rows: with_one(self._run(self._seen(rows), rows.contexts)[2].mean(dim=1)), steps
-        )
+        return piecewise(lambda rows: with_one(self._run(self._seen(rows), rows.contexts)[2].mean(dim=1)), steps)
 
     def loss(self, steps: Steps) -> Tensor:
         """L1 of normalised actions, mean over those that count, and in training the divergence of the latent; [N]."""
         chunk = steps.shown_actions.reshape(len(steps), *self.chunk)
-        if self.low is not None:
+        if self.low is not None and self.high is not None:
             chunk = self.low + (chunk + 1) / 2 * (self.high - self.low)
         padded = torch.zeros_like(chunk[..., 0], dtype=torch.bool) if steps.mask is None else ~steps.mask
         batch = self._seen(steps, {_ACTION: chunk, _PADDED: padded})
@@ -135,10 +139,10 @@ class LeRobotACT(GaussianDensity, Embeds, Policy):
         errors = mean_over_chunk((actions - batch[_ACTION]).abs(), steps.mask)
         if mean is None:
             return errors
-        divergence = -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).sum(dim=1)
-        return errors + self.config.kl_weight * divergence
+        divergence: Tensor = -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).sum(dim=1)
+        return errors + float(self.config.kl_weight) * divergence
 
-    def _seen(self, steps: Steps, shown: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    def _seen(self, steps: Steps, shown: Mapping[str, Tensor] | None = None) -> dict[str, Any]:
         """What LeRobot's network is given for rows: pictures [N, 3, height, width] and vectors, normalised."""
         kind, batch = steps.contexts.dtype, dict(shown or {})
         for name, entry in self.inputs.items():
@@ -147,12 +151,11 @@ class LeRobotACT(GaussianDensity, Embeds, Policy):
                 shape, first = self.pictures[entry]
                 seen = channels_last(seen[:, None], shape, first)[:, 0].movedim(-1, 1).to(kind) / 255
             batch[name] = seen.to(kind)
-        batch = self.normalise.batch(batch)
-        if pictures := [batch[name] for name in self.config.image_features]:
-            batch[_IMAGES] = pictures
-        # LeRobot asks this entry for its device even where the network has no such input.
-        batch.setdefault(_STATE, steps.contexts)
-        return batch
+        # LeRobot asks the state for its device even where the network has no such input.
+        given: dict[str, Any] = {_STATE: steps.contexts, **self.normalise.batch(batch)}
+        if pictures := [given[name] for name in self.config.image_features]:
+            given[_IMAGES] = pictures
+        return given
 
     def _run(self, batch: Mapping[str, Any], contexts: Tensor) -> tuple[Tensor, tuple[Any, Any], Tensor]:
         """Normalised actions [N, H, A], mean and log variance of the latent if it is drawn, and what the action head
@@ -193,7 +196,8 @@ class LeRobotACT(GaussianDensity, Embeds, Policy):
         wanted = self.config.input_features
         if unknown := sorted(named.keys() - wanted.keys()):
             raise InputError(
-                f"LeRobotACT: inputs names '{unknown[0]}', but the checkpoint has {', '.join(wanted)}. Name one of these."
+                f"LeRobotACT: inputs names '{unknown[0]}', but the checkpoint has {', '.join(wanted)}. "
+                "Name one of these."
             )
         recorded = {now: before for before, now in self.made_of["renamed"].items()}
         entries = {**observation, CONTEXT: Spec((context_dim,))} if context_dim else dict(observation)
@@ -215,15 +219,12 @@ class LeRobotACT(GaussianDensity, Embeds, Policy):
             inputs[name] = entry
         return inputs
 
-    def _images(self, observation: Specs) -> list[tuple[str, Spec]]:
-        return [(name, observation[name]) for name in self.inputs.values() if name != CONTEXT and observation[name].is_image]
-
     def _checked_length(self, action_dim: int) -> int:
         length = int(self.config.action_feature.shape[0])
         if length != action_dim:
             raise InputError(
-                f"LeRobotACT: the checkpoint's action has {length} entries, the suite's {action_dim}. Choose a suite of "
-                "the same robot."
+                f"LeRobotACT: the checkpoint's action has {length} entries, the suite's {action_dim}. Choose a "
+                "suite of the same robot."
             )
         return length
 
@@ -245,7 +246,7 @@ class LeRobotACT(GaussianDensity, Embeds, Policy):
         Raises:
             InputError: it has learned to be told its task by a layer that LeRobot's ACT has not.
         """
-        if self.tell is not None and self.tell.weight.any():
+        if self.tell is not None and bool(self.tell.weight.any()):
             raise InputError(
                 "LeRobotACT: what it was told about its task enters by a layer that LeRobot's ACT has not. Fine-tune "
                 "with tells_task: false, or with a checkpoint of which an input is the context, to write one."
@@ -253,8 +254,8 @@ class LeRobotACT(GaussianDensity, Embeds, Policy):
         make = lerobot_module("policies.factory").make_pre_post_processors
         prepare, finish = make(self.config, dataset_stats=self.made_of["statistics"])
         prepare.steps[0].rename_map = dict(self.made_of["renamed"])
-        network = network_of(self.config, None)
-        network.get_submodule("model").load_state_dict(self.model.state_dict())
+        network: Any = network_of(self.config, None)
+        network.model.load_state_dict(self.model.state_dict())
         for part in (network, prepare, finish):
             part.save_pretrained(folder)
 

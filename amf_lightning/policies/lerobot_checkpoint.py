@@ -14,7 +14,16 @@ from amf_lightning.policies.library_function import load_weights
 from amf_lightning.policies.weights import read_safetensors
 
 WEIGHTS = "model.safetensors"
-_OF_ITS_PLACE = ("type", "push_to_hub", "repo_id", "private", "tags", "license", "pretrained_path", "pretrained_revision")
+_OF_ITS_PLACE = (
+    "type",
+    "push_to_hub",
+    "repo_id",
+    "private",
+    "tags",
+    "license",
+    "pretrained_path",
+    "pretrained_revision",
+)
 """Entries of `config.json` that say where a checkpoint lies, and nothing of what it does."""
 _PREPARING = ("rename_observations_processor", "to_batch_processor", "device_processor", "normalizer_processor")
 _FINISHING = ("unnormalizer_processor", "device_processor")
@@ -53,7 +62,7 @@ def read_checkpoint(folder: Path) -> dict[str, Any]:
         )
     if config.get("use_peft"):
         raise InputError(f"LeRobotACT: {folder} holds adapters (PEFT). Merge them into the weights with LeRobot first.")
-    config = {name: value for name, value in config.items() if name not in (*_OF_ITS_PLACE, "use_peft", "use_amp")}
+    config = {name: value for name, value in config.items() if name not in _OF_ITS_PLACE}
     # Its weights hold the backbone already, which LeRobot would download first.
     config |= {"device": "cpu", "pretrained_backbone_weights": None}
     prepare = _steps(folder, "policy_preprocessor.json", _PREPARING)
