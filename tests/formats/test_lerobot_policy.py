@@ -4,17 +4,21 @@ Run by `make test-lerobot`, in an environment of its own.
 """
 
 import json
+import signal
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import kill_points
 import numpy as np
+import picture_world
 import pytest
 import torch
 from lerobot_world import make_checkpoint
 from test_docs import follow, picks
+from tiny_runs import TINY, Run, assert_same_outcome
 from torch import Tensor
 
 from amf_lightning.campaign.run_folder import RunFolder
@@ -292,6 +296,30 @@ def test_where_lerobot_is_missing_it_says_how_to_install_it(tmp_path: Path, monk
         LeRobotACT(SEEN, TASKS, ACTIONS, made_of=made_of)
     with pytest.raises(InputError, match="give the folder of a checkpoint"):
         LeRobotACT(SEEN, TASKS, ACTIONS)
+
+
+@WITHOUT
+@pytest.mark.timeout(1200)
+def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    shapes = {"observation.state": (1,), "observation.images.camera": (3, 16, 16)}
+    make_checkpoint(tmp_path / "checkpoint", shapes, 1)
+    options = {"checkpoint": str(tmp_path / "checkpoint"), "inputs": {"observation.state": "speed"}}
+    base = {
+        **TINY,
+        "suite": picture_world.SUITE,
+        "expert": picture_world.EXPERT,
+        "model": {
+            "policy": {"class_path": "LeRobotACT", "init_args": options},
+            "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1e-4}},
+        },
+        "data": {"batch_size": 4, "steps_per_round": 12, "evaluation_episodes": 1},
+        "selector": {"class_path": "FixedSchedule", "init_args": {"tasks": ["left", "right"]}},
+        "retention": {"class_path": "NoRetention"},
+        "active": {"budget": 2, "batch_size": 1},
+    }
+    killed = Run(tmp_path / "killed", {}, base=base)
+    assert killed.finish(kill_points.in_mid_epoch, 1) == -signal.SIGKILL
+    assert_same_outcome(killed.complete(), Run(tmp_path / "plain", {}, base=base).complete())
 
 
 @WITHOUT
