@@ -303,7 +303,7 @@ def test_where_lerobot_is_missing_it_says_how_to_install_it(tmp_path: Path, monk
 def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path: Path) -> None:
     shapes = {"observation.state": (1,), "observation.images.camera": (3, 16, 16)}
     make_checkpoint(tmp_path / "checkpoint", shapes, 1)
-    options = {"checkpoint": str(tmp_path / "checkpoint"), "inputs": {"observation.state": "speed"}}
+    options = {"checkpoint": str(tmp_path / "checkpoint")}
     base = {
         **TINY,
         "suite": picture_world.SUITE,
