@@ -12,7 +12,7 @@ FORMATS := .venv-formats
 FORMATS_STAMP := $(FORMATS)/.installed
 FORMATS_PYTHON ?= python3.12
 
-.PHONY: help install demo test test-fast test-gpu test-metaworld test-babyai test-formats samples soak lab slow check format clean
+.PHONY: help install demo test test-fast test-gpu test-metaworld test-babyai test-formats test-lerobot samples soak lab slow check format clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -31,7 +31,7 @@ $(METAWORLD_STAMP): pyproject.toml constraints.txt constraints-metaworld.txt
 	$(METAWORLD)/bin/python -m pip install --quiet --constraint $(METAWORLD)/constraints.txt --editable '.[dev,metaworld,fetch]'
 	touch $@
 
-$(FORMATS_STAMP): constraints-formats.txt
+$(FORMATS_STAMP): pyproject.toml constraints-formats.txt
 	$(FORMATS_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 12))' || { echo "Python 3.12 is needed: make test-formats FORMATS_PYTHON=/path/to/python3.12"; exit 2; }
 	test -x $(FORMATS)/bin/python || $(FORMATS_PYTHON) -m venv $(FORMATS)
 	$(FORMATS)/bin/python -m pip install --quiet --constraint constraints-formats.txt torch torchvision
@@ -39,6 +39,8 @@ $(FORMATS_STAMP): constraints-formats.txt
 	# robomimic's own requirements have to be compiled; of them these are imported.
 	$(FORMATS)/bin/python -m pip install --quiet --constraint constraints-formats.txt --no-deps robomimic
 	$(FORMATS)/bin/python -m pip install --quiet --constraint constraints-formats.txt six psutil imageio matplotlib tensorboardX
+	# What a run needs beside that: a policy of LeRobot is fine-tuned there.
+	$(FORMATS)/bin/python -m pip install --quiet --constraint constraints-formats.txt --editable .
 	touch $@
 
 install: $(STAMP) ## Make .venv and install the package with what its tests need.
@@ -64,7 +66,10 @@ test-babyai: $(STAMP) ## The tests that need minigrid, which is installed first.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -k babyai tests
 
 test-formats: $(FORMATS_STAMP) ## LeRobot, Minari and robomimic read what we write, in an environment of their own (gigabytes).
-	HF_HUB_OFFLINE=1 PYTHONPATH=. $(FORMATS)/bin/python -m pytest -m formats tests/formats tests/test_advisor_page.py
+	HF_HUB_OFFLINE=1 PYTHONPATH=. $(FORMATS)/bin/python -m pytest -m formats tests/formats tests/test_advisor_page.py --ignore tests/formats/test_lerobot_policy.py
+
+test-lerobot: $(FORMATS_STAMP) ## A policy of LeRobot is ours to 1e-5, is fine-tuned and goes back, in the same environment.
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 PYTHONPATH=. $(FORMATS)/bin/python -m pytest -m formats tests/formats/test_lerobot_policy.py tests/contracts/test_policies.py
 
 samples: $(FORMATS_STAMP) ## Write tests/data/formats anew with these libraries.
 	HF_HUB_OFFLINE=1 $(FORMATS)/bin/python tests/formats/make_samples.py

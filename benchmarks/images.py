@@ -11,6 +11,11 @@ if nothing else ran on it.
 The second table says how much memory the process holds (without what it maps from files, which the system takes back
 when it needs to) while it trains, fits the normaliser and computes the statistics of an export over all demonstrations,
 for which a thousand pictures pass the encoder at once.
+
+The third table has what it takes to draw and gather a minibatch, without a step, in one process and one thread: ours,
+and, where LeRobot is installed (an environment of its own: docs/from-a-lerobot-checkpoint.md), its loader's on the same
+demonstrations, which `amf export` writes for it: shuffled, `LeRobotDataset` with chunks of actions in a `DataLoader`.
+LeRobot keeps pictures as PNG, reads fewer bytes and decodes them each time; for that noise is the worst case.
 """
 
 import argparse
@@ -19,13 +24,16 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from amf_lightning.demonstrations.batches import BLOCK, MicroBatch, RoundBatches, Rows, Shards, demonstration_rows
+from amf_lightning.demonstrations.exporting.destination import export_demonstrations
 from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.fine_tuning.round import losses_of, take_steps
 from amf_lightning.policies.chunked_mlp import ChunkedMLP
@@ -38,6 +46,8 @@ from amf_lightning.tasks.trajectory import Trajectory
 
 LIMIT = 0.9
 """Least share of the bare steps per second."""
+FPS = 10
+"""Frames a second that an export says there are, which is what it says by default."""
 MOST = 400
 """MB that may be held, however many demonstrations there are."""
 
@@ -102,6 +112,31 @@ def seconds_a_step(
     return {name: (min(each)[0], min(clock for _, clock in each)) for name, each in times.items()}
 
 
+def lerobot_minibatches(store: DemonstrationStore, count: int, folder: Path, horizon: int, batch_size: int) -> Any:
+    """Endless ones by LeRobot's loader, of the same demonstrations, which are exported into `folder`."""
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    export_demonstrations(store, dict.fromkeys(range(count)), folder, "lerobot")
+    ahead = {"action": [step / FPS for step in range(horizon)]}
+    dataset = LeRobotDataset("benchmark/images", root=folder, delta_timestamps=ahead)
+    while True:
+        yield from torch.utils.data.DataLoader(dataset, batch_size, shuffle=True, drop_last=True)
+
+
+def seconds_a_minibatch(sources: dict[str, Iterator[Any]], count: int, windows: int) -> Seconds:
+    """Of the best window of each, without a step; they take turns."""
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in sources}
+    for window in range(windows + 1):
+        for name, source in sources.items():
+            start = time.process_time(), time.perf_counter()
+            for _ in range(count):
+                next(source)
+            if window:  # the first one warms up
+                end = time.process_time(), time.perf_counter()
+                times[name].append(((end[0] - start[0]) / count, (end[1] - start[1]) / count))
+    return {name: (min(each)[0], min(clock for _, clock in each)) for name, each in times.items()}
+
+
 class Memory:
     """Watches how much memory the process holds, in a thread of its own."""
 
@@ -148,7 +183,11 @@ def measure(count: int, length: int, side: int, batch_size: int, steps: int, win
             "loader": minibatches(rows, batch_size, ahead=True),
             "one_thread": minibatches(rows, batch_size, ahead=False),
         }
-        seconds = seconds_a_step(training, sources, steps, windows)
+        alone: dict[str, Iterator[Any]] = {"minibatch": minibatches(rows, batch_size, ahead=False)}
+        if find_spec("lerobot") is not None:
+            place = Path(folder) / "lerobot"
+            alone["lerobot"] = lerobot_minibatches(store, count, place, policy.window.horizon, batch_size)
+        seconds = seconds_a_step(training, sources, steps, windows) | seconds_a_minibatch(alone, steps, windows)
 
         def train() -> None:
             training.steps(islice(sources["loader"], 2 * steps))
@@ -205,6 +244,12 @@ def main() -> None:
         print(f"| {name} | {row[f'{name}_bytes'] / 1e6:.0f} |")
     worst = max(row[f"{name}_bytes"] for name in phases) / 1e6
     print(f"\nThe limit is {MOST} MB: {'met' if worst <= MOST else 'MISSED'}.")
+    print("\n| a minibatch without a step | ms of the processor | ms by the clock |\n|---|---:|---:|")
+    for what, name in (("ours", "minibatch"), ("LeRobot's loader", "lerobot")):
+        if name in row:
+            print(f"| {what} | {1e3 * row[name]:.1f} | {1e3 * row[f'{name}_clock']:.1f} |")
+    if "lerobot" not in row:
+        print("\nLeRobot's loader is left out: lerobot is not installed (docs/from-a-lerobot-checkpoint.md).")
     if given.json:
         given.json.write_text(json.dumps(row, indent=1))
 

@@ -30,7 +30,7 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
             ("--demonstrations=6", "--length=4", "--side=24", "--batch-size=4", "--steps=1", "--windows=1"),
             {"bare", "loader", "one_thread", "ratio", "processor_ratio", "bytes"}
             | {"bare_clock", "loader_clock", "one_thread_clock"}
-            | {"training_bytes", "normaliser_bytes", "export_bytes"},
+            | {"training_bytes", "normaliser_bytes", "export_bytes", "minibatch", "minibatch_clock"},
             marks=pytest.mark.slow,
         ),
         pytest.param(

@@ -55,6 +55,7 @@ ELSEWHERE = {
     "RecordedPool": "needs recordings: tests/experts/test_pool.py",
     "StableBaselines3Expert": "needs a zip: tests/experts/test_stable_baselines3.py",
     "StateDictExpert": "needs a file: tests/experts/test_state_dict.py",
+    "LeRobotACT": "needs an extra: tests/formats/test_lerobot_policy.py, and test_policies.py where it is there",
     "PriorMixture": "is made by AdaptivePrior: tests/policies/test_mixture.py",
     "IsolatedPolicy": "is made by ParameterIsolation: tests/policies/test_mixture.py",
 }

@@ -1,7 +1,9 @@
 """What every policy and every controller keeps to."""
 
+import tempfile
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +11,19 @@ import numpy as np
 import pytest
 import torch
 from field_policies import CameraPolicy, CameraSuite, FlowPolicy
+from lerobot_world import make_checkpoint
 from making import every
 
 from amf_lightning.catalogue import resolve
 from amf_lightning.demonstrations.batches import demonstration_rows
 from amf_lightning.errors import InputError
 from amf_lightning.policies.capabilities import Density, Embeds, LinearHead
+from amf_lightning.policies.lerobot import LeRobotACT
 from amf_lightning.policies.protocol import Policy, RefittedPolicy, frozen_copy
 from amf_lightning.policies.weights import PolicyFactory, build_policy, load_policy, save_policy
 from amf_lightning.seeding import RowGenerators
 from amf_lightning.simulation.rollout import rollout
+from amf_lightning.tasks.spec import Specs
 from amf_lightning.tasks.steps import Steps, Window
 from amf_lightning.tasks.task import Episode, TaskSuite
 from amf_lightning.tasks.trajectory import Trajectory
@@ -28,7 +33,14 @@ WORLDS = (TinySuite(), CameraSuite())
 """What a policy may be made for: a vector, or pictures beside it. A policy is tried in the first that it can read."""
 FIELD = {f"field_policies.{cls.__name__}": cls for cls in (FlowPolicy, CameraPolicy)}
 """Policies that are not of the package: as a stranger writes them, of chunks and of pictures."""
-POLICIES = [*every("policy"), *FIELD]
+LEROBOT = pytest.param(
+    "LeRobotACT",
+    marks=[
+        pytest.mark.formats,
+        pytest.mark.skipif(find_spec("lerobot") is None, reason="lerobot is not installed: `make test-lerobot`"),
+    ],
+)
+POLICIES = [*every("policy"), *FIELD, LEROBOT]
 ENCODER = {"class_path": "amf_lightning.policies.conv_encoder.ConvEncoder", "init_args": {"channels": [4], "resize": 4}}
 SMALL: dict[str, dict[str, Any]] = {
     "CategoricalTransformer": {"encoder": ENCODER, "width": 16, "heads": 2, "layers": 1},
@@ -46,7 +58,21 @@ def class_of(name: str) -> type[Policy]:
     return FIELD.get(name) or resolve("policy", name)
 
 
+@cache
+def checkpoint(action_dim: int) -> "tempfile.TemporaryDirectory[str]":
+    """Of an ACT that sees what `CameraSuite` shows, for as long as the tests run."""
+    folder = tempfile.TemporaryDirectory()
+    make_checkpoint(Path(folder.name), {"observation.state": (1,), "observation.images.front": (3, 8, 8)}, action_dim)
+    return folder
+
+
+def from_lerobot(observation: Specs, context_dim: int, action_dim: int) -> Policy:
+    return LeRobotACT(observation, context_dim, action_dim, checkpoint=checkpoint(action_dim).name)
+
+
 def factory_of(name: str) -> PolicyFactory:
+    if name == "LeRobotACT":
+        return from_lerobot
     return partial(class_of(name), **SMALL.get(name, {}))
 
 
