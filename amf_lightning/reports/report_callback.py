@@ -16,6 +16,7 @@ from amf_lightning.evaluation.scores import Evaluation
 from amf_lightning.fine_tuning.active_sampling_callback import ActiveSampling
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.needs import uses_of
+from amf_lightning.policies.protocol import frozen_copy
 from amf_lightning.reports.animation import write_animation
 from amf_lightning.reports.board import Board
 from amf_lightning.reports.event_files import RESULTS_TAG, Position, drop_events, has_event
@@ -140,7 +141,12 @@ class RunReports(Callback):
         if wanted and latest is not None and self.suite.simulator:
             tasks = shown_tasks(self.active.evaluations, self.suite)
             write_animation(
-                folder.animation, self.suite, module.pretrained, module.acting_policy(), tasks, self.active.seed
+                folder.animation,
+                self.suite,
+                module.pretrained,
+                frozen_copy(module.deployed).cpu(),
+                tasks,
+                self.active.seed,
             )
         write_report(folder, self.suite)
         folder.seal(module.trained_on)
