@@ -1,7 +1,7 @@
 """Which policy is deployed: the latest, or that of an earlier round where what is seen of the latest looks worse."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -86,6 +86,14 @@ class Deployment:
         if self._rollouts[0] != number:
             self._rollouts = number, {}
         return self._rollouts[1]
+
+    def kept_after(self, rounds: Sequence[int]) -> int | None:
+        """Demonstrations that the deployed policy was trained on; None if it is the latest.
+
+        Args:
+            rounds: in which each demonstration came.
+        """
+        return sum(number < self._deployed for number in rounds) if self._deployed < self._decided else None
 
     def further_steps(self, choices: int) -> int:
         """Environment steps of the last decision that no choice counts, after so many choices."""

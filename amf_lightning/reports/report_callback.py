@@ -102,7 +102,8 @@ class RunReports(Callback):
             of_rounds = [each.of_rounds for each in evaluations]
             before, after = [None, None, *of_rounds][-2:] if is_new else (None, None)
             seconds = time.monotonic() - self._since
-            say(round_line(trainer.current_epoch, asked, len(jobs), self.active.budget, before, after, seconds))
+            kept, budget = self.active.deployment.kept_after([job.round for job in jobs]), self.active.budget
+            say(round_line(trainer.current_epoch, asked, len(jobs), budget, before, after, seconds, kept))
         self._since = time.monotonic()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -131,6 +132,8 @@ class RunReports(Callback):
         }
         if not self.active.repeats:
             facts["repeats"] = False
+        if (kept_after := self.active.deployment.kept_after([job.round for job in self.active.jobs])) is not None:
+            facts["deployed_after"] = kept_after
         if self.active.stopped:
             facts["stopped"] = self.active.stopped
             print(

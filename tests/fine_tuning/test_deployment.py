@@ -61,7 +61,10 @@ def test_what_is_deployed_is_what_looked_better_and_nothing_else_changes(
         expected.append(of_latest[deployed])
     assert scores(run) == expected
     assert (deployed == 0) == (margin == 1.0)
+    kept = "Deployed is the policy after" in run.folder.report.read_text()
+    assert kept == (deployed < 4) and ("stays deployed" in run.log.read_text()) == (len(set(map(str, expected))) < 5)
     if margin == 1.0:
+        assert "the policy after 0 stays deployed" in run.log.read_text()
         exported, start = (load_policy(str(path)).make() for path in (run.folder.policy, pretrained))
         assert weights_hash(exported) == weights_hash(start)
 
