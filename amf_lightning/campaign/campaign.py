@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from amf_lightning.campaign.campaign_status import CampaignStatus, status_of
 from amf_lightning.campaign.learner import Learner
 from amf_lightning.campaign.ledger import Ledger
-from amf_lightning.campaign.prediction import errors_before
 from amf_lightning.campaign.receiving import DESCRIPTION, Received, checked, described, receive
 from amf_lightning.campaign.request import Request
 from amf_lightning.campaign.run_folder import RunFolder
@@ -15,7 +14,10 @@ from amf_lightning.errors import InputError
 from amf_lightning.tasks.description import SuiteDescription
 
 if TYPE_CHECKING:  # who only reads a campaign needs no torch
+    from torch import Tensor
+
     from amf_lightning.campaign.choice import Chosen
+    from amf_lightning.campaign.history import History
     from amf_lightning.demonstrations.store import DemonstrationStore
     from amf_lightning.experts.expert import Expert
     from amf_lightning.selection.context import Selector
@@ -264,25 +266,29 @@ class Campaign:
             return request
         raise InputError(f"{self.folder} has no request {number}. See Campaign.pending for those that are open.")
 
-    def _choose(self, n: int, pending: Sequence[Request], learner: Learner | None) -> "Chosen":
-        from amf_lightning.campaign.choice import History, choose, tasks_by_round
+    def gaps(self, learner: Learner) -> "Tensor | None":
+        """What the selector infers of the learner's gaps, [K]; None if nothing. Its rollouts stay with the learner."""
+        from amf_lightning.campaign.choice import inferred_gaps
 
+        return inferred_gaps(self.suite, self._chooses, self._history(self.pending), learner, self.seed)
+
+    def _choose(self, n: int, pending: Sequence[Request], learner: Learner | None) -> "Chosen":
+        from amf_lightning.campaign.choice import choose
+
+        history, waiting = self._history(pending), {each.demonstration for each in pending}
+        remaining = self._remaining([request for request in history.requests if request.demonstration not in waiting])
+        return choose(n, self.suite, self._chooses, history, learner, remaining, self.seed)
+
+    @property
+    def _chooses(self) -> "Selector":
         if self._selector is None:
             raise InputError("This campaign has no selector to ask: Campaign(folder, suite, selector).")
-        requests, skipped, waiting = self.ledger.jobs(), self.ledger.skipped(), {each.demonstration for each in pending}
-        arrived = self.arrived()
-        history = History(
-            requests=requests,
-            pending=pending,
-            skipped=[request for request in requests if request.demonstration in skipped],
-            demonstrations=self.read(arrived),
-            round=self.open_round,
-            told=[self.ledger.diagnostics(number) for number in range(self.open_round)],
-            asked=tasks_by_round(arrived, self.ledger.arrivals(), self.open_round),
-            errors_before=errors_before(self.ledger, [each.demonstration for each in arrived]),
-        )
-        remaining = self._remaining([request for request in requests if request.demonstration not in waiting])
-        return choose(n, self.suite, self._selector, history, learner, remaining, self.seed)
+        return self._selector
+
+    def _history(self, pending: Sequence[Request]) -> "History":
+        from amf_lightning.campaign.history import history_of
+
+        return history_of(self.ledger, pending, self.arrived(), self.read)
 
     def _remaining(self, requests: Sequence[Request]) -> tuple[float, ...] | None:
         """Demonstrations of each task that the expert can still give after these, [K]; None if there is no end."""

@@ -2,11 +2,14 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from numbers import Integral
 from typing import Any, cast
 
+from torch import Tensor
+
+from amf_lightning.campaign.history import History
 from amf_lightning.campaign.learner import Learner
 from amf_lightning.campaign.prediction import Prediction, written
 from amf_lightning.campaign.request import Request
@@ -23,49 +26,6 @@ from amf_lightning.tasks.trajectory import Trajectory
 from amf_lightning.user_code import ends_nothing, refusal
 
 Chosen = tuple[list[Request], dict[str, float], dict[int, str]]  # diagnostics; predictions as the ledger keeps them
-
-
-@dataclass(frozen=True)
-class History:
-    """What a campaign has asked for and received before a choice."""
-
-    requests: Sequence[Request]
-    """All of them, in order of number."""
-    pending: Sequence[Request]
-    """Those that are neither answered nor skipped."""
-    skipped: Sequence[Request]
-    """Those that will not be answered, whether somebody asked for them or not."""
-    demonstrations: Sequence[Trajectory]
-    """The answers, in the order in which they are trained on."""
-    round: int
-    """The open one."""
-    told: Sequence[Mapping[str, float]] = ()
-    """Diagnostics of the choices of the rounds before it."""
-    asked: Sequence[Sequence[int]] = ()
-    """Task indices of the demonstrations that came in each of the rounds before it."""
-
-    errors_before: Sequence[float] = ()
-    """See `SelectionContext.errors_before`."""
-
-    @property
-    def chosen(self) -> int:
-        """Requests that were chosen in the open round."""
-        return sum(request.asked and request.round == self.round for request in self.requests)
-
-
-def tasks_by_round(requests: Sequence[Request], arrivals: Mapping[int, int], rounds: int) -> list[list[int]]:
-    """Task indices of the demonstrations that came in each of the first `rounds` rounds.
-
-    Args:
-        requests: that were answered, in the order in which their demonstrations are trained on.
-        arrivals: the round in which each demonstration came, by number.
-        rounds: how many.
-    """
-    came: list[list[int]] = [[] for _ in range(rounds)]
-    for request in requests:
-        if (arrived := arrivals[request.demonstration]) < rounds:
-            came[arrived].append(request.task_index)
-    return came
 
 
 def choose(
@@ -109,6 +69,12 @@ def choose(
     # A selector that says what it costs knows better: after a resumption it may have simulated again.
     diagnostics = {**simulated.diagnostics(lookahead_steps), **selection.diagnostics}
     return requests, diagnostics, _predictions(selection, selector, suite, requests)
+
+
+def inferred_gaps(suite: TaskSuite, selector: Selector, history: History, learner: Learner, seed: int) -> Tensor | None:
+    """What the selector infers of the policy's gaps, [K]; None if nothing. Its rollouts stay with the learner."""
+    with keyed_global_generators(seed, Purpose.CHOOSE, history.round, history.chosen):
+        return selector.gaps(_context(suite, history, learner, None, seed, _Simulated(suite, learner)))
 
 
 def _requests(
@@ -275,4 +241,5 @@ def _context(
         evaluated_after=tuple(evaluation.demonstrations for evaluation in learner.evaluations),
         lookahead=learner.lookahead,
         device=learner.device,
+        _rollouts=learner.rollouts,
     )

@@ -47,6 +47,9 @@ class Learner:
     """Tries tasks out, for `Oracle`."""
     rollout: "Callable[[Acting, Sequence[Episode]], list[Trajectory]] | None" = None
     """Runs episodes; None is the simulator of the suite."""
+    rollouts: "dict[tuple[int, bool], list[Trajectory]]" = field(default_factory=dict)
+    """Of this policy from the starts of the open round, which were made for another question; see
+    `SelectionContext.policy_rollouts`."""
     device: str = "cpu"
     """Where a selector computes its belief and its criterion in float64, e.g. `cuda`; policies may be elsewhere."""
 

@@ -166,6 +166,8 @@ class CommandLine(LightningCLI):
         """Starts or, if the folder holds a checkpoint, goes on."""
         if ckpt_path is None and self.folder.checkpoint.is_file():
             ckpt_path = str(self.folder.checkpoint)
+        active: ActiveSampling = self._get(self.config_init, "active")
+        active.deployment.prepare(model)
         if ckpt_path is not None:
             model.check_checkpoint(Path(ckpt_path))
         # Nothing is written before every part has been made: bad input leaves the folder as it was.
@@ -173,7 +175,6 @@ class CommandLine(LightningCLI):
             if self.trainer.is_global_zero:
                 self.folder.write_config(yaml.safe_dump(self.resolved, sort_keys=False))
             self.trainer.fit(model, ckpt_path=ckpt_path, **kwargs)
-        active: ActiveSampling = self._get(self.config_init, "active")
         if waiting := active.waiting:
             if self.trainer.is_global_zero:
                 print(f"\nThe run in {self.folder.path} waits for demonstrations; then the same command goes on.")
@@ -196,6 +197,7 @@ class CommandLine(LightningCLI):
             model.start_from(path)
             model.trained_on = sum(model.statistics.covers.values()) if model.statistics else 0
         else:
+            self._get(self.config_init, "active").deployment.prepare(model)
             model.check_checkpoint(Path(path))
         evaluation = self._get(self.config_init, "evaluation")
         if not isinstance(evaluation, SimulatedEpisodes):

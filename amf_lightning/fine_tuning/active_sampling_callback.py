@@ -10,7 +10,6 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from amf_lightning.campaign.campaign import Campaign
 from amf_lightning.campaign.collection import Collection, Share
-from amf_lightning.campaign.learner import Learner
 from amf_lightning.campaign.request import Request
 from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.campaign.stopping import StopRule, rounds_of
@@ -21,10 +20,10 @@ from amf_lightning.evaluation.scores import Evaluation, evaluations_from
 from amf_lightning.experts.checked import remaining_of
 from amf_lightning.experts.expert import Expert
 from amf_lightning.fine_tuning import provisions
+from amf_lightning.fine_tuning.deployment import Deployment, learner_of
 from amf_lightning.fine_tuning.ends import evaluate_end, is_short
 from amf_lightning.fine_tuning.export import export
 from amf_lightning.fine_tuning.judged import evaluations_without_simulation
-from amf_lightning.fine_tuning.lookahead import Lookahead
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.fine_tuning.processes import check_processes, check_strategy
 from amf_lightning.fine_tuning.realised import NewDemonstrations
@@ -52,6 +51,7 @@ class ActiveSampling(Callback):
         budget: N, demonstrations in all (not in addition to those of a resumed run).
         batch_size: B, demonstrations a round. The last round may be smaller.
         stop: ends the run before the budget is spent, once there is little left to learn; by default never.
+        deploy_margin: by how much less the policy of a round must leave undone to be deployed; see `Deployment`.
         seed: given by `seed_everything`.
     """
 
@@ -64,6 +64,7 @@ class ActiveSampling(Callback):
         budget: int = 20,
         batch_size: int = 1,
         stop: StopRule | None = None,
+        deploy_margin: float | None = None,
         seed: int = 0,
     ) -> None:
         rounds_of(budget, batch_size)
@@ -77,6 +78,7 @@ class ActiveSampling(Callback):
         self.budget = budget
         self.batch_size = batch_size
         self.stop = stop
+        self.deployment = Deployment(deploy_margin, selector)
         self.seed = seed
         self.evaluations: list[Evaluation] = []  # after 0 demonstrations and after each evaluated round
         self.jobs: list[Request] = []  # demonstrated so far, in this round too, in the order of `data.demonstrations`
@@ -95,6 +97,7 @@ class ActiveSampling(Callback):
         if stage == "fit":
             parts |= {"expert": self.expert, "selector": self.selector, "retention": module.retention}
             self.expert.leave_out(self.suite, module.origin.demonstrations)
+            self.deployment.prepare(module)
         check_needs(parts, provisions.what_is_missing(module, self.suite, self.evaluation, self.expert))
         self.evaluation.check(self.suite)
         self.evaluation.at_ends(_data(trainer).evaluation_episodes)
@@ -159,6 +162,10 @@ class ActiveSampling(Callback):
         if is_short(self.evaluations, len(self.jobs), _module(trainer.lightning_module), self.evaluation):
             self._evaluate(trainer)
 
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            self.deployment.decide(self, _module(pl_module))
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         evaluation = _module(pl_module).evaluation
         if trainer.state.fn == TrainerFn.FITTING and evaluation is not None:
@@ -171,6 +178,7 @@ class ActiveSampling(Callback):
         self.evaluations = evaluations_without_simulation(self, _module(trainer.lightning_module), ask)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.deployment.decide(self, _module(pl_module))  # if it was not evaluated
         if trainer.is_global_zero:  # before the checkpoint says that this round is over
             self._new.note(_module(pl_module), self.campaign.ledger)
         if not len(_data(trainer).val_dataloader()):
@@ -190,11 +198,13 @@ class ActiveSampling(Callback):
             export(_module(pl_module), folder.policy, _data(trainer).demonstrations)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"evaluations": [evaluation.to_dict() for evaluation in self.evaluations], "answers": self._answered}
+        evaluations, deployment = [each.to_dict() for each in self.evaluations], self.deployment.state_dict()
+        return {"evaluations": evaluations, "answers": self._answered, "deployment": deployment}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.evaluations = evaluations_from(state_dict.get("evaluations"))
         self._answered = state_dict.get("answers")
+        self.deployment.load_state_dict(state_dict.get("deployment") or {})
 
     @property
     def repeats(self) -> bool:
@@ -205,7 +215,8 @@ class ActiveSampling(Callback):
     def environment_steps(self) -> int:
         """Simulator steps that the selector took beyond the demonstrations, over all rounds; on rank 0."""
         rounds = {job.round for job in self.jobs}
-        return int(sum(self.campaign.ledger.diagnostics(number).get("environment_steps", 0.0) for number in rounds))
+        of_rounds = sum(self.campaign.ledger.diagnostics(number).get("environment_steps", 0.0) for number in rounds)
+        return int(of_rounds) + self.deployment.further_steps(len(rounds))
 
     # -- one round ----------------------------------------------------------------------------------------------------
 
@@ -228,24 +239,11 @@ class ActiveSampling(Callback):
                     return "the expert has no demonstration left of any task", []
                 if missing <= 0:
                     return "demonstrations that nobody asked for have filled the budget", []
-            campaign.ask(min(self.batch_size, missing), self._learner(number, module, data))
+            campaign.ask(min(self.batch_size, missing), learner_of(self, number, module, data))
             if number == 0:
                 campaign.ledger.set_fact("pretrained", weights_hash(module.pretrained))
         self.diagnostics = campaign.ledger.diagnostics(number)
         return None, list(zip(campaign.pending, campaign.episodes(campaign.pending), strict=True))
-
-    def _learner(self, number: int, module: BehaviouralCloning, data: DemonstrationDataModule) -> Learner:
-        first = len(self.campaign.ledger.jobs()) - len(self.campaign.pending)
-        return Learner(
-            policy=module.acting_policy(),
-            pretrained=module.pretrained,
-            statistics=module.statistics,
-            pretraining_counts=module.pretraining_counts,
-            trainable=module.trainable(),
-            evaluations=[each.of_rounds for each in self.evaluations],
-            lookahead=Lookahead(module, data, self.expert, number, first, self.seed),
-            device=str(module.device) if module.device.type == "cuda" else "cpu",
-        )
 
     def _collect(self, trainer: Trainer, requests: Sequence[tuple[Request, Episode]]) -> None:
         """Has the requests demonstrated, split between the ranks; returns once all that came is recorded."""

@@ -8,6 +8,7 @@ from amf_lightning.evaluation.scores import Evaluation
 from amf_lightning.evaluation.simulated import SimulatedEvaluation
 from amf_lightning.fine_tuning.judged import journal_of
 from amf_lightning.fine_tuning.module import BehaviouralCloning
+from amf_lightning.policies.protocol import frozen_copy
 
 
 def evaluate_end(module: BehaviouralCloning, evaluator: Evaluator) -> Evaluation | None:
@@ -19,7 +20,7 @@ def evaluate_end(module: BehaviouralCloning, evaluator: Evaluator) -> Evaluation
         return None
     running = SimulatedEvaluation(
         module.suite,
-        module.acting_policy().controller(),
+        frozen_copy(module.deployed).cpu().controller(),
         per_task,
         journal_of(module),
         device=module.device,

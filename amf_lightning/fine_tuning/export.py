@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from amf_lightning.demonstrations.batches import demonstration_rows
 from amf_lightning.demonstrations.store import fingerprint
-from amf_lightning.policies.protocol import RefittedPolicy
+from amf_lightning.policies.protocol import RefittedPolicy, frozen_copy
 from amf_lightning.policies.statistics import feature_statistics
 from amf_lightning.policies.weights import save_policy
 from amf_lightning.retention.importance import stored_importance
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def export(module: "BehaviouralCloning", path: Path, demonstrations: list[Trajectory]) -> None:
     """Writes the policy with the statistics of its own final features over the demonstrations of this run."""
-    policy, suite, origin = module.acting_policy(), module.suite, module.origin
+    policy, suite, origin = frozen_copy(module.deployed).cpu(), module.suite, module.origin
     task_names = [trajectory.task for trajectory in demonstrations]
     steps = demonstration_rows(demonstrations, suite, window=policy.window).everything()
     counts = {task.name: task_names.count(task.name) for task in suite.tasks}

@@ -8,6 +8,7 @@ from amf_lightning.evaluation.evaluators import Evaluator, reported_evaluations
 from amf_lightning.evaluation.journal import EvaluationJournal
 from amf_lightning.evaluation.scores import Evaluation
 from amf_lightning.needs import Need
+from amf_lightning.policies.protocol import frozen_copy
 from amf_lightning.policies.statistics import weights_hash
 from amf_lightning.policies.weights import save_policy
 
@@ -24,7 +25,7 @@ def export_judged(module: "BehaviouralCloning") -> Path:
     path = Path(module.trainer.default_root_dir) / "judged" / f"{module.trained_on:06d}.safetensors"
     names = [demonstration.task for demonstration in module.data.demonstrations]
     counts = {task.name: names.count(task.name) + module.origin.counts.get(task.name, 0) for task in module.suite.tasks}
-    save_policy(path, module.acting_policy(), module.suite.signature(), None, counts)
+    save_policy(path, frozen_copy(module.deployed).cpu(), module.suite.signature(), None, counts)
     return path
 
 
@@ -43,7 +44,7 @@ def evaluations_without_simulation(
         if not ask:
             return active.evaluations
         held_out = active.expert.held_out(active.suite)
-        latest = evaluation.measured(module.acting_policy(), active.suite, held_out, module.trained_on)
+        latest = evaluation.measured(frozen_copy(module.deployed).cpu(), active.suite, held_out, module.trained_on)
         latest = replace(latest, retention=module.retention.measure(module.policy, active.suite))
         return [*(each for each in active.evaluations if each.demonstrations < module.trained_on), latest]
     if ask and evaluation.judged_by_people:
@@ -70,4 +71,4 @@ def journal_of(module: "BehaviouralCloning") -> EvaluationJournal | None:
         return None
     path = export_judged(module)
     print(f"Evaluating {path}, the policy after {module.trained_on} demonstrations.", flush=True)
-    return EvaluationJournal(path.parents[1] / "evaluated.jsonl", weights_hash(module.acting))
+    return EvaluationJournal(path.parents[1] / "evaluated.jsonl", weights_hash(module.deployed))

@@ -107,6 +107,7 @@ class BehaviouralCloning(LightningModule):
         averages = average > 0 and not isinstance(self.policy, RefittedPolicy)
         # In training mode as the rest, or Lightning warns; what acts is a copy in evaluation mode.
         self.averaged = frozen_copy(self.policy).train() if averages else None
+        self.kept: Policy | None = None  # deployed instead of what acts; see `Deployment`
         self.featured, self._familiarity = rehearse_export(self.policy, suite), Familiarity(suite)
         self.masks: dict[str, Tensor] = {}
         self.trained_on = 0
@@ -162,6 +163,11 @@ class BehaviouralCloning(LightningModule):
     def acting_policy(self) -> Policy:
         """A frozen copy of what acts, on the CPU, for rollouts and selection."""
         return frozen_copy(self.acting).cpu()
+
+    @property
+    def deployed(self) -> Policy:
+        """What is evaluated and exported: what acts, or what was kept of an earlier round instead."""
+        return self.acting if self.kept is None else self.kept
 
     @property
     def data(self) -> DemonstrationDataModule:
@@ -269,15 +275,15 @@ class BehaviouralCloning(LightningModule):
     # -- evaluation ----------------------------------------------------------------------------------------------
 
     def on_validation_epoch_start(self) -> None:
-        acting, per_task = self.acting_policy().controller(), self.data.evaluation_episodes
-        self._running = SimulatedEvaluation(self.suite, acting, per_task, journal_of(self), device=self.device)
+        deployed, per_task = frozen_copy(self.deployed).cpu().controller(), self.data.evaluation_episodes
+        self._running = SimulatedEvaluation(self.suite, deployed, per_task, journal_of(self), device=self.device)
 
     def validation_step(self, batch: list[EvaluationJob], batch_idx: int) -> None:
         self._running.run(batch)
 
     def on_validation_epoch_end(self) -> None:
         """Gathers the episodes of all ranks into `evaluation`."""
-        self.evaluation = self._running.finish(self.trained_on, self.retention.measure(self.acting, self.suite))
+        self.evaluation = self._running.finish(self.trained_on, self.retention.measure(self.deployed, self.suite))
 
     # -- checkpoints ---------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from amf_lightning.evaluation.scores import Evaluation
 from amf_lightning.fine_tuning.active_sampling_callback import ActiveSampling
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.needs import uses_of
+from amf_lightning.policies.protocol import frozen_copy
 from amf_lightning.reports.animation import write_animation
 from amf_lightning.reports.board import Board
 from amf_lightning.reports.event_files import RESULTS_TAG, Position, drop_events, has_event
@@ -101,7 +102,8 @@ class RunReports(Callback):
             of_rounds = [each.of_rounds for each in evaluations]
             before, after = [None, None, *of_rounds][-2:] if is_new else (None, None)
             seconds = time.monotonic() - self._since
-            say(round_line(trainer.current_epoch, asked, len(jobs), self.active.budget, before, after, seconds))
+            kept, budget = self.active.deployment.kept_after([job.round for job in jobs]), self.active.budget
+            say(round_line(trainer.current_epoch, asked, len(jobs), budget, before, after, seconds, kept))
         self._since = time.monotonic()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -130,6 +132,8 @@ class RunReports(Callback):
         }
         if not self.active.repeats:
             facts["repeats"] = False
+        if (kept_after := self.active.deployment.kept_after([job.round for job in self.active.jobs])) is not None:
+            facts["deployed_after"] = kept_after
         if self.active.stopped:
             facts["stopped"] = self.active.stopped
             print(
@@ -140,7 +144,12 @@ class RunReports(Callback):
         if wanted and latest is not None and self.suite.simulator:
             tasks = shown_tasks(self.active.evaluations, self.suite)
             write_animation(
-                folder.animation, self.suite, module.pretrained, module.acting_policy(), tasks, self.active.seed
+                folder.animation,
+                self.suite,
+                module.pretrained,
+                frozen_copy(module.deployed).cpu(),
+                tasks,
+                self.active.seed,
             )
         write_report(folder, self.suite)
         folder.seal(module.trained_on)

@@ -43,6 +43,7 @@ def round_line(
     before: Evaluation | None,
     after: Evaluation | None,
     seconds: float,
+    kept_after: int | None = None,
 ) -> str:
     """What was asked in a round, and what it gained.
 
@@ -54,6 +55,7 @@ def round_line(
         before: the evaluation before the round, or the last one before that.
         after: the evaluation after the round; None if there was none.
         seconds: that the round took.
+        kept_after: demonstrations that the deployed policy was trained on, if it is not the latest.
 
     >>> earlier = Evaluation(0, (0.0, 0.0), (0.0, 0.0), (0.5, 0.5), 0.5)
     >>> later = Evaluation(1, (0.0, 0.0), (0.0, 0.0), (1.0, 1.0), 1.0)
@@ -74,4 +76,6 @@ def round_line(
             f"{name} {before.scores[index]:.3f} to {after.scores[index]:.3f}" for (index, name), _ in counts[:_NAMED]
         ]
         parts.append(", ".join([change, *each]))
+    if kept_after is not None:
+        parts.append(f"the policy after {kept_after} stays deployed")
     return f"round {number}: {'; '.join(parts)}; {seconds:.1f} s"

@@ -148,6 +148,8 @@ def _summary(curve: Curve, jobs: Sequence[Request], names: Sequence[str], facts:
     fall, after = largest_setback(counts, [curve[count][MEAN].matched_score for count in counts])
     if after is not None:
         lines.append(f"Largest setback: the mean score fell by {number(fall, 3)} to the evaluation after {after}.")
+    if (kept := facts.get("deployed_after")) is not None:
+        lines.append(f"Deployed is the policy after {plural(kept, 'demonstration')}; no later one looked better.")
     if most:
         lines.append(f"Asked most: {', '.join(f'{name} ({times[name]}×)' for name in most)}.")
     if most and never:

@@ -164,6 +164,8 @@ class Selector(Part, ABC):
     """What a score is, in words with its unit: what the selector expects of a demonstration."""
     need: str | None = None
     """KIND of those of its diagnostics `KIND/<task>` that say how much a task is in need; None if none does."""
+    infers_gaps: bool = False
+    """Whether `gaps` gives anything."""
     need_is: str = ""
     """What they are, in words with their unit."""
 
@@ -177,6 +179,13 @@ class Selector(Part, ABC):
     @abstractmethod
     def select(self, context: SelectionContext, batch_size: int) -> Selection:
         """Chooses `batch_size` tasks, repetition allowed."""
+
+    def gaps(self, context: SelectionContext) -> Tensor | None:
+        """The share of each task that the policy does not do, [K] float64, as `select` infers it in the same context.
+
+        None where it infers none from what it sees of the policy now.
+        """
+        return None
 
 
 def argmax_keyed(scores: Tensor, allowed: Tensor, generator: torch.Generator) -> int:

@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -32,6 +33,8 @@ class Evidence(Part, ABC):
 
     error: float
     """Standard deviation of a measured gap, at most 1."""
+    sees_the_policy: ClassVar[bool] = False
+    """Whether it measures the policy as it is now, and not what was reported or shown of it before."""
 
     @abstractmethod
     def measure(self, context: SelectionContext) -> Measured:
@@ -57,6 +60,7 @@ class OccupancyGap(Evidence):
         episodes: rollouts of each task in each round.
     """
 
+    sees_the_policy = True
     needs = (Need.SIMULATOR,)
     instead = "Choose the evidence PrequentialError or ReportedOutcomes, or none (evidence: null)."
 

@@ -11,12 +11,12 @@ from torch import Tensor
 from amf_lightning.errors import InputError
 from amf_lightning.needs import Part, union
 from amf_lightning.selection.context import Selection, SelectionContext, Selector, argmax_keyed
-from amf_lightning.selection.evidence import Evidence, OccupancyGap
+from amf_lightning.selection.evidence import Evidence, Measured, OccupancyGap
 from amf_lightning.selection.greedy import level_ties
 from amf_lightning.selection.informed import InformationGain
 from amf_lightning.selection.learning_curves import LearningCurves
 from amf_lightning.selection.learning_worlds import BelievedTasks, CorrelatedTasks, Worlds
-from amf_lightning.selection.outlook import Outlook
+from amf_lightning.selection.task_belief import TaskBelief
 from amf_lightning.tasks.task import TaskSuite
 
 _EVIDENCE: Evidence = lazy_instance(OccupancyGap)
@@ -67,6 +67,7 @@ class GapReduction(Selector):
             self.need, self.need_is = "gap", "share of the task that the policy does not do yet"
         self.needs = union(self.information.needs, self.evidence.needs if self.evidence is not None else ())
         self.assumes_retention = self.information.assumes_retention
+        self.infers_gaps = self.evidence is not None and self.evidence.sees_the_policy
 
     @property
     def components(self) -> Mapping[str, Part]:
@@ -84,57 +85,67 @@ class GapReduction(Selector):
         """
         if self.evidence is None:
             return self.information.select(context, batch_size)
-        context = replace(context, fresh_starts=True)
-        measured = self.evidence.measure(context)
-        outlook = self._outlook(context)
-        counts, untrained = _history(context)
-        curves = self._curves(context, outlook, measured.gaps, counts)
-        about = _diagnostics(context.suite, curves, outlook, measured.gaps)
-        if outlook is not None:
-            outlook.expect_all()
+        context, measured, belief, curves = self._look(context)
+        about = _diagnostics(context.suite, curves, belief, measured.gaps)
+        _, untrained = _history(context)
+        if belief is not None:
+            belief.expect_all()
         if untrained.any():
-            curves.train(untrained, None if outlook is None else outlook.variances)
+            curves.train(untrained, None if belief is None else belief.variances)
         distribution, costs = context.suite.distribution.to(torch.float64), self.information.costs_of(context.suite)
         picks, scores, teaches = list[int](), list[tuple[float, ...]](), list[tuple[float, ...]]()
         for position in range(batch_size):
-            parts = curves.reductions(distribution, None if outlook is None else outlook.shares)
+            parts = curves.reductions(distribution, None if belief is None else belief.shares)
             score = parts.sum(0) if costs is None else parts.sum(0) / costs
             allowed = context.allowed(picks)
             pick = argmax_keyed(level_ties(score, allowed), allowed, context.generator(position))
             picks.append(pick)
             scores.append(tuple(score.tolist()))
             teaches.append(tuple((parts[:, pick] if costs is None else parts[:, pick] / costs[pick]).tolist()))
-            if outlook is not None:
-                outlook.expect(pick)
+            if belief is not None:
+                belief.expect(pick)
             if position + 1 < batch_size:
-                curves.train(_one(pick, len(distribution)), None if outlook is None else outlook.variances)
-        steps = context.policy_rollout_steps + measured.environment_steps + (0 if outlook is None else outlook.steps)
+                curves.train(_one(pick, len(distribution)), None if belief is None else belief.variances)
+        steps = context.policy_rollout_steps + measured.environment_steps + (0 if belief is None else belief.steps)
         diagnostics = {**about, "environment_steps": float(steps)}
-        starts = () if outlook is None else outlook.starts
+        starts = () if belief is None else belief.starts
         return Selection(tuple(picks), tuple(scores), diagnostics, tuple(teaches), starts)
 
-    def _outlook(self, context: SelectionContext) -> Outlook | None:
+    def gaps(self, context: SelectionContext) -> Tensor | None:
+        """See `Selector.gaps`; None where the evidence does not look at the policy itself."""
+        return self._look(context)[-1].gaps if self.infers_gaps else None
+
+    def _look(self, context: SelectionContext) -> tuple[SelectionContext, Measured, TaskBelief | None, LearningCurves]:
+        """The context with the starts of this round, what was seen, and what is believed before any pick."""
+        assert self.evidence is not None
+        context = replace(context, fresh_starts=True)
+        measured = self.evidence.measure(context)
+        belief = self._belief(context)
+        counts, _ = _history(context)
+        return context, measured, belief, self._curves(context, belief, measured.gaps, counts)
+
+    def _belief(self, context: SelectionContext) -> TaskBelief | None:
         """What the belief about the expert says; None where it is not asked, or no states are expected."""
         if not self.transfer and not self.trust:
             return None
         # None of the demonstrations plays a role in it: the rollouts of all tasks do.
         states = self.information.occupancy.expected(replace(context, demonstrations=()))
-        return None if states is None else Outlook(self.information, context, states, follow=self.trust > 0)
+        return None if states is None else TaskBelief(self.information, context, states, follow=self.trust > 0)
 
     def _curves(
-        self, context: SelectionContext, outlook: Outlook | None, measured: Tensor, counts: Tensor
+        self, context: SelectionContext, belief: TaskBelief | None, measured: Tensor, counts: Tensor
     ) -> LearningCurves:
         """The belief about gaps after all closed rounds, in which so many demonstrations came, [R, K]."""
         assert self.evidence is not None
         count = len(context.suite.tasks)
-        use = outlook if self.transfer else None
+        use = belief if self.transfer else None
         similarity = torch.eye(count, dtype=torch.float64) if use is None else use.similarity
         own = CorrelatedTasks(similarity, _effective_start(context), self.transfer, self.drift, self.worlds)
         kinds: list[tuple[Worlds, float]] = [(own, 1.0)]
         variances: Sequence[Tensor | None] = [None] * (len(counts) + 1)
-        if outlook is not None and outlook.of_rounds is not None:
-            variances = outlook.of_rounds
-            kinds = [(own, 1 - self.trust), (BelievedTasks(outlook.of_rounds[0], self.drift), self.trust)]
+        if belief is not None and belief.of_rounds is not None:
+            variances = belief.of_rounds
+            kinds = [(own, 1 - self.trust), (BelievedTasks(belief.of_rounds[0], self.drift), self.trust)]
         curves = LearningCurves(kinds)
         for number, seen in enumerate([*self.evidence.earlier(context), measured]):
             if number:
@@ -144,15 +155,15 @@ class GapReduction(Selector):
 
 
 def _diagnostics(
-    suite: TaskSuite, curves: LearningCurves, outlook: Outlook | None, measured: Tensor
+    suite: TaskSuite, curves: LearningCurves, belief: TaskBelief | None, measured: Tensor
 ) -> dict[str, float]:
     """Numbers about the gaps before the first pick."""
     names = [task.name for task in suite.tasks]
-    shares = curves.teaches(None if outlook is None else outlook.shares)
+    shares = curves.teaches(None if belief is None else belief.shares)
     taught = suite.distribution.to(torch.float64) @ shares
     by_kind = {"measured_gap": measured, "gap": curves.gaps, "teaches": taught}
-    if outlook is not None and outlook.variances is not None:
-        by_kind["variance"] = outlook.variances
+    if belief is not None and belief.variances is not None:
+        by_kind["variance"] = belief.variances
     rows = {
         f"{kind}/{name}": value
         for kind, values in by_kind.items()

@@ -93,3 +93,11 @@ def test_a_rank_that_dies_takes_the_other_with_it_and_the_run_goes_on_later(
         assert not run.folder.policy.exists()
     assert end_of(start(run), within=240) == 0, run.log.read_text()
     assert_same_outcome(run, one_process)
+
+
+@pytest.mark.slow
+def test_two_processes_deploy_what_one_does(make_run: Callable[..., Run]) -> None:
+    changes = {"selector": {"class_path": "GapReduction"}, "active": {"deploy_margin": 0.05}}
+    one, two = make_run("one", changes, SAME_SHARDS).complete(), make_run("two", changes, TWO_PROCESSES)
+    assert end_of(start(two), within=240) == 0, two.log.read_text()
+    assert_same_outcome(two, one)

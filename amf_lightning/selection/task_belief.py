@@ -17,7 +17,7 @@ from amf_lightning.tasks.start_state import StartState
 from amf_lightning.uncertainty.posterior import Posterior
 
 
-class Outlook:
+class TaskBelief:
     """The belief of an informed selector in one choice; at first that of the demonstrations which were trained on.
 
     Args:

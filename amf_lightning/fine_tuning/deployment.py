@@ -1,0 +1,127 @@
+"""Which policy is deployed: the latest, or that of an earlier round where what is seen of the latest looks worse."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from amf_lightning.campaign.learner import Learner
+from amf_lightning.errors import InputError
+from amf_lightning.fine_tuning.lookahead import Lookahead
+from amf_lightning.policies.protocol import RefittedPolicy, frozen_copy
+
+if TYPE_CHECKING:
+    from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
+    from amf_lightning.fine_tuning.active_sampling_callback import ActiveSampling
+    from amf_lightning.fine_tuning.module import BehaviouralCloning
+    from amf_lightning.selection.context import Selector
+    from amf_lightning.tasks.trajectory import Trajectory
+
+
+class Deployment:
+    """Deploys the policy of a round if the selector's evidence says that it does more than the deployed one.
+
+    The gaps of a policy are those that the selector infers before its next choice, and that the ledger keeps. Training
+    and selection always go on from the latest policy.
+
+    Args:
+        margin: by how much its mean gap, a share of the tasks, must be below that of the deployed policy; None: the
+            latest policy is always deployed.
+    """
+
+    def __init__(self, margin: float | None, selector: "Selector") -> None:
+        if margin is not None and not selector.infers_gaps:
+            raise InputError(
+                f"active.deploy_margin is {margin}, but {type(selector).__name__} sees nothing of a policy that was "
+                "just trained. Choose GapReduction with the evidence OccupancyGap, or leave the key out."
+            )
+        self._margin = margin
+        self._deployed = 0
+        """Number of the choice that saw the deployed policy."""
+        self._decided = 0
+        """Number of the choice that would see the policy of the last decision."""
+        self._steps = 0
+        self._rollouts: tuple[int, dict[tuple[int, bool], list[Trajectory]]] = (0, {})
+
+    def prepare(self, module: "BehaviouralCloning") -> None:
+        """Before weights are restored: there is a policy to keep."""
+        if self._margin is None or module.kept is not None:
+            return
+        if isinstance(module.policy, RefittedPolicy):
+            raise InputError(
+                f"active.deploy_margin is {self._margin}, but a {type(module.policy).__name__} is refitted to all "
+                "demonstrations and has no weights to keep. Leave the key out."
+            )
+        module.kept = frozen_copy(module.acting).train()
+
+    def decide(self, active: "ActiveSampling", module: "BehaviouralCloning") -> None:
+        """Decides, once a round and on every process alike, whether its policy is deployed, and follows that."""
+        trainer = module.trainer
+        if self._margin is None or self._decided >= (number := trainer.current_epoch + 1):
+            return
+        improves: bool = trainer.strategy.broadcast(trainer.is_global_zero and self._improves(active, number, module))
+        self._decided = number
+        if improves:
+            self._deployed = number
+            assert module.kept is not None
+            module.kept.load_state_dict(module.acting.state_dict())
+
+    def _improves(self, active: "ActiveSampling", number: int, module: "BehaviouralCloning") -> bool:
+        """Whether the policy that choice `number` would see does more than the deployed one; on the first process."""
+        assert self._margin is not None
+        suite, ledger = active.suite, active.campaign.ledger
+        gaps = active.campaign.gaps(learner_of(active, number, module, module.data))
+        rollouts = self.rollouts_before(number).values()
+        self._steps = sum(rollout.length for some in rollouts for rollout in some)
+        said = ledger.diagnostics(self._deployed)
+        before = [said.get(f"gap/{task.name}", math.nan) for task in suite.tasks]
+        if gaps is None or any(map(math.isnan, before)):  # another selector chose then
+            return True
+        mean = suite.distribution.to(torch.float64)
+        return float(mean @ gaps) < float(mean @ torch.tensor(before, dtype=torch.float64)) - self._margin
+
+    def rollouts_before(self, number: int) -> "dict[tuple[int, bool], list[Trajectory]]":
+        """Of the policy that choice `number` sees, as far as they were made to decide on it."""
+        if self._rollouts[0] != number:
+            self._rollouts = number, {}
+        return self._rollouts[1]
+
+    def kept_after(self, rounds: Sequence[int]) -> int | None:
+        """Demonstrations that the deployed policy was trained on; None if it is the latest.
+
+        Args:
+            rounds: in which each demonstration came.
+        """
+        return sum(number < self._deployed for number in rounds) if self._deployed < self._decided else None
+
+    def further_steps(self, choices: int) -> int:
+        """Environment steps of the last decision that no choice counts, after so many choices."""
+        return self._steps if self._decided >= choices else 0
+
+    def state_dict(self) -> dict[str, int]:
+        """For the checkpoint."""
+        return {"deployed": self._deployed, "decided": self._decided, "steps": self._steps}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """From a checkpoint; one of version 0.2 has none."""
+        self._deployed, self._decided, self._steps = (state.get(key, 0) for key in self.state_dict())
+
+
+def learner_of(
+    active: "ActiveSampling", number: int, module: "BehaviouralCloning", data: "DemonstrationDataModule"
+) -> Learner:
+    """What choice `number` may look at beyond the demonstrations; on the first process."""
+    campaign = active.campaign
+    first = len(campaign.ledger.jobs()) - len(campaign.pending)
+    return Learner(
+        policy=module.acting_policy(),
+        pretrained=module.pretrained,
+        statistics=module.statistics,
+        pretraining_counts=module.pretraining_counts,
+        trainable=module.trainable(),
+        evaluations=[each.of_rounds for each in active.evaluations],
+        lookahead=Lookahead(module, data, active.expert, number, first, active.seed),
+        rollouts=active.deployment.rollouts_before(number),
+        device=str(module.device) if module.device.type == "cuda" else "cpu",
+    )

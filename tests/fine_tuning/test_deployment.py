@@ -1,0 +1,95 @@
+"""A round's policy is deployed only where the rollouts before the next choice say that it is better."""
+
+import signal
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import kill_points
+import pytest
+from tiny_runs import Run, assert_same_outcome
+
+from amf_lightning.campaign.curve import MEAN
+from amf_lightning.campaign.ledger import Ledger
+from amf_lightning.policies.statistics import weights_hash
+from amf_lightning.policies.weights import load_policy
+
+GOALS = ("goal=-1", "goal=-0.5", "goal=0.5", "goal=1")
+
+
+def changes(margin: float | None, budget: int = 8) -> dict[str, Any]:
+    active = {"budget": budget, "batch_size": 2, "deploy_margin": margin}
+    return {"selector": {"class_path": "GapReduction"}, "active": active}
+
+
+def scores(run: Run) -> list[dict[str, float]]:
+    """Of every task at every evaluation."""
+    found: dict[int, dict[str, float]] = {}
+    for row in run.folder.read_curve():
+        if row.task != MEAN:
+            found.setdefault(row.demonstrations, {})[row.task] = row.score
+    return list(found.values())
+
+
+def inferred(run: Run, rounds: int) -> list[float]:
+    """The mean gap before each choice."""
+    with closing(Ledger(run.folder.ledger, read_only=True)) as ledger:
+        said = [ledger.diagnostics(number) for number in range(rounds)]
+    return [sum(each[f"gap/{goal}"] for goal in GOALS) / len(GOALS) for each in said]
+
+
+@pytest.fixture(scope="module")
+def latest(runs_from: Callable[..., Callable[..., Run]], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Five rounds, of which the latest policy is always deployed."""
+    run: Run = runs_from(tmp_path_factory.mktemp("latest"))("run", changes(None, 10)).complete()
+    return run
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.1, 1.0])
+def test_what_is_deployed_is_what_looked_better_and_nothing_else_changes(
+    make_run: Callable[..., Run], latest: Run, pretrained: Path, margin: float
+) -> None:
+    run = make_run("run", changes(margin)).complete()
+    assert [job.task for job in run.folder.read_selections()] == [
+        job.task for job in latest.folder.read_selections()[:8]
+    ]
+    gaps, of_latest, deployed, expected = inferred(latest, 5), scores(latest), 0, []
+    for number in range(5):  # the fifth choice of the longer run saw what the shorter one ended with
+        if gaps[number] < gaps[deployed] - margin:
+            deployed = number
+        expected.append(of_latest[deployed])
+    assert scores(run) == expected
+    assert (deployed == 0) == (margin == 1.0)
+    kept = "Deployed is the policy after" in run.folder.report.read_text()
+    assert kept == (deployed < 4) and ("stays deployed" in run.log.read_text()) == (len(set(map(str, expected))) < 5)
+    if margin == 1.0:
+        assert "the policy after 0 stays deployed" in run.log.read_text()
+        exported, start = (load_policy(str(path)).make() for path in (run.folder.policy, pretrained))
+        assert weights_hash(exported) == weights_hash(start)
+
+
+def test_it_is_remembered_over_a_kill_and_when_the_budget_is_raised(make_run: Callable[..., Run]) -> None:
+    whole, run = make_run("whole", changes(0.05)).complete(), make_run("run", changes(0.05, 4))
+    assert run.finish(kill_points.in_mid_epoch, 1) == -signal.SIGKILL
+    run.complete()
+    assert make_run("run", changes(None)).finish() == 2
+    assert "active.deploy_margin" in run.log.read_text().splitlines()[-1]
+    assert_same_outcome(make_run("run", changes(0.05)).complete(), whole)
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        {"class_path": "Uniform"},
+        {"class_path": "GapReduction", "init_args": {"evidence": {"class_path": "PrequentialError"}}},
+        {"class_path": "GapReduction", "init_args": {"evidence": None}},
+    ],
+    ids=["no gaps", "what was", "nothing"],
+)
+def test_a_selector_that_sees_nothing_of_the_policy_is_refused(
+    make_run: Callable[..., Run], selector: dict[str, Any]
+) -> None:
+    run = make_run("run", {"selector": selector, "active": {"deploy_margin": 0.0}})
+    assert run.finish() == 2
+    assert "sees nothing of a policy that was just trained" in run.log.read_text()
