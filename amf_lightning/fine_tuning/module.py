@@ -89,8 +89,7 @@ class BehaviouralCloning(LightningModule):
         self.optimizer = optimizer
         self.reset_optimizer = reset_optimizer
         self.average = checked_share(average)
-        self.store_importance = store_importance
-        self.seed = seed
+        self.store_importance, self.seed = store_importance, seed
         self.gradient_clip_val = gradient_clip_val
         self.gradient_clip_algorithm = gradient_clip_algorithm
         self.log_every_n_steps = 50 if log_every_n_steps is None else log_every_n_steps
