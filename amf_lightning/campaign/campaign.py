@@ -267,7 +267,7 @@ class Campaign:
         raise InputError(f"{self.folder} has no request {number}. See Campaign.pending for those that are open.")
 
     def gaps(self, learner: Learner) -> "Tensor | None":
-        """What the selector infers of the learner's gaps, [K]; None if nothing. Its rollouts stay with the learner."""
+        """See `Selector.gaps`. The rollouts stay with the learner."""
         from amf_lightning.campaign.choice import inferred_gaps
 
         return inferred_gaps(self.suite, self._chooses, self._history(self.pending), learner, self.seed)

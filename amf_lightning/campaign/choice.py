@@ -72,7 +72,7 @@ def choose(
 
 
 def inferred_gaps(suite: TaskSuite, selector: Selector, history: History, learner: Learner, seed: int) -> Tensor | None:
-    """What the selector infers of the policy's gaps, [K]; None if nothing. Its rollouts stay with the learner."""
+    """See `Selector.gaps`. The rollouts stay with the learner."""
     with keyed_global_generators(seed, Purpose.CHOOSE, history.round, history.chosen):
         return selector.gaps(_context(suite, history, learner, None, seed, _Simulated(suite, learner)))
 

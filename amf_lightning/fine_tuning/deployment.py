@@ -1,6 +1,5 @@
 """Which policy is deployed: the latest, or that of an earlier round where what is seen of the latest looks worse."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
 class Deployment:
     """Deploys the policy of a round if the selector's evidence says that it does more than the deployed one.
 
-    The gaps of a policy are those that the selector infers before its next choice, and that the ledger keeps. Training
-    and selection always go on from the latest policy.
+    The gaps of both are those that the selector infers at the moment, from the rollouts of all rounds. Training and
+    selection always go on from the latest policy.
 
     Args:
         margin: by how much its mean gap, a share of the tasks, must be below that of the deployed policy; None: the
@@ -70,16 +69,12 @@ class Deployment:
     def _improves(self, active: "ActiveSampling", number: int, module: "BehaviouralCloning") -> bool:
         """Whether the policy that choice `number` would see does more than the deployed one; on the first process."""
         assert self._margin is not None
-        suite, ledger = active.suite, active.campaign.ledger
         gaps = active.campaign.gaps(learner_of(active, number, module, module.data))
         rollouts = self.rollouts_before(number).values()
         self._steps = sum(rollout.length for some in rollouts for rollout in some)
-        said = ledger.diagnostics(self._deployed)
-        before = [said.get(f"gap/{task.name}", math.nan) for task in suite.tasks]
-        if gaps is None or any(map(math.isnan, before)):  # another selector chose then
-            return True
-        mean = suite.distribution.to(torch.float64)
-        return float(mean @ gaps) < float(mean @ torch.tensor(before, dtype=torch.float64)) - self._margin
+        assert gaps is not None  # the selector infers them
+        of_policies = gaps @ active.suite.distribution.to(torch.float64)
+        return bool(of_policies[number] < of_policies[self._deployed] - self._margin)
 
     def rollouts_before(self, number: int) -> "dict[tuple[int, bool], list[Trajectory]]":
         """Of the policy that choice `number` sees, as far as they were made to decide on it."""

@@ -181,9 +181,9 @@ class Selector(Part, ABC):
         """Chooses `batch_size` tasks, repetition allowed."""
 
     def gaps(self, context: SelectionContext) -> Tensor | None:
-        """The share of each task that the policy does not do, [K] float64, as `select` infers it in the same context.
+        """The share of each task that the policy before each choice did not do, [round + 1, K], this one last.
 
-        None where it infers none from what it sees of the policy now.
+        As `select` infers it in the same context, from all that was seen. None where it sees nothing of the policy now.
         """
         return None
 

@@ -113,16 +113,18 @@ class GapReduction(Selector):
 
     def gaps(self, context: SelectionContext) -> Tensor | None:
         """See `Selector.gaps`; None where the evidence does not look at the policy itself."""
-        return self._look(context)[-1].gaps if self.infers_gaps else None
+        return self._look(context, remembers=True)[-1].gaps_of_policies if self.infers_gaps else None
 
-    def _look(self, context: SelectionContext) -> tuple[SelectionContext, Measured, TaskBelief | None, LearningCurves]:
+    def _look(
+        self, context: SelectionContext, remembers: bool = False
+    ) -> tuple[SelectionContext, Measured, TaskBelief | None, LearningCurves]:
         """The context with the starts of this round, what was seen, and what is believed before any pick."""
         assert self.evidence is not None
         context = replace(context, fresh_starts=True)
         measured = self.evidence.measure(context)
         belief = self._belief(context)
         counts, _ = _history(context)
-        return context, measured, belief, self._curves(context, belief, measured.gaps, counts)
+        return context, measured, belief, self._curves(context, belief, measured.gaps, counts, remembers)
 
     def _belief(self, context: SelectionContext) -> TaskBelief | None:
         """What the belief about the expert says; None where it is not asked, or no states are expected."""
@@ -133,7 +135,7 @@ class GapReduction(Selector):
         return None if states is None else TaskBelief(self.information, context, states, follow=self.trust > 0)
 
     def _curves(
-        self, context: SelectionContext, belief: TaskBelief | None, measured: Tensor, counts: Tensor
+        self, context: SelectionContext, belief: TaskBelief | None, measured: Tensor, counts: Tensor, remembers: bool
     ) -> LearningCurves:
         """The belief about gaps after all closed rounds, in which so many demonstrations came, [R, K]."""
         assert self.evidence is not None
@@ -146,7 +148,7 @@ class GapReduction(Selector):
         if belief is not None and belief.of_rounds is not None:
             variances = belief.of_rounds
             kinds = [(own, 1 - self.trust), (BelievedTasks(belief.of_rounds[0], self.drift), self.trust)]
-        curves = LearningCurves(kinds)
+        curves = LearningCurves(kinds, remembers)
         for number, seen in enumerate([*self.evidence.earlier(context), measured]):
             if number:
                 curves.train(counts[number - 1], variances[number])

@@ -23,9 +23,11 @@ class LearningCurves:
 
     Args:
         kinds: of worlds, each with the probability that one of them is true before anything is measured.
+        remembers: whether `gaps_of_policies` will be asked for, which takes memory for each measurement.
     """
 
-    def __init__(self, kinds: Sequence[tuple[Worlds, float]]) -> None:
+    def __init__(self, kinds: Sequence[tuple[Worlds, float]], remembers: bool = False) -> None:
+        self._remembers = remembers
         self._kinds = [kind for kind, _ in kinds]
         start = torch.cat([kind.start for kind in self._kinds])
         mean, spread = _FLOOR
@@ -43,6 +45,11 @@ class LearningCurves:
                 for (kind, _), of in zip(kinds, each, strict=True)
             ]
         )
+
+        self._filtered: list[tuple[Tensor, Tensor]] = []
+        """Means and covariances once the gaps of each policy were measured."""
+        self._kept: list[Tensor] = []
+        """What training left of both parts between two measurements, [S, K, 2]."""
 
     @property
     def weights(self) -> Tensor:
@@ -71,6 +78,8 @@ class LearningCurves:
         weight = torch.where(seen[:, None], with_gap / total[:, :, None], 0.0)
         self._means = self._means + weight * surprise[:, :, None]
         self._covariances = self._covariances - weight[:, :, :, None] * with_gap[:, :, None, :]
+        if self._remembers:
+            self._filtered.append((self._means, self._covariances))
 
     def train(self, counts: Tensor, variances: Tensor | None = None) -> None:
         """The policy was, or will be, trained on so many more demonstrations; the arguments are those of `Worlds`."""
@@ -79,6 +88,27 @@ class LearningCurves:
         self._means = self._means * kept
         self._covariances = self._covariances * kept[:, :, :, None] * kept[:, :, None, :]
         self._covariances[:, :, 0, 0] += self._drift**2
+        if self._remembers:
+            self._kept.append(kept)
+
+    @property
+    def gaps_of_policies(self) -> Tensor:
+        """The expected gap of each policy that was measured, given all measurements, [R, K] in [0, 1].
+
+        What a later policy does tells of an earlier one (Rauch, Tung and Striebel 1965). To be asked after a
+        measurement that no training has followed.
+        """
+        means, _ = self._filtered[-1]
+        found = [means]
+        for (earlier, covariances), kept in zip(self._filtered[-2::-1], self._kept[::-1], strict=True):
+            predicted = covariances * kept[:, :, :, None] * kept[:, :, None, :]
+            predicted[:, :, 0, 0] += self._drift**2
+            # Symmetric, so that the transpose of P A (A P A + Q)⁻¹ is a solution with P A on the right.
+            gain = torch.linalg.solve(predicted, kept[:, :, :, None] * covariances).mT
+            means = earlier + (gain @ (means - kept * earlier)[:, :, :, None])[:, :, :, 0]
+            found.append(means)
+        gaps = torch.stack(found[::-1]).sum(3).clamp(0, 1)
+        return torch.einsum("s,rsk->rk", self.weights, gaps)
 
     def teaches(self, told: Tensor | None = None) -> Tensor:
         """The share that one more demonstration of d is expected to close of what can be closed of gap c, [K, K].

@@ -14,6 +14,8 @@ from amf_lightning.campaign.curve import MEAN
 from amf_lightning.campaign.ledger import Ledger
 from amf_lightning.policies.statistics import weights_hash
 from amf_lightning.policies.weights import load_policy
+from amf_lightning.selection.context import SelectionContext
+from amf_lightning.selection.gap_reduction import GapReduction
 
 GOALS = ("goal=-1", "goal=-0.5", "goal=0.5", "goal=1")
 
@@ -32,11 +34,24 @@ def scores(run: Run) -> list[dict[str, float]]:
     return list(found.values())
 
 
-def inferred(run: Run, rounds: int) -> list[float]:
-    """The mean gap before each choice."""
+def before_choices(run: Run) -> list[float]:
+    """The mean gap before each of its five choices."""
     with closing(Ledger(run.folder.ledger, read_only=True)) as ledger:
-        said = [ledger.diagnostics(number) for number in range(rounds)]
+        said = [ledger.diagnostics(number) for number in range(5)]
     return [sum(each[f"gap/{goal}"] for goal in GOALS) / len(GOALS) for each in said]
+
+
+def tell_gaps() -> None:
+    """Has every decision print the mean gaps of all policies that it goes by."""
+    gaps = GapReduction.gaps
+
+    def told(self: GapReduction, context: SelectionContext) -> Any:
+        found = gaps(self, context)
+        assert found is not None
+        print("GAPS", *(float(each).hex() for each in found.mean(1)))
+        return found
+
+    GapReduction.gaps = told  # type: ignore[method-assign]
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +65,18 @@ def latest(runs_from: Callable[..., Callable[..., Run]], tmp_path_factory: pytes
 def test_what_is_deployed_is_what_looked_better_and_nothing_else_changes(
     make_run: Callable[..., Run], latest: Run, pretrained: Path, margin: float
 ) -> None:
-    run = make_run("run", changes(margin)).complete()
+    run = make_run("run", changes(margin)).complete(tell_gaps)
     assert [job.task for job in run.folder.read_selections()] == [
         job.task for job in latest.folder.read_selections()[:8]
     ]
-    gaps, of_latest, deployed, expected = inferred(latest, 5), scores(latest), 0, []
-    for number in range(5):  # the fifth choice of the longer run saw what the shorter one ended with
+    said = [line.split()[1:] for line in run.log.read_text().splitlines() if line.startswith("GAPS")]
+    decisions = [[float.fromhex(gap) for gap in line] for line in said]
+    assert [len(gaps) for gaps in decisions] == [2, 3, 4, 5]
+    # The policy that each looked at is the one before the next choice; the longer run made that after the last, too.
+    assert [gaps[-1] for gaps in decisions] == pytest.approx(before_choices(latest)[1:])
+    of_latest, deployed = scores(latest), 0
+    expected = of_latest[:1]
+    for number, gaps in enumerate(decisions, start=1):
         if gaps[number] < gaps[deployed] - margin:
             deployed = number
         expected.append(of_latest[deployed])

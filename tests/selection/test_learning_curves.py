@@ -43,7 +43,7 @@ def told(curves: LearningCurves, gaps: Tensor, counts: Tensor) -> LearningCurves
 
 
 def curves_of(similarity: Tensor, before: Tensor, transfer: float, drift: float, worlds: int) -> LearningCurves:
-    return LearningCurves([(CorrelatedTasks(similarity, before, transfer, drift, worlds), 1.0)])
+    return LearningCurves([(CorrelatedTasks(similarity, before, transfer, drift, worlds), 1.0)], remembers=True)
 
 
 class DenseWorld:
@@ -66,8 +66,8 @@ class DenseWorld:
         return left
 
     def gaps(self, measured: Tensor, counts: Tensor) -> tuple[Tensor, Tensor, float, Tensor]:
-        """Means of each gap and of what can be closed of it now, the log density of all that was measured up to a
-        constant, and V."""
+        """Means of each gap in every round, [R, K], and of what can be closed of it now, the log density of all that
+        was measured up to a constant, and V."""
         numbers = BEFORE.clone()
         levels = [self.unknown(numbers)]
         for came in counts:
@@ -88,10 +88,11 @@ class DenseWorld:
             gram = gram + ERROR**2 * torch.eye(int(seen.sum()), dtype=torch.float64)
             residual = measured[seen, task] - mean[seen] - FLOOR
             solved = torch.linalg.solve(gram, residual)
-            closable.append(mean[-1] + covariance[-1, seen] @ solved)
-            means.append(closable[-1] + FLOOR + FLOOR_SPREAD**2 * solved.sum())
+            in_rounds = mean + covariance[:, seen] @ solved
+            closable.append(in_rounds[-1])
+            means.append(in_rounds + FLOOR + FLOOR_SPREAD**2 * solved.sum())
             total += float(-0.5 * residual @ solved - 0.5 * torch.logdet(gram))
-        return torch.stack(means), torch.stack(closable), total, levels[-1]
+        return torch.stack(means, dim=1), torch.stack(closable), total, levels[-1]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -105,7 +106,9 @@ def test_it_is_the_mean_over_worlds_that_are_weighted_by_what_was_measured(seed:
     density = torch.tensor([log for _, _, log, _ in beliefs], dtype=torch.float64)
     weights = density.exp() / density.exp().sum()
     torch.testing.assert_close(curves.weights, weights)
-    torch.testing.assert_close(curves.gaps, weights @ torch.stack([mean.clamp(0, 1) for mean, _, _, _ in beliefs]))
+    of_rounds = torch.einsum("s,srk->rk", weights, torch.stack([mean.clamp(0, 1) for mean, _, _, _ in beliefs]))
+    torch.testing.assert_close(curves.gaps, of_rounds[-1])
+    torch.testing.assert_close(curves.gaps_of_policies, of_rounds)
     now = torch.stack([part.clamp(0, 1) for _, part, _, _ in beliefs])
     left = torch.stack(
         [
