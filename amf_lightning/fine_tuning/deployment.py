@@ -30,6 +30,8 @@ class Deployment:
     """
 
     def __init__(self, margin: float | None, selector: "Selector") -> None:
+        if margin is not None and not 0 <= margin <= 1:
+            raise InputError(f"active.deploy_margin is {margin}; it is a difference of two gaps, from 0 to 1, or null.")
         if margin is not None and not selector.infers_gaps:
             raise InputError(
                 f"active.deploy_margin is {margin}, but {type(selector).__name__} sees nothing of a policy that was "

@@ -12,6 +12,8 @@ from tiny_runs import Run, assert_same_outcome
 
 from amf_lightning.campaign.curve import MEAN
 from amf_lightning.campaign.ledger import Ledger
+from amf_lightning.errors import InputError
+from amf_lightning.fine_tuning.deployment import Deployment
 from amf_lightning.policies.statistics import weights_hash
 from amf_lightning.policies.weights import load_policy
 from amf_lightning.selection.context import SelectionContext
@@ -114,3 +116,9 @@ def test_a_selector_that_sees_nothing_of_the_policy_is_refused(
     run = make_run("run", {"selector": selector, "active": {"deploy_margin": 0.0}})
     assert run.finish() == 2
     assert "sees nothing of a policy that was just trained" in run.log.read_text()
+
+
+@pytest.mark.parametrize("margin", [-0.1, 1.1, float("nan")])
+def test_a_margin_that_means_nothing_is_refused(margin: float) -> None:
+    with pytest.raises(InputError, match="a difference of two gaps"):
+        Deployment(margin, GapReduction())
