@@ -163,7 +163,8 @@ class ActiveSampling(Callback):
             self._evaluate(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+        # With `val_check_interval` there are validations in the middle of a round's training, too.
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking and trainer.is_last_batch:
             self.deployment.decide(self, _module(pl_module))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -12,6 +12,8 @@ from tiny_runs import Run, assert_same_outcome
 
 from amf_lightning.campaign.curve import MEAN
 from amf_lightning.campaign.ledger import Ledger
+from amf_lightning.configuration import merge
+from amf_lightning.demonstrations.batches import BLOCK
 from amf_lightning.errors import InputError
 from amf_lightning.fine_tuning.deployment import Deployment
 from amf_lightning.policies.statistics import weights_hash
@@ -99,6 +101,12 @@ def test_it_is_remembered_over_a_kill_and_when_the_budget_is_raised(make_run: Ca
     assert make_run("run", changes(None)).finish() == 2
     assert "active.deploy_margin" in run.log.read_text().splitlines()[-1]
     assert_same_outcome(make_run("run", changes(0.05)).complete(), whole)
+
+
+def test_what_is_evaluated_in_the_middle_of_a_round_is_not_decided_on(make_run: Callable[..., Run]) -> None:
+    longer = merge(changes(0.0), {"data": {"steps_per_round": BLOCK + 1}})
+    twice = make_run("twice", longer, ("--trainer.val_check_interval", "1")).complete()
+    assert scores(twice) == scores(make_run("once", longer).complete())
 
 
 @pytest.mark.parametrize(

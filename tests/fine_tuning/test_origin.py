@@ -9,6 +9,7 @@ import torch
 from conftest import MakeRun
 from tiny_runs import PRETRAINING, Run
 
+from amf_lightning.demonstrations.batches import BLOCK
 from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.fine_tuning.module import BehaviouralCloning
 from amf_lightning.policies.mlp import MLPPolicy
@@ -46,7 +47,7 @@ def test_a_pre_trained_policy_remade_under_the_same_name_is_refused(make_run: Ma
 
 
 def test_evaluating_within_a_round_leaves_one_row_a_round(make_run: MakeRun) -> None:
-    run = make_run(options=("--trainer.val_check_interval", "0.5")).complete()
+    run = make_run("run", {"data": {"steps_per_round": BLOCK + 1}}, ("--trainer.val_check_interval", "1")).complete()
     rows = [(row.demonstrations, row.task) for row in run.folder.read_curve()]
     assert len(rows) == len(set(rows))
     assert sorted({count for count, _ in rows}) == [0, 2, 4, 5]
