@@ -22,10 +22,13 @@ from amf_lightning.evaluation.forecast import Forecast, History, forecast
 from amf_lightning.studies.rows import read_rows, tables
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
+DESIGNED = "designed worlds"
+NOT_DESIGNED = f"all but {DESIGNED}"
+ALL = "all"
 SUITES = {
     "integrator": "integrator",
-    "goals": "designed worlds",
-    "worlds": "designed worlds",
+    "goals": DESIGNED,
+    "worlds": DESIGNED,
     "humanoid": "Humanoid",
     "metaworld-four": "Metaworld four",
 }
@@ -178,7 +181,7 @@ def counted(runs: Sequence[PlayedRun], target: float) -> dict[str, Count]:
     counts: dict[str, Count] = defaultdict(Count)
     for run in runs:
         for each in outcomes(run, target):
-            for name in (run.suite, "all"):
+            for name in (run.suite, ALL, *(() if run.suite == DESIGNED else (NOT_DESIGNED,))):
                 counts[name].add(each)
     return counts
 
@@ -198,9 +201,9 @@ def main() -> None:
                 f"\n{'Single tasks' if of_tasks else 'The mean over tasks'} to {target}, {options.seeds} seeds:\n\n"
                 f"{HEADER}"
             )
-            for name in dict.fromkeys([HALFCHEETAH, *SUITES.values(), "all"]):
+            for name in dict.fromkeys([HALFCHEETAH, *SUITES.values(), NOT_DESIGNED, ALL]):
                 print(counts[name].line(name))
-            if further := counts["all"].further:
+            if further := counts[ALL].further:
                 print(f"\n{further}")
 
 
