@@ -90,6 +90,12 @@ class Campaign:
             if self.ledger.ask(requests, diagnostics, facts, predicted):
                 return [*pending, *requests]
 
+    def gaps(self, learner: Learner) -> "Tensor | None":
+        """See `Selector.gaps`. The rollouts stay with the learner."""
+        from amf_lightning.campaign.choice import inferred_gaps
+
+        return inferred_gaps(self.suite, self._chooses, self._history(self.pending), learner, self.seed)
+
     @property
     def pending(self) -> list[Request]:
         """Requests that are neither answered nor skipped, in order of number."""
@@ -265,12 +271,6 @@ class Campaign:
         if (request := self.ledger.request(number)) is not None:
             return request
         raise InputError(f"{self.folder} has no request {number}. See Campaign.pending for those that are open.")
-
-    def gaps(self, learner: Learner) -> "Tensor | None":
-        """See `Selector.gaps`. The rollouts stay with the learner."""
-        from amf_lightning.campaign.choice import inferred_gaps
-
-        return inferred_gaps(self.suite, self._chooses, self._history(self.pending), learner, self.seed)
 
     def _choose(self, n: int, pending: Sequence[Request], learner: Learner | None) -> "Chosen":
         from amf_lightning.campaign.choice import choose

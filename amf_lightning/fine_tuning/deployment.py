@@ -80,6 +80,8 @@ class Deployment:
 
     def rollouts_before(self, number: int) -> "dict[tuple[int, bool], list[Trajectory]]":
         """Of the policy that choice `number` sees, as far as they were made to decide on it."""
+        if self._margin is None:
+            return {}  # nothing is kept that nobody will look at again
         if self._rollouts[0] != number:
             self._rollouts = number, {}
         return self._rollouts[1]

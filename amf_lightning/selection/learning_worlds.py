@@ -16,6 +16,7 @@ _SMALLEST = 1e-9
 _ENTRIES, _FEWEST = 2**22, 16
 """Entries of all covariances together that are aimed at, and the number of worlds below which that is not."""
 _BELIEVED = 64
+"""Samples of the worlds in which gaps follow the belief."""
 _FLATTEST = 0.5
 """The smallest exponent of the variance, with which it is a standard deviation."""
 _DOUBT = 0.5

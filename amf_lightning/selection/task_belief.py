@@ -36,6 +36,7 @@ class TaskBelief:
         self._trained = sum(map(len, context.asked))
         self._names_starts = RolledOut(states, context).enough
         self._starts: BelievedStarts | None = None
+        self._shares: Tensor | None = None
         self._now = self._belief(self._trained) if follow or self._names_starts else None
         self.of_rounds = self._recorded() if follow else None
         """`variances` of every round so far, this one last; None where one was not recorded: rounds whose choice looked
@@ -71,14 +72,16 @@ class TaskBelief:
     @property
     def shares(self) -> Tensor | None:
         """The share of the variance in task c that a demonstration of d is expected to remove, [c, d] float64."""
-        return None if self.of_rounds is None or self._now is None else variance_shares(*self._now)
+        if self._shares is None and self.of_rounds is not None and self._now is not None:
+            self._shares = variance_shares(*self._now)
+        return self._shares
 
     def expect_all(self) -> None:
         """Counts what came in the open round, and what is pending, as if the policy had been trained on it."""
         if self._now is None:
             return
         if len(self._context.demonstrations) > self._trained:
-            self._now = self._belief(len(self._context.demonstrations))
+            self._now, self._shares = self._belief(len(self._context.demonstrations)), None
         if self._names_starts:
             self._starts = BelievedStarts(self._states, self._context, self._now[1])
         for task in self._context.pending:
@@ -100,4 +103,4 @@ class TaskBelief:
     def _condition(self, task: int) -> None:
         assert self._now is not None
         posterior, problem = self._now
-        self._now = condition_on_task(posterior, problem.candidates, task), problem
+        self._now, self._shares = (condition_on_task(posterior, problem.candidates, task), problem), None

@@ -37,7 +37,10 @@ LEROBOT = pytest.param(
     "LeRobotACT",
     marks=[
         pytest.mark.formats,
-        pytest.mark.skipif(find_spec("lerobot") is None, reason="lerobot is not installed: `make test-lerobot`"),
+        pytest.mark.skipif(
+            find_spec("lerobot") is None,
+            reason="LeRobot wants Python 3.12 and an older torch: `make test-lerobot` has an environment for it",
+        ),
     ],
 )
 POLICIES = [*every("policy"), *FIELD, LEROBOT]

@@ -33,7 +33,8 @@ from amf_lightning.tasks.task import Episode
 from amf_lightning.uncertainty.projected_gradient import projected_gradients
 
 WITHOUT = pytest.mark.skipif(
-    find_spec("lerobot") is None, reason="lerobot is not installed: `make test-lerobot` runs this"
+    find_spec("lerobot") is None,
+    reason="LeRobot wants Python 3.12 and an older torch: `make test-lerobot` has an environment for it",
 )
 pytestmark = [pytest.mark.formats]
 SEEN = {"state": Spec((3,)), "image/front": Spec((48, 40, 3), "uint8"), "image/wrist": Spec((3, 48, 40), "uint8")}
