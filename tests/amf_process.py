@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import yaml
-from tiny_runs import PROCESSES
+from forks import PROCESSES
 from undrawn import draw
 
 from amf_lightning.command_line.main import main

@@ -1,6 +1,5 @@
 """Real runs of `amf` in the tiny world: each in a process of its own, forked from one that has imported everything."""
 
-import multiprocessing
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,19 +9,13 @@ from typing import Any
 
 import torch
 import yaml
+from forks import PROCESSES
 
 from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.command_line.main import main
 from amf_lightning.configuration import merge
-from amf_lightning.studies.processes import application
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-PROCESSES = multiprocessing.get_context("forkserver")
-# The server imports these once and never computes anything, so its children are as good as fresh processes. Until
-# Python 3.13 it does not look where its parent found modules, but it has its environment.
-os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-PROCESSES.set_forkserver_preload([*application(), "warm_parser"])
-
 TINY: dict[str, Any] = {
     "config": str(CONFIGS / "base.yaml"),
     "suite": {"class_path": "tiny.TinySuite"},

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 from amf_process import amf, write_config
+from forks import PROCESSES
 from lightning.pytorch.utilities import rank_zero_warn
-from tiny_runs import PROCESSES
 
 from amf_lightning.command_line.main import main
 from amf_lightning.command_line.quiet import WARNINGS, be_quiet

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from amf_process import tree
+from forks import PROCESSES
 from recordings import awkward, exported, imported, store_of
-from tiny_runs import PROCESSES
 
 from amf_lightning.demonstrations.exporting import lerobot
 from amf_lightning.demonstrations.exporting.destination import FORMATS

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import sharded
 import torch
-from tiny_runs import PROCESSES
+from forks import PROCESSES
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.json:
         options.json.write_text(json.dumps([asdict(result) for result in results], indent=1) + "\n")
     if any(result.lost for result in results):
-        print(f"\nThe folders of lost cases are kept in {root}")
+        print(*(f"Lost {each.case}: {each.lost.splitlines()[0]}" for each in results if each.lost), sep="\n")
+        print(f"The folders of lost cases are kept in {root}")
         sys.exit(1)
     shutil.rmtree(root)
 

@@ -3,7 +3,7 @@
 import random
 import time
 
-from tiny_runs import PROCESSES
+from forks import PROCESSES
 
 from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.errors import ExitCode

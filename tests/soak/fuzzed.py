@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from forks import PROCESSES
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from lightning import Trainer
-from tiny_runs import CONFIGS, PROCESSES
+from tiny_runs import CONFIGS
 
 from amf_lightning.command_line.main import main
 from amf_lightning.configuration import read_configuration

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import tiny_runs
+from forks import PROCESSES
 from process_groups import alive, commands, end_with_tracebacks
-from tiny_runs import PROCESSES, nothing
+from tiny_runs import nothing
 
 from amf_lightning.errors import ExitCode
 from soak.lost import check

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from tiny_runs import PROCESSES
+from forks import PROCESSES
 
 import amf_lightning
 from amf_lightning.campaign.campaign import Campaign
