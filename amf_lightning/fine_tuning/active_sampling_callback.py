@@ -51,7 +51,6 @@ class ActiveSampling(Callback):
         budget: N, demonstrations in all (not in addition to those of a resumed run).
         batch_size: B, demonstrations a round. The last round may be smaller.
         stop: ends the run before the budget is spent, once there is little left to learn; by default never.
-        deploy_margin: by how much less the policy of a round must leave undone to be deployed; see `Deployment`.
         seed: given by `seed_everything`.
     """
 
@@ -64,7 +63,6 @@ class ActiveSampling(Callback):
         budget: int = 20,
         batch_size: int = 1,
         stop: StopRule | None = None,
-        deploy_margin: float | None = None,
         seed: int = 0,
     ) -> None:
         rounds_of(budget, batch_size)
@@ -78,7 +76,7 @@ class ActiveSampling(Callback):
         self.budget = budget
         self.batch_size = batch_size
         self.stop = stop
-        self.deployment = Deployment(deploy_margin, selector)
+        self.deployment = Deployment(selector)
         self.seed = seed
         self.evaluations: list[Evaluation] = []  # after 0 demonstrations and after each evaluated round
         self.jobs: list[Request] = []  # demonstrated so far, in this round too, in the order of `data.demonstrations`

@@ -25,19 +25,11 @@ class Deployment:
     selection always go on from the latest policy.
 
     Args:
-        margin: by how much its mean gap, a share of the tasks, must be below that of the deployed policy; None: the
-            latest policy is always deployed.
+        selector: its `deploy_margin` says by how much more.
     """
 
-    def __init__(self, margin: float | None, selector: "Selector") -> None:
-        if margin is not None and not 0 <= margin <= 1:
-            raise InputError(f"active.deploy_margin is {margin}; it is a difference of two gaps, from 0 to 1, or null.")
-        if margin is not None and not selector.infers_gaps:
-            raise InputError(
-                f"active.deploy_margin is {margin}, but {type(selector).__name__} sees nothing of a policy that was "
-                "just trained. Choose GapReduction with the evidence OccupancyGap, or leave the key out."
-            )
-        self._margin = margin
+    def __init__(self, selector: "Selector") -> None:
+        self._margin = selector.deploy_margin
         self._deployed = 0
         """Number of the choice that saw the deployed policy."""
         self._decided = 0
@@ -51,8 +43,8 @@ class Deployment:
             return
         if isinstance(module.policy, RefittedPolicy):
             raise InputError(
-                f"active.deploy_margin is {self._margin}, but a {type(module.policy).__name__} is refitted to all "
-                "demonstrations and has no weights to keep. Leave the key out."
+                f"The selector's deploy_margin is {self._margin}, but a {type(module.policy).__name__} is refitted to "
+                "all demonstrations and has no weights to keep. Set deploy_margin: null."
             )
         module.kept = frozen_copy(module.acting).train()
 

@@ -164,10 +164,11 @@ class Selector(Part, ABC):
     """What a score is, in words with its unit: what the selector expects of a demonstration."""
     need: str | None = None
     """KIND of those of its diagnostics `KIND/<task>` that say how much a task is in need; None if none does."""
-    infers_gaps: bool = False
-    """Whether `gaps` gives anything."""
     need_is: str = ""
     """What they are, in words with their unit."""
+    deploy_margin: float | None = None
+    """By how much less of all tasks the policy of a round must leave undone than the deployed one to be deployed in its
+    place, both as `gaps` says; None: the latest policy always is."""
 
     def check(self, suite: TaskSuite, budget: int) -> None:
         """Called when the configuration is read, before anything is run or written.

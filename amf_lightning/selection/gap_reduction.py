@@ -41,6 +41,8 @@ class GapReduction(Selector):
         drift: standard deviation of what a round does to the gap of a task besides what is expected of it, at most.
         worlds: how many samples of what is not known about tasks with paces of their own, at most.
         trust: the probability, before anything is seen, that gaps follow what the belief does not know; below 1.
+        deploy_margin: by how much less the policy of a round must leave undone to be deployed, a difference of mean
+            gaps; None: the latest policy is always deployed. Needs evidence that sees the policy: `OccupancyGap`.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class GapReduction(Selector):
         drift: float = 0.2,
         worlds: int = 1024,
         trust: float = 0.0,
+        deploy_margin: float | None = None,
     ) -> None:
         if drift <= 0 or not 0 <= transfer <= 1 or worlds < 1 or not 0 <= trust < 1:
             raise InputError(
@@ -67,7 +70,9 @@ class GapReduction(Selector):
             self.need, self.need_is = "gap", "share of the task that the policy does not do yet"
         self.needs = union(self.information.needs, self.evidence.needs if self.evidence is not None else ())
         self.assumes_retention = self.information.assumes_retention
-        self.infers_gaps = self.evidence is not None and self.evidence.sees_the_policy
+        if deploy_margin is not None:
+            _check_margin(deploy_margin, self.evidence)
+        self.deploy_margin = deploy_margin
 
     @property
     def components(self) -> Mapping[str, Part]:
@@ -113,7 +118,9 @@ class GapReduction(Selector):
 
     def gaps(self, context: SelectionContext) -> Tensor | None:
         """See `Selector.gaps`; None where the evidence does not look at the policy itself."""
-        return self._look(context, remembers=True)[-1].gaps_of_policies if self.infers_gaps else None
+        if self.evidence is None or not self.evidence.sees_the_policy:
+            return None
+        return self._look(context, remembers=True)[-1].gaps_of_policies
 
     def _look(
         self, context: SelectionContext, remembers: bool = False
@@ -173,6 +180,20 @@ def _diagnostics(
         if math.isfinite(value)
     }
     return rows if len(curves.kinds) == 1 else {**rows, "gaps_follow_the_belief": curves.kinds[1]}
+
+
+def _check_margin(margin: float, evidence: Evidence | None) -> None:
+    """Raises InputError for a margin that means nothing, or that nothing can be held against."""
+    if not 0 <= margin <= 1:
+        raise InputError(
+            f"GapReduction: deploy_margin is {margin}; it is a difference of two gaps, from 0 to 1, or null."
+        )
+    if evidence is None or not evidence.sees_the_policy:
+        name = "no evidence" if evidence is None else f"the evidence {type(evidence).__name__}"
+        raise InputError(
+            f"GapReduction: deploy_margin is {margin}, but {name} sees nothing of a policy that was just trained. "
+            "Choose the evidence OccupancyGap, or set deploy_margin: null."
+        )
 
 
 def _history(context: SelectionContext) -> tuple[Tensor, Tensor]:

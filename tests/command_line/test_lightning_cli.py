@@ -86,7 +86,7 @@ def test_the_installed_command_finds_a_class_in_the_working_folder(tmp_path: Pat
 def test_a_printed_configuration_says_all_and_can_be_used_again(tmp_path: Path) -> None:
     write_config(tmp_path)
     first = printed("--config=tiny.yaml", "--active.budget=3", "--selector=InformationGain", cwd=tmp_path)
-    assert first["active"] == {"budget": 3, "batch_size": 1, "stop": None, "deploy_margin": None}
+    assert first["active"] == {"budget": 3, "batch_size": 1, "stop": None}
     assert first["selector"]["init_args"]["occupancy"]["class_path"].endswith(".PolicyRollout")
     (tmp_path / "printed.yaml").write_text(yaml.safe_dump(first))
     assert printed("--config=printed.yaml", cwd=tmp_path) == first
@@ -107,7 +107,7 @@ def test_later_files_win_and_the_command_line_last(tmp_path: Path) -> None:
     write_config(tmp_path, active={"budget": 5})
     (tmp_path / "over.yaml").write_text("active: {batch_size: 2}\nmodel: {reset_optimizer: true}")
     config = printed("--config=tiny.yaml", "--config", "over.yaml", "--active.batch_size=3", cwd=tmp_path)
-    assert config["active"] == {"budget": 5, "batch_size": 3, "stop": None, "deploy_margin": None}
+    assert config["active"] == {"budget": 5, "batch_size": 3, "stop": None}
     assert config["model"]["reset_optimizer"] is True
     assert config["model"]["policy"]["init_args"]["hidden"] == [8, 8]  # of the first file
 

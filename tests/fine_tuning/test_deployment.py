@@ -15,7 +15,6 @@ from amf_lightning.campaign.ledger import Ledger
 from amf_lightning.configuration import merge
 from amf_lightning.demonstrations.batches import BLOCK
 from amf_lightning.errors import InputError
-from amf_lightning.fine_tuning.deployment import Deployment
 from amf_lightning.policies.statistics import weights_hash
 from amf_lightning.policies.weights import load_policy
 from amf_lightning.selection.context import SelectionContext
@@ -25,8 +24,8 @@ GOALS = ("goal=-1", "goal=-0.5", "goal=0.5", "goal=1")
 
 
 def changes(margin: float | None, budget: int = 8) -> dict[str, Any]:
-    active = {"budget": budget, "batch_size": 2, "deploy_margin": margin}
-    return {"selector": {"class_path": "GapReduction"}, "active": active}
+    selector = {"class_path": "GapReduction", "init_args": {"deploy_margin": margin}}
+    return {"selector": selector, "active": {"budget": budget, "batch_size": 2}}
 
 
 def scores(run: Run) -> list[dict[str, float]]:
@@ -99,7 +98,7 @@ def test_it_is_remembered_over_a_kill_and_when_the_budget_is_raised(make_run: Ca
     assert run.finish(kill_points.in_mid_epoch, 1) == -signal.SIGKILL
     run.complete()
     assert make_run("run", changes(None)).finish() == 2
-    assert "active.deploy_margin" in run.log.read_text().splitlines()[-1]
+    assert "selector.init_args.deploy_margin" in run.log.read_text().splitlines()[-1]
     assert_same_outcome(make_run("run", changes(0.05)).complete(), whole)
 
 
@@ -109,19 +108,9 @@ def test_what_is_evaluated_in_the_middle_of_a_round_is_not_decided_on(make_run: 
     assert scores(twice) == scores(make_run("once", longer).complete())
 
 
-@pytest.mark.parametrize(
-    "selector",
-    [
-        {"class_path": "Uniform"},
-        {"class_path": "GapReduction", "init_args": {"evidence": {"class_path": "PrequentialError"}}},
-        {"class_path": "GapReduction", "init_args": {"evidence": None}},
-    ],
-    ids=["no gaps", "what was", "nothing"],
-)
-def test_a_selector_that_sees_nothing_of_the_policy_is_refused(
-    make_run: Callable[..., Run], selector: dict[str, Any]
-) -> None:
-    run = make_run("run", {"selector": selector, "active": {"deploy_margin": 0.0}})
+@pytest.mark.parametrize("evidence", [{"class_path": "PrequentialError"}, None], ids=["what was", "nothing"])
+def test_evidence_that_sees_nothing_of_the_policy_is_refused(make_run: Callable[..., Run], evidence: Any) -> None:
+    run = make_run("run", merge(changes(0.0), {"selector": {"init_args": {"evidence": evidence}}}))
     assert run.finish() == 2
     assert "sees nothing of a policy that was just trained" in run.log.read_text()
 
@@ -129,4 +118,4 @@ def test_a_selector_that_sees_nothing_of_the_policy_is_refused(
 @pytest.mark.parametrize("margin", [-0.1, 1.1, float("nan")])
 def test_a_margin_that_means_nothing_is_refused(margin: float) -> None:
     with pytest.raises(InputError, match="a difference of two gaps"):
-        Deployment(margin, GapReduction())
+        GapReduction(deploy_margin=margin)

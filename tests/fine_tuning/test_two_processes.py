@@ -97,7 +97,7 @@ def test_a_rank_that_dies_takes_the_other_with_it_and_the_run_goes_on_later(
 
 @pytest.mark.slow
 def test_two_processes_deploy_what_one_does(make_run: Callable[..., Run]) -> None:
-    changes = {"selector": {"class_path": "GapReduction"}, "active": {"deploy_margin": 0.05}}
+    changes = {"selector": {"class_path": "GapReduction", "init_args": {"deploy_margin": 0.05}}}
     one, two = make_run("one", changes, SAME_SHARDS).complete(), make_run("two", changes, TWO_PROCESSES)
     assert end_of(start(two), within=240) == 0, two.log.read_text()
     assert_same_outcome(two, one)
