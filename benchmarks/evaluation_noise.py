@@ -61,8 +61,10 @@ def lines(few: Path, many: Path) -> Iterator[str]:
     pairs = [two_evaluations(*both, MEAN) for both in shared]
     falls = [[max(0.0, -float(np.diff(curve).min())) for curve in pair] for pair in pairs]
     yield f"{len(pairs)} runs, {len(pairs[0][0])} evaluations each; mean over runs and 90 % interval"
+    noise = [float((some - others).std() / 2**0.5) for some, others in pairs]
+    flat = np.random.default_rng(0).normal(0, np.mean(noise), (100_000, len(pairs[0][0])))
     for name, values in (
-        ("noise of a mean score", [float((some - others).std() / 2**0.5) for some, others in pairs]),
+        ("noise of a mean score", noise),
         ("noise of its change", [float((np.diff(some) - np.diff(others)).std() / 2**0.5) for some, others in pairs]),
         ("setback, the ten episodes", [pair[0] for pair in falls]),
         ("setback, the other ten", [pair[1] for pair in falls]),
@@ -70,6 +72,7 @@ def lines(few: Path, many: Path) -> Iterator[str]:
     ):
         mean, low, high = bootstrap_interval(values)
         yield f"{name}: {mean:.3f} [{low:.3f}, {high:.3f}]"
+    yield f"setback that this noise would show if nothing changed: {-np.diff(flat).min(1).mean():.3f}"
 
 
 def main() -> None:

@@ -4,7 +4,8 @@
     python benchmarks/needs.py runs/needs-humanoid/runs/*
 
 Before every choice a selector may say how much each task is in need: `GapReduction` the gap that it infers,
-`InformationGain` the variance of its belief (`gap/<task>` and `variance/<task>` in the ledger). The real gap is one
+and what the rollouts of that round alone show, `InformationGain` the variance of its belief (`gap/<task>`,
+`measured_gap/<task>` and `variance/<task>` in the ledger). The real gap is one
 minus the score at the evaluation of the same policy. A row is the mean, over the runs in a folder, of the rank
 correlation over tasks, in rounds in which the largest real gap exceeds a limit: where no task is in need, there is no
 order to find. Rounds whose needs are all alike count as 0.
@@ -23,7 +24,7 @@ from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.campaign.status import ledger_to_read
 from amf_lightning.evaluation.statistics import Interval, bootstrap_interval, rank_correlation
 
-KINDS = ("gap", "variance")
+KINDS = ("gap", "measured_gap", "variance")
 
 
 @dataclass(frozen=True)

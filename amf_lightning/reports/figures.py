@@ -192,8 +192,10 @@ def sweep_figure(
         axis: what the setting is, with its unit.
     """
     figure = Figure(figsize=(12, 4), layout="constrained")
-    panels = figure.subplots(1, len(_SWEPT))
-    for axes, (metric, title) in zip(panels, _SWEPT.items(), strict=True):
+    known = [points for settings in series.values() for points in settings.values()]
+    swept = {metric: title for metric, title in _SWEPT.items() if any(points[metric] for points in known)} or _SWEPT
+    panels = figure.subplots(1, len(swept), squeeze=False)[0]
+    for axes, (metric, title) in zip(panels, swept.items(), strict=True):
         for (label, points), colour, style in zip(series.items(), cycle(_COLOURS), cycle(_STYLES), strict=False):
             measured_points = [(x, interval) for x in sorted(points) if (interval := points[x][metric]) is not None]
             if not measured_points:

@@ -15,7 +15,7 @@ from amf_lightning.reports.tables import PRIVILEGED, interval, markdown_table, n
 from amf_lightning.studies.archive import Entry
 from amf_lightning.studies.rows import RunFacts
 from amf_lightning.studies.sentences import told_of_best, told_of_noise, told_of_runs
-from amf_lightning.studies.specification import Specification, setting_of
+from amf_lightning.studies.specification import Specification, partner_of, setting_of
 from amf_lightning.studies.statistics import MOST_PAIRED, gather_facts, measured_noise, score_band, summarise
 from amf_lightning.studies.summary import Intervals, MetricSummary, StudyFacts, Summary
 
@@ -107,8 +107,8 @@ def summary_text(summary: Summary) -> str:
         *told_of_noise(summary),
         f"## Difference to {baseline}, paired by seed",
         _paired_table(summary),
-        "Strategy minus baseline. An interval that leaves out 0 is marked: ▲ better, ▼ worse."
-        + (" Over the seeds that both have." if summary.missing else ""),
+        f"Strategy minus baseline{', at its own setting' if _sweep(summary) else ''}. An interval that leaves out 0 is "
+        "marked: ▲ better, ▼ worse." + (" Over the seeds that both have." if summary.missing else ""),
         *_pairs_section(summary),
         "## What each selector uses",
         _uses_table(summary),
@@ -237,7 +237,7 @@ def _paired_table(summary: Summary) -> str:
     more_is_better = {"auc": True, "final": True, "demos_to_80": False, "demos_to_90": False, "forgetting": False}
     rows = []
     for label, differences in summary.paired.items():
-        pairs = {*summary.seeds[label]} & {*summary.seeds[summary.baseline]}
+        pairs = {*summary.seeds[label]} & {*summary.seeds[partner_of(label, summary.baseline, summary.seeds)]}
         cells = []
         for metric, upwards in more_is_better.items():
             difference = differences[metric]

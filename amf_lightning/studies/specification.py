@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -99,6 +99,19 @@ def setting_of(label: str) -> tuple[str, float] | None:
         return (series, float(number)) if series else None
     except ValueError:
         return None
+
+
+def partner_of(label: str, baseline: str, labels: Collection[str]) -> str:
+    """What a strategy is paired with: the baseline, in a sweep at the strategy's own setting if it is there.
+
+    >>> partner_of("A@2", "B@1", ["A@1", "A@2", "B@1", "B@2"]), partner_of("B@2", "B@1", ["B@1", "B@2"])
+    ('B@2', 'B@1')
+    """
+    own, of_baseline = setting_of(label), setting_of(baseline)
+    if own is None or of_baseline is None or own[0] == of_baseline[0]:
+        return baseline
+    there = [other for other in labels if setting_of(other) == (of_baseline[0], own[1])]
+    return there[0] if there else baseline
 
 
 def parse_seeds(text: object, where: str = "--seeds") -> range:

@@ -19,6 +19,7 @@ from amf_lightning.reports.tables import PRIVILEGED
 from amf_lightning.studies.best import BestSet, best_set
 from amf_lightning.studies.noise import NoiseFloor, noise_floor
 from amf_lightning.studies.rows import RunFacts, RunRows
+from amf_lightning.studies.specification import partner_of
 from amf_lightning.studies.summary import COUNTS, METRICS, Intervals, MetricSummary, StudyFacts, SuccessRate, Summary
 
 LEVEL = 0.9
@@ -214,9 +215,10 @@ def _of(label: str, runs: Sequence[RunRows]) -> list[RunRows]:
 def _paired(
     values: Mapping[str, Mapping[int, Mapping[str, float | None]]], baseline: str
 ) -> dict[str, dict[str, Interval | None]]:
-    """Difference of each strategy to the baseline in each metric."""
+    """Difference of each strategy to its partner in each metric."""
+    partners = {label: partner_of(label, baseline, values) for label in values}
     return {
-        label: {metric: _difference(metric, by_seed, values[baseline]) for metric in METRICS}
+        label: {metric: _difference(metric, by_seed, values[partners[label]]) for metric in METRICS}
         for label, by_seed in values.items()
         if label != baseline
     }

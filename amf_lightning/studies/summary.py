@@ -95,8 +95,8 @@ class Summary:
     strategies: Mapping[str, Mapping[str, MetricSummary]]
     """Each of `METRICS`."""
     paired: Mapping[str, Intervals]
-    """Each of `METRICS`: the strategy minus the baseline, which is left out, over the seeds that both have. None where
-    runs of one of them failed."""
+    """Each of `METRICS`: the strategy minus the baseline, which is left out, over the seeds that both have; see
+    `specification.partner_of`. None where runs of one of them failed."""
     pairs: Mapping[str, Intervals] | None
     """Area under the curve: the strategy minus each other one. None if there are too many strategies to show."""
     largest_fall: Mapping[str, float | None]

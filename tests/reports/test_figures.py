@@ -120,11 +120,11 @@ def test_a_sweep_has_a_line_for_each_series_and_a_level_for_what_has_no_setting(
 
     series = {"A": {0.5: metrics(0.6), 0.25: metrics(0.4)}, "B": {0.5: metrics(None)}}
     figure = sweep_figure(series, {"none": metrics(0.5)}, "share")
-    first, _, unknown = figure.axes
+    first, final = figure.axes
     assert figure.get_supxlabel() == "share"
     assert [np.asarray(line.get_ydata()).tolist() for line in first.lines if line.get_marker() == "o"] == [[0.4, 0.6]]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["none", "A"]
-    assert not unknown.lines
+    assert final.get_title(loc="left") == "final score"  # and nothing of what is unknown of all
     pixels(figure)
 
 

@@ -90,6 +90,14 @@ def test_a_summary_is_written_with_a_null_for_what_is_unknown() -> None:
     assert StudyFacts.from_json(content["meta"]) == facts
 
 
+def test_in_a_sweep_each_is_paired_with_the_baseline_at_its_own_setting() -> None:
+    finals = {"A@1": 0.2, "A@2": 0.5, "B@1": 0.3, "B@2": 0.9, "B@3": 0.4, "plain": 0.1}
+    summary = summarise([run(label, 0, [0.0, final]) for label, final in finals.items()], "A@1", sweep="size")
+    differences = {label: mean_of(metrics["final"]) for label, metrics in summary.paired.items()}
+    # What stands alone, and the other points of the baseline's own series, are held against the baseline itself.
+    assert differences == pytest.approx({"A@2": 0.3, "B@1": 0.1, "B@2": 0.4, "B@3": 0.2, "plain": -0.1})
+
+
 def test_pairing_by_seed_removes_what_the_seed_does_to_both() -> None:
     levels = [0.1, 0.5, 0.7]
     runs = [
