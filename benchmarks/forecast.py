@@ -28,6 +28,7 @@ ALL = "all"
 SUITES = {
     "integrator": "integrator",
     "goals": DESIGNED,
+    "overlap": DESIGNED,
     "worlds": DESIGNED,
     "humanoid": "Humanoid",
     "metaworld-four": "Metaworld four",
