@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from amf_lightning.campaign.learner import Learner
-from amf_lightning.errors import InputError
 from amf_lightning.fine_tuning.lookahead import Lookahead
 from amf_lightning.policies.protocol import RefittedPolicy, frozen_copy
 
@@ -23,6 +22,8 @@ class Deployment:
 
     The gaps of both are those that the selector infers at the moment, from the rollouts of all rounds. Training and
     selection always go on from the latest policy.
+
+    A policy that is refitted to all demonstrations is always the deployed one.
 
     Args:
         selector: its `deploy_margin` says by how much more.
@@ -42,10 +43,8 @@ class Deployment:
         if self._margin is None or module.kept is not None:
             return
         if isinstance(module.policy, RefittedPolicy):
-            raise InputError(
-                f"The selector's deploy_margin is {self._margin}, but a {type(module.policy).__name__} is refitted to "
-                "all demonstrations and has no weights to keep. Set deploy_margin: null."
-            )
+            self._margin = None  # it has no weights to keep, and no training that could go wrong
+            return
         module.kept = frozen_copy(module.acting).train()
 
     def decide(self, active: "ActiveSampling", module: "BehaviouralCloning") -> None:
