@@ -56,6 +56,11 @@ class InformedSelector(Selector):
                 f"{type(self).__name__}: {type(embedding).__name__} needs the expert's actions at the expected states, "
                 f"which {type(occupancy).__name__} does not know. Use ImportanceWeighted, or LastLayerFeatures."
             )
+        if noise and not embedding.weighs_noise:
+            raise InputError(
+                f"{type(self).__name__}: `noise` is given, but in {type(embedding).__name__} all demonstrations have "
+                "the same noise. Leave it out, or choose the embedding Kernel."
+            )
         if rho <= 0:
             raise InputError(f"{type(self).__name__}: rho is {rho}; the ridge must be positive.")
         self.embedding = embedding

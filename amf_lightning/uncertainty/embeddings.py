@@ -33,6 +33,8 @@ class Embedding(Part, ABC):
 
     assumes_retention: bool = False
     """Whether it takes for granted that what π0 knew is not forgotten."""
+    weighs_noise: bool = True
+    """Whether demonstrations may differ in their observation noise."""
 
     @abstractmethod
     def embed(self, knowledge: Knowledge, candidates: Steps, targets: Steps, ridge: float) -> Embedded:

@@ -23,6 +23,7 @@ class PolicyBelief(Embedding):
     needs = (Need.PRETRAINING_STATISTICS, Need.OWN_POSTERIOR)
     does_without = (Need.PRETRAINING_STATISTICS,)  # they are the rows of π0 itself
     instead = "Choose the embedding LastLayerFeatures, or Kernel."
+    weighs_noise = False
 
     def embed(self, knowledge: Knowledge, candidates: Steps, targets: Steps, ridge: float) -> Embedded:
         """See `Embedding.embed`.

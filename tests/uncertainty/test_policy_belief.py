@@ -7,6 +7,8 @@ from amf_lightning.errors import InputError
 from amf_lightning.policies.gaussian_process import GaussianProcessPolicy
 from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.policies.protocol import Policy
+from amf_lightning.selection.informed import InformationGain
+from amf_lightning.selection.occupancies import PolicyRollout
 from amf_lightning.tasks.steps import Steps
 from amf_lightning.uncertainty.knowledge import Knowledge
 from amf_lightning.uncertainty.policy_belief import PolicyBelief
@@ -48,6 +50,11 @@ def test_conditioning_on_states_does_what_a_refit_on_them_does() -> None:
     refitted.refit(known, ahead[0].with_actions(torch.zeros(6, 1)))
     expected = refitted.variance(wanted.flatten())
     assert torch.allclose(NOISE**2 * after.variance(after.prepare(embedded.targets)).flatten(), expected, atol=1e-9)
+
+
+def test_noise_by_task_is_refused_when_the_selector_is_made() -> None:
+    with pytest.raises(InputError, match=r"`noise` is given.*PolicyBelief.*the same noise.*Kernel"):
+        InformationGain(embedding=PolicyBelief(), occupancy=PolicyRollout(), noise={"a": 4.0})
 
 
 def test_noise_that_the_policy_does_not_know_of_is_refused() -> None:
