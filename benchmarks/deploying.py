@@ -1,9 +1,9 @@
 """What it would do to setbacks to deploy a round's policy only where the free evidence does not say that it is worse.
 
     amf compare --config configs/compare/default-humanoid.yaml --output runs/humanoid --runs runs/humanoid
-    python benchmarks/deploying.py runs/humanoid/runs/GapReduction --output docs/results/deploying
+    python benchmarks/deploying.py "runs/humanoid/runs/latest deployed" --output docs/results/deploying
 
-Played back on finished runs of `GapReduction`: their policies were evaluated after every round, and before the next
+Played back on finished runs of `GapReduction` that deploy the latest policy: it was evaluated after every round, and before the next
 choice the selector said the gap of each task, as its rollouts measured it (`measured_gap/<task>` in the ledger) and
 as it was inferred from the rollouts of all rounds (`gap/<task>`). A rule deploys the policy of a round if its mean
 gap over tasks is below that of the deployed one by a margin, and keeps the deployed one else. Training and choices go
