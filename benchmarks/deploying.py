@@ -3,11 +3,11 @@
     amf compare --config configs/compare/default-humanoid.yaml --output runs/humanoid --runs runs/humanoid
     python benchmarks/deploying.py "runs/humanoid/runs/latest deployed" --output docs/results/deploying
 
-Played back on finished runs of `GapReduction` that deploy the latest policy: it was evaluated after every round, and before the next
-choice the selector said the gap of each task, as its rollouts measured it (`measured_gap/<task>` in the ledger) and
-as it was inferred from the rollouts of all rounds (`gap/<task>`). A rule deploys the policy of a round if its mean
-gap over tasks is below that of the deployed one by a margin, and keeps the deployed one else. Training and choices go
-on from the latest policy, as they did. The last policy is left out, since no evidence saw it.
+Played back on finished runs of `GapReduction` that deploy the latest policy: it was evaluated after every round, and
+before the next choice the selector said the gap of each task, as its rollouts measured it (`measured_gap/<task>` in the
+ledger) and as it was inferred from the rollouts of all rounds (`gap/<task>`). A rule deploys the policy of a round if
+its mean gap over tasks is below that of the deployed one by a margin, and keeps the deployed one else. Training and
+choices go on from the latest policy, as they did. The last policy is left out, since no evidence saw it.
 """
 
 import argparse
