@@ -1,5 +1,6 @@
 """For tests that need Metaworld or Fetch, which go with another MuJoCo than the rest is tested with."""
 
+from ctypes.util import find_library
 from importlib.metadata import distributions
 
 import pytest
@@ -18,3 +19,8 @@ def needing(distribution: str) -> list[pytest.MarkDecorator]:
 
 
 METAWORLD, FETCH = needing("metaworld"), needing("gymnasium-robotics")
+PICTURED = [
+    *METAWORLD,
+    pytest.mark.skipif(find_library("EGL") is None, reason="nothing draws here: Debian has EGL in libegl1"),
+]
+"""Of tests in which cameras see Metaworld."""

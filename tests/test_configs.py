@@ -15,7 +15,7 @@ import pytest
 import yaml
 from amf_process import amf, printed, tree
 from babyai_marks import BABYAI
-from metaworld_marks import FETCH, METAWORLD
+from metaworld_marks import FETCH, METAWORLD, PICTURED
 from PIL import Image, ImageSequence
 
 from amf_lightning.campaign.curve import MEAN
@@ -58,7 +58,7 @@ PART_FILES = shipped(*(f"{folder}/*.yaml" for folder in PARTS))
 
 def marked(names: list[str]) -> list[Any]:
     """Parameters of a test; what needs an extra is left to who has it."""
-    extras = {"metaworld": METAWORLD, "fetch": FETCH, "babyai": BABYAI}
+    extras = {"metaworld-pixels": PICTURED, "metaworld": METAWORLD, "fetch": FETCH, "babyai": BABYAI}
     return [
         pytest.param(name, marks=next((marks for word, marks in extras.items() if word in name), [])) for name in names
     ]
@@ -79,7 +79,11 @@ def test_nothing_that_is_shipped_is_left_untested() -> None:
 
 def test_at_the_top_there_is_one_run_of_each_suite_and_view_of_it() -> None:
     suites = [read_configuration(CONFIGS / name)["suite"] for name in FIRST_RUNS]
-    views = [(suite["class_path"], suite.get("init_args", {}).get("view")) for suite in suites]
+    options = [suite.get("init_args", {}) for suite in suites]
+    views = [
+        (suite["class_path"], given.get("view"), bool(given.get("cameras")))
+        for suite, given in zip(suites, options, strict=True)
+    ]
     assert len(set(views)) == len(views)
 
 

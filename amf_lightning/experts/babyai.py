@@ -10,6 +10,7 @@ from torch import Tensor
 
 from amf_lightning.errors import InputError
 from amf_lightning.experts.expert import ActingExpert
+from amf_lightning.experts.twin import Twin
 from amf_lightning.suites.babyai import BabyAI, minigrid_module
 from amf_lightning.tasks.controller import Controller
 from amf_lightning.tasks.steps import Steps
@@ -48,10 +49,10 @@ class _Bots(Controller):
 
     def __init__(self, suite: BabyAI) -> None:
         self._suite = suite
-        self._twins: list[_Twin] = []
+        self._bots: list[_Bot] = []
 
     def begin(self, episodes: Sequence[Episode], width: int) -> None:
-        self._twins = [_Twin(self._suite, episode) for episode in episodes]
+        self._bots = [_Bot(self._suite, episode) for episode in episodes]
 
     def act(self, steps: Steps) -> Tensor:
         """Actions [N, 7], one-hot; zeros in rows without an episode that goes on.
@@ -60,37 +61,28 @@ class _Bots(Controller):
             InputError: a row shows something else than its twin, so that nobody knows what the bot would do.
         """
         actions = np.zeros((len(steps), self._suite.action_dim), dtype=np.float32)
-        for row, twin in enumerate(self._twins):
-            if not twin.ended:
-                twin.compare({name: entry[row].cpu().numpy() for name, entry in steps.observations.items()})
-                actions[row, twin.choose()] = 1
+        for row, bot in enumerate(self._bots):
+            if not bot.twin.ended:
+                seen = {name: entry[row].cpu().numpy() for name, entry in steps.observations.items()}
+                actions[row, bot.choose(seen)] = 1
         return torch.from_numpy(actions).to(steps.device)
 
 
-class _Twin:
-    """An environment in which an episode happens a second time, and the bot in it."""
+class _Bot:
+    """The bot of an episode, in its twin."""
 
     def __init__(self, suite: BabyAI, episode: Episode) -> None:
-        self._episode, self._env = episode, suite.make(episode.task)
-        self._observation, _ = self._env.reset(seed=episode.seed)
+        self.twin = Twin(suite.make(episode.task), episode)
         self._actions = np.eye(suite.action_dim, dtype=np.float32)
         self._bot: Any = None
         self._chosen: int | None = None
-        self._gave_up = self.ended = False
+        self._gave_up = False
 
-    def compare(self, observation: dict[str, NDArray[Any]]) -> None:
-        """Raises InputError if the episode itself has gone another way."""
-        if any(not np.array_equal(seen, observation[name]) for name, seen in self._observation.items()):
-            raise InputError(
-                f"Task '{self._episode.task.name}', seed {self._episode.seed}: BabyAI's bot acts in whole episodes of "
-                "its own only, and these observations are of another one. Choose parts that ask it for nothing else."
-            )
-
-    def choose(self) -> int:
+    def choose(self, seen: dict[str, NDArray[Any]]) -> int:
         """The bot's next action, which the twin takes at once."""
+        self.twin.compare(seen, self.twin.observation, "BabyAI's bot")
         action = self._planned()
-        self._observation, _, terminated, truncated, _ = self._env.step(self._actions[action])
-        self.ended = terminated or truncated
+        self.twin.step(self._actions[action])
         return action
 
     def _planned(self) -> int:
@@ -99,7 +91,7 @@ class _Twin:
             return _DONE
         try:
             if self._bot is None:
-                self._bot = minigrid_module("utils.baby_ai_bot").BabyAIBot(self._env.unwrapped)
+                self._bot = minigrid_module("utils.baby_ai_bot").BabyAIBot(self.twin.env.unwrapped)
             self._chosen = int(self._bot.replan(self._chosen))
         except Exception:  # assertions, boxes that are gone: it says in no other way that it cannot go on
             self._gave_up = True

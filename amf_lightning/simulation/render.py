@@ -41,7 +41,7 @@ def render_frames(
         InputError: the suite has no simulator, or the episode cannot be run.
     """
     (trajectory,) = rollout(acting, suite, [episode], may_fail=True)
-    _choose_backend()
+    choose_backend()
     with _drawing():
         env = simulator_of(suite).make(episode.task, render_mode="rgb_array")
     try:
@@ -62,7 +62,7 @@ def render_frames(
         env.close()
 
 
-def _choose_backend() -> None:
+def choose_backend() -> None:
     """Makes MuJoCo draw by EGL where there is no screen: unless told otherwise it draws through a window."""
     if not os.environ.get("DISPLAY"):
         os.environ.setdefault("MUJOCO_GL", "egl")

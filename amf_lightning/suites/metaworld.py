@@ -19,6 +19,7 @@ from amf_lightning.errors import InputError
 from amf_lightning.simulation.gymnasium_environment import Env
 from amf_lightning.suites.gymnasium_suite import GymnasiumSuite, GymnasiumTask
 from amf_lightning.suites.language import TextEncoder
+from amf_lightning.suites.metaworld_cameras import Pictured, checked_cameras
 from amf_lightning.suites.metaworld_texts import TEXTS
 
 FOUR = ("coffee-push", "coffee-pull", "faucet-open", "faucet-close")
@@ -46,10 +47,14 @@ class Metaworld(GymnasiumSuite):
             the order of `tasks`, so that neighbours are alike to it.
         reference: name of the shipped reference returns, or a path; None if nothing is to be scored.
         language: tells the policy what to do in words instead, e.g. to pick up a puck and place it on the goal.
+        cameras: whose pictures, `image/<camera>`, take the place of where the objects are: of `state` the goal and the
+            robot's four numbers remain. Names as in Metaworld, e.g. `[topview, corner3]`; None: no pictures.
+        pixels: height and width of the pictures.
 
     Raises:
         InputError: metaworld is missing or does not go with what is installed; an unknown or repeated task; a horizon
-            that Metaworld does not allow; both a language and `one_hot: false`.
+            that Metaworld does not allow; both a language and `one_hot: false`; an unknown camera, or nothing on this
+            machine can draw.
     """
 
     def __init__(
@@ -59,13 +64,18 @@ class Metaworld(GymnasiumSuite):
         one_hot: bool = True,
         reference: str | None = "metaworld/reference",
         language: TextEncoder | None = None,
+        cameras: list[str] | None = None,
+        pixels: int = 64,
     ) -> None:
         names = _names(tasks)
+        self.cameras = None if cameras is None else checked_cameras(cameras, pixels)
         if horizon is not None and not 1 <= horizon <= LONGEST:
             raise InputError(f"Metaworld: horizon is {horizon}; it must be between 1 and {LONGEST}.")
         steps = {name: horizon or LONGER.get(name, HORIZON) for name in names}
+        self._steps = horizon
         if language is not None and not one_hot:
             raise InputError("Metaworld: a policy is told about tasks in words or by one number; leave out one_hot.")
+        drawn = {} if self.cameras is None else {"cameras": list(self.cameras), "pixels": pixels}
         contexts = [None] * len(names) if one_hot else [[number] for number in _evenly_spaced(len(names))]
         super().__init__(
             environment=f"{__name__}.make_task",
@@ -73,7 +83,7 @@ class Metaworld(GymnasiumSuite):
                 GymnasiumTask(
                     name,
                     context,
-                    arguments={"task": name, "horizon": steps[name]},
+                    arguments={"task": name, "horizon": steps[name], **drawn},
                     horizon=steps[name],
                     text=TEXTS.get(name),
                 )
@@ -84,6 +94,10 @@ class Metaworld(GymnasiumSuite):
             name="Metaworld",
             language=language,
         )
+
+    def in_numbers(self) -> "Metaworld":
+        """The same episodes without cameras, observed as the stock 39 numbers."""
+        return Metaworld([task.name for task in self.tasks], self._steps, reference=None)
 
     def signature(self) -> dict[str, Any]:
         """The tasks belong to it where their contexts follow from their order."""
@@ -123,10 +137,17 @@ def task_sets() -> dict[str, tuple[str, ...]]:
     return {name: tuple(task.removesuffix("-v3") for task in tasks) for name, tasks in sets.items()}
 
 
-def make_task(task: str, horizon: int, render_mode: str | None = None) -> Env:
+def make_task(
+    task: str,
+    horizon: int,
+    render_mode: str | None = None,
+    cameras: Sequence[str] | None = None,
+    pixels: int = 64,
+) -> Env:
     """The environment of one task: `reset(seed=...)` alone decides an episode."""
     env = metaworld_module("env_dict").ENV_CLS_MAP[f"{task}-v3"](render_mode=render_mode, camera_name="corner2")
-    return _Solving(env, horizon)
+    solving = _Solving(env, horizon)
+    return solving if cameras is None else Pictured(solving, cameras, pixels)
 
 
 class _Solving(gymnasium.Wrapper[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]):
