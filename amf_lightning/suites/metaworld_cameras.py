@@ -111,7 +111,7 @@ def _viewer(scene: Any, pixels: int) -> Any:
     if key not in _VIEWERS:
         choose_backend()
         viewer = _VIEWERS[key] = OffScreenViewer(scene.model, scene.data, pixels, pixels)
-        # Else it is freed with the modules, when what frees it is gone; before MuJoCo ends EGL, which it has just begun.
+        # Else it is freed with the modules, when EGL is gone; MuJoCo, which has just begun EGL, ends it after this.
         atexit.register(viewer.free)
         for costly in (mjtRndFlag.mjRND_SHADOW, mjtRndFlag.mjRND_REFLECTION, mjtRndFlag.mjRND_SKYBOX):
             viewer.scn.flags[costly] = 0
