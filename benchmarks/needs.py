@@ -3,12 +3,12 @@
     amf compare --config configs/compare/needs-humanoid.yaml --output runs/needs-humanoid
     python benchmarks/needs.py runs/needs-humanoid/runs/*
 
-Before every choice a selector may say how much each task is in need: `GapReduction` the gap that it infers,
-and what the rollouts of that round alone show, `InformationGain` the variance of its belief (`gap/<task>`,
-`measured_gap/<task>` and `variance/<task>` in the ledger). The real gap is one minus the score at the evaluation of the
-same policy, so the runs must deploy the latest one (`deploy_margin: null`). A row is the mean, over the runs in a
-folder, of the rank correlation over tasks, in rounds in which the largest real gap exceeds a limit: where no task is in
-need, there is no order to find. Rounds whose needs are all alike count as 0.
+Before every choice a selector may say how much each task is in need: `GapReduction` the need that all rollouts so far
+show, the gap that its learning curves expect, and what the rollouts of that round alone show, `InformationGain` the
+variance of its belief (`need/<task>`, `gap/<task>`, `measured_gap/<task>` and `variance/<task>` in the ledger). The
+real gap is one minus the score at the evaluation of the same policy, so the runs must deploy the latest one
+(`deploy_margin: null`). A row is the mean, over the runs in a folder, of the rank correlation over tasks, in rounds in
+which the largest real gap exceeds a limit: where no task is in need, there is no order to find. Rounds whose needs are all alike count as 0.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.campaign.status import ledger_to_read
 from amf_lightning.evaluation.statistics import Interval, bootstrap_interval, rank_correlation
 
-KINDS = ("gap", "measured_gap", "variance")
+KINDS = ("need", "gap", "measured_gap", "variance")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from amf_lightning.selection.greedy import level_ties
 from amf_lightning.selection.informed import InformationGain
 from amf_lightning.selection.learning_curves import LearningCurves
 from amf_lightning.selection.learning_worlds import BelievedTasks, CorrelatedTasks, Worlds
+from amf_lightning.selection.seen_needs import seen_needs
 from amf_lightning.selection.task_belief import TaskBelief
 from amf_lightning.tasks.task import TaskSuite
 
@@ -67,7 +68,7 @@ class GapReduction(Selector):
             self.gain_is, self.need, self.need_is = (getattr(self.information, name) for name in _WORDS)
         else:
             self.gain_is = "share of the gap to the expert that it closes, mean over tasks"
-            self.need, self.need_is = "gap", "share of the task that the policy does not do yet"
+            self.need, self.need_is = "need", "share of the task that the policy does not do yet, by all measurements"
         self.needs = union(self.information.needs, self.evidence.needs if self.evidence is not None else ())
         self.assumes_retention = self.information.assumes_retention
         if deploy_margin is not None:
@@ -91,7 +92,8 @@ class GapReduction(Selector):
         if self.evidence is None:
             return self.information.select(context, batch_size)
         context, measured, belief, curves = self._look(context)
-        about = _diagnostics(context.suite, curves, belief, measured.gaps)
+        needs = seen_needs(torch.stack([*self.evidence.earlier(context), measured.gaps]), self.evidence.error)
+        about = _diagnostics(context.suite, curves, belief, measured.gaps, needs)
         _, untrained = _history(context)
         if belief is not None:
             belief.expect_all()
@@ -164,13 +166,13 @@ class GapReduction(Selector):
 
 
 def _diagnostics(
-    suite: TaskSuite, curves: LearningCurves, belief: TaskBelief | None, measured: Tensor
+    suite: TaskSuite, curves: LearningCurves, belief: TaskBelief | None, measured: Tensor, needs: Tensor
 ) -> dict[str, float]:
     """Numbers about the gaps before the first pick."""
     names = [task.name for task in suite.tasks]
     shares = curves.teaches(None if belief is None else belief.shares)
     taught = suite.distribution.to(torch.float64) @ shares
-    by_kind = {"measured_gap": measured, "gap": curves.gaps, "teaches": taught}
+    by_kind = {"measured_gap": measured, "gap": curves.gaps, "need": needs, "teaches": taught}
     if belief is not None and belief.variances is not None:
         by_kind["variance"] = belief.variances
     rows = {

@@ -196,7 +196,7 @@ def test_what_a_pick_teaches_adds_up_to_its_score() -> None:
 
 
 def test_its_words_are_those_of_what_it_goes_by() -> None:
-    assert reported().need == "gap" and "gap" in reported().gain_is
+    assert reported().need == "need" and "gap" in reported().gain_is
     without = GapReduction(None)
     assert (without.gain_is, without.need) == (InformationGain().gain_is, "variance")
 
