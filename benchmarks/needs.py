@@ -7,8 +7,9 @@ Before every choice a selector may say how much each task is in need: `GapReduct
 show, the gap that its learning curves expect, and what the rollouts of that round alone show, `InformationGain` the
 variance of its belief (`need/<task>`, `gap/<task>`, `measured_gap/<task>` and `variance/<task>` in the ledger). The
 real gap is one minus the score at the evaluation of the same policy, so the runs must deploy the latest one
-(`deploy_margin: null`). A row is the mean, over the runs in a folder, of the rank correlation over tasks, in rounds in
-which the largest real gap exceeds a limit: where no task is in need, there is no order to find. Rounds whose needs are all alike count as 0.
+(`deploy_margin: null`). A row is the mean, over the runs in a folder, of the rank correlation over tasks, in rounds
+in which the largest real gap exceeds a limit: where no task is in need, there is no order to find. Rounds whose needs
+are all alike count as 0.
 """
 
 import argparse
