@@ -17,7 +17,7 @@ from amf_lightning.demonstrations.batches import Block, MicroBatch
 from amf_lightning.demonstrations.datamodule import DemonstrationDataModule
 from amf_lightning.errors import InputError
 from amf_lightning.evaluation.scores import Evaluation
-from amf_lightning.evaluation.simulated import SimulatedEvaluation
+from amf_lightning.evaluation.simulated import KnownEpisodes, SimulatedEvaluation
 from amf_lightning.fine_tuning.checkpoint_io import check_checkpoint
 from amf_lightning.fine_tuning.divergence import LossWatch
 from amf_lightning.fine_tuning.judged import journal_of
@@ -31,7 +31,7 @@ from amf_lightning.policies.controllers import PolicyController
 from amf_lightning.policies.mlp import MLPPolicy
 from amf_lightning.policies.preflight import rehearse_export
 from amf_lightning.policies.protocol import Policy, RefittedPolicy, frozen_copy
-from amf_lightning.policies.statistics import FeatureStatistics
+from amf_lightning.policies.statistics import FeatureStatistics, weights_hash
 from amf_lightning.policies.unfamiliar import Familiarity
 from amf_lightning.policies.weights import PolicyFactory, build_policy, load_policy
 from amf_lightning.retention.frozen import hold_statistics, mask_gradients, placed, restore_frozen
@@ -108,7 +108,7 @@ class BehaviouralCloning(LightningModule):
         self.averaged = frozen_copy(self.policy).train() if averages else None
         self.kept: Policy | None = None  # deployed instead of what acts; see `Deployment`
         self.featured, self._familiarity = rehearse_export(self.policy, suite), Familiarity(suite)
-        self.masks: dict[str, Tensor] = {}
+        self.masks, self._known = dict[str, Tensor](), KnownEpisodes()
         self.trained_on = 0
         """Demonstrations that the policy was fine-tuned on."""
         self.evaluation: Evaluation | None = None
@@ -274,8 +274,9 @@ class BehaviouralCloning(LightningModule):
     # -- evaluation ----------------------------------------------------------------------------------------------
 
     def on_validation_epoch_start(self) -> None:
-        deployed, per_task = frozen_copy(self.deployed).cpu().controller(), self.data.evaluation_episodes
-        self._running = SimulatedEvaluation(self.suite, deployed, per_task, journal_of(self), device=self.device)
+        deployed, per_task, journal = frozen_copy(self.deployed).cpu(), self.data.evaluation_episodes, journal_of(self)
+        acting, known = deployed.controller(), self._known.of(weights_hash(deployed))
+        self._running = SimulatedEvaluation(self.suite, acting, per_task, journal, device=self.device, known=known)
 
     def validation_step(self, batch: list[EvaluationJob], batch_idx: int) -> None:
         self._running.run(batch)

@@ -119,3 +119,24 @@ def test_evidence_that_sees_nothing_of_the_policy_is_refused(make_run: Callable[
 def test_a_margin_that_means_nothing_is_refused(margin: float) -> None:
     with pytest.raises(InputError, match="a difference of two gaps"):
         GapReduction(deploy_margin=margin)
+
+
+def count_episodes() -> None:
+    """Has every evaluation print how many episodes it ran."""
+    from amf_lightning.evaluation import simulated
+
+    rollout = simulated.rollout
+
+    def counted(acting: Any, suite: Any, episodes: Any, **options: Any) -> Any:
+        print("EPISODES", len(episodes))
+        return rollout(acting, suite, episodes, **options)
+
+    simulated.rollout = counted  # type: ignore[assignment]
+
+
+def test_a_policy_that_stays_deployed_is_not_evaluated_again(make_run: Callable[..., Run]) -> None:
+    """It would do the same in the same episodes; no later policy is better by 1."""
+    run = make_run("run", changes(1.0)).complete(count_episodes)
+    ran = [int(line.split()[1]) for line in run.log.read_text().splitlines() if line.startswith("EPISODES")]
+    assert ran == [8, 8, 0, 0, 0], "two of each task before the first round and after it"
+    assert all(row == first for row, first in zip(scores(run), scores(run)[:1] * 5, strict=True))
