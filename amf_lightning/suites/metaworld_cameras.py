@@ -44,7 +44,7 @@ def without_objects(vector: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate([vector[-GOAL:], vector[:ROBOT]])
 
 
-class Pictured(gymnasium.Wrapper[dict[str, NDArray[Any]], NDArray[Any], NDArray[Any], NDArray[Any]]):
+class Pictured(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Shows pictures instead of where the objects are.
 
     Args:
@@ -53,12 +53,13 @@ class Pictured(gymnasium.Wrapper[dict[str, NDArray[Any]], NDArray[Any], NDArray[
         pixels: height and width of the pictures.
     """
 
-    def __init__(self, env: gymnasium.Env[Any, Any], cameras: Sequence[str], pixels: int) -> None:
+    def __init__(self, env: Any, cameras: Sequence[str], pixels: int) -> None:
         super().__init__(env)
-        self._scene: Any = env.unwrapped
+        self._scene = env.unwrapped
         self._cameras, self._pixels = cameras, pixels
         # Without a GPU shadows and smoothed edges would take nine tenths of the time.
-        self._scene.model.vis.quality.shadowsize = self._scene.model.vis.quality.offsamples = 0
+        quality = self._scene.model.vis.quality
+        quality.shadowsize = quality.offsamples = 0
         told = ROBOT + GOAL
         self.observation_space = Dict(
             {STATE: Box(-np.inf, np.inf, (told,), np.float64)}
