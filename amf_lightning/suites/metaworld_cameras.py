@@ -57,7 +57,7 @@ class Pictured(gymnasium.Wrapper[Any, Any, Any, Any]):
         super().__init__(env)
         self._scene = env.unwrapped
         self._cameras, self._pixels = cameras, pixels
-        # Without a GPU shadows and smoothed edges would take nine tenths of the time.
+        # Without a GPU shadows and smoothed edges would take most of the time.
         quality = self._scene.model.vis.quality
         quality.shadowsize = quality.offsamples = 0
         told = ROBOT + GOAL
