@@ -37,7 +37,7 @@ class MetaworldExpert(ActingExpert):
         """The policies of the suite's tasks.
 
         Raises:
-            InputError: the suite is another one.
+            InputError: the suite is another one; noise, where the suite has cameras.
         """
         if not isinstance(suite, Metaworld):
             raise InputError(
@@ -49,7 +49,7 @@ class MetaworldExpert(ActingExpert):
             return scripted
         if self.noise:
             raise InputError(f"expert.noise is {self.noise}; with cameras MetaworldExpert can only act without noise.")
-        return _Beside(scripted, suite.in_numbers())
+        return _Beside(scripted, suite.in_numbers)
 
 
 class _Scripted(Controller):

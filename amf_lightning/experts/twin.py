@@ -38,8 +38,7 @@ class Twin:
         if any(not np.array_equal(entry, seen[name]) for name, entry in expected.items()):
             raise InputError(
                 f"Task '{self.episode.task.name}', seed {self.episode.seed}: {who} acts in whole episodes of its own "
-                "only, and these observations are of another one. Choose parts that ask it for nothing else, and no "
-                "expert.noise."
+                "only, and these observations are of another one. Choose parts that ask it for nothing else."
             )
 
     def step(self, action: NDArray[np.float32]) -> None:

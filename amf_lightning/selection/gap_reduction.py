@@ -92,7 +92,9 @@ class GapReduction(Selector):
         if self.evidence is None:
             return self.information.select(context, batch_size)
         context, measured, belief, curves = self._look(context)
-        needs = seen_needs(torch.stack([*self.evidence.earlier(context), measured.gaps]), self.evidence.error)
+        seen = seen_needs(torch.stack([*self.evidence.earlier(context), measured.gaps]), self.evidence.error)
+        # What was last seen before a training says little of the policy after it; then the gap stands for the need.
+        needs = torch.where(measured.gaps.isfinite(), seen, curves.gaps)
         about = _diagnostics(context.suite, curves, belief, measured.gaps, needs)
         _, untrained = _history(context)
         if belief is not None:

@@ -12,9 +12,9 @@ _WANDERS = 0.1
 def seen_needs(measured: Tensor, error: float) -> Tensor:
     """The expected gap of each task after the last round, if gaps wander: a Kalman filter of every task by itself.
 
-    What demonstrations are expected to do does not enter. It is the same for all tasks as far as anybody could tell,
-    and where it is not, presuming that a demonstration has closed the gap of its own task hides the tasks that go on
-    failing (docs/studies/calibration.md).
+    What demonstrations are expected to do does not enter: where all tasks are learned together, presuming that a
+    demonstration has closed the gap of its own task most hides the tasks that go on failing
+    (docs/studies/calibration.md).
 
     Args:
         measured: gaps in each round, [R, K]; NaN where nothing was measured.

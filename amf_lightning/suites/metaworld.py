@@ -5,7 +5,7 @@ The package `metaworld` is imported when a suite is made, not before: it pins an
 
 from collections.abc import Sequence
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, cached_property
 from importlib import import_module
 from importlib.metadata import requires, version
 from types import ModuleType
@@ -48,13 +48,14 @@ class Metaworld(GymnasiumSuite):
         reference: name of the shipped reference returns, or a path; None if nothing is to be scored.
         language: tells the policy what to do in words instead, e.g. to pick up a puck and place it on the goal.
         cameras: whose pictures, `image/<camera>`, take the place of where the objects are: of `state` the goal and the
-            robot's four numbers remain. Names as in Metaworld, e.g. `[topview, corner3]`; None: no pictures.
+            robot's four numbers remain (the goal tells where the object is in tasks in which both lie at a fixed
+            distance). Names as in Metaworld, e.g. `[topview, corner3]`; None: no pictures.
         pixels: height and width of the pictures.
 
     Raises:
         InputError: metaworld is missing or does not go with what is installed; an unknown or repeated task; a horizon
-            that Metaworld does not allow; both a language and `one_hot: false`; an unknown camera, or nothing on this
-            machine can draw.
+            that Metaworld does not allow; both a language and `one_hot: false`; an unknown camera. The first episode
+            raises it where nothing on the machine can draw.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Metaworld(GymnasiumSuite):
         if horizon is not None and not 1 <= horizon <= LONGEST:
             raise InputError(f"Metaworld: horizon is {horizon}; it must be between 1 and {LONGEST}.")
         steps = {name: horizon or LONGER.get(name, HORIZON) for name in names}
-        self._steps = horizon
+        self._horizon = horizon
         if language is not None and not one_hot:
             raise InputError("Metaworld: a policy is told about tasks in words or by one number; leave out one_hot.")
         drawn = {} if self.cameras is None else {"cameras": list(self.cameras), "pixels": pixels}
@@ -95,9 +96,10 @@ class Metaworld(GymnasiumSuite):
             language=language,
         )
 
+    @cached_property
     def in_numbers(self) -> "Metaworld":
         """The same episodes without cameras, observed as the stock 39 numbers."""
-        return Metaworld([task.name for task in self.tasks], self._steps, reference=None)
+        return Metaworld([task.name for task in self.tasks], self._horizon, reference=None)
 
     def signature(self) -> dict[str, Any]:
         """The tasks belong to it where their contexts follow from their order."""

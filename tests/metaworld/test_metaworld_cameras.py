@@ -1,5 +1,7 @@
 """Metaworld's tasks as cameras see them."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -48,9 +50,16 @@ def test_pictures_do_not_depend_on_what_runs_beside(suite: Metaworld, episodes: 
         assert np.array_equal(entry, together[2].acted_on[name]), name
 
 
-def test_pictures_show_where_things_are_and_state_does_not(suite: Metaworld) -> None:
+def test_pictures_show_where_things_are(suite: Metaworld) -> None:
     """The mug of other episodes stands elsewhere; hand and gripper begin where they always do."""
     env = suite.make(suite.tasks[0])
+    scene: Any = env.unwrapped
+    for seed in (1, 2):
+        env.reset(seed=seed)
+        for number in range(1, scene.model.nbody):
+            if scene.model.body_parentid[number] == 0 and scene.model.body_mocapid[number] < 0:
+                free = scene.model.body_dofnum[number] > 0
+                assert free or np.allclose(scene.data.xpos[number], scene.model.body_pos[number]), number
     seen = [env.reset(seed=seed)[0] for seed in (1, 2)]
     assert np.array_equal(seen[0]["state"][3:], seen[1]["state"][3:])
     moved = np.argwhere((seen[0]["image/topview"] != seen[1]["image/topview"]).any(-1))
@@ -67,6 +76,13 @@ def test_the_scripts_are_no_answer_to_another_episode_and_take_no_noise(suite: M
         scripts.act(Steps(rows, torch.zeros(1, dtype=torch.int64), suite.contexts[:1]))
     with pytest.raises(InputError, match=r"expert\.noise is 0\.1; with cameras MetaworldExpert can only act without"):
         MetaworldExpert(noise=0.1).actor(suite)
+
+
+def test_large_pictures_are_drawn_to_their_edges() -> None:
+    suite = Metaworld(TASKS[:1], cameras=["topview"], pixels=640)
+    picture = suite.make(suite.tasks[0]).reset(seed=0)[0]["image/topview"]
+    assert picture.shape == (640, 640, 3)
+    assert picture.any((0, 2)).all() and picture.any((1, 2)).all()
 
 
 def test_cameras_that_do_not_exist_are_refused() -> None:

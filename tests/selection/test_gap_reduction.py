@@ -16,6 +16,7 @@ from amf_lightning.selection.evidence import OccupancyGap, PrequentialError, Rep
 from amf_lightning.selection.gap_reduction import GapReduction
 from amf_lightning.selection.informed import InformationGain
 from amf_lightning.selection.occupancies import Demonstrated
+from amf_lightning.selection.seen_needs import seen_needs
 from tiny import TinySuite
 
 SUITE = TinySuite()
@@ -220,3 +221,14 @@ def test_a_batch_counts_what_the_belief_loses_with_each_pick() -> None:
     together = selector.select(given, 2)
     assert together.scores[1] == pytest.approx(selector.select(replace(given, pending=together.picks[:1]), 1).scores[0])
     assert together.scores[0] != together.scores[1]
+
+
+def test_the_need_is_what_all_rounds_show_and_the_gap_where_nothing_is_seen() -> None:
+    rounds = (told(0.9, 0.8, 0.1, 0.2), told(0.7, 0.9, 0.3, 0.2))
+    known = {"round": 2, "told": rounds, "asked": ((1,), (1,)), "scores": (0.6, 0.2, 0.9, 0.7)}
+    said = reported().select(context([1, 1], **known), 1).diagnostics
+    seen = torch.tensor([[*rounds[0].values()], [*rounds[1].values()], [0.4, 0.8, 0.1, 0.3]], dtype=torch.float64)
+    assert [said[f"need/{name}"] for name in NAMES] == pytest.approx(seen_needs(seen, 0.1).tolist())
+    blind = GapReduction(PrequentialError(), transfer=0.0)
+    said = blind.select(context([1, 2], round=1, told=({},), asked=((1, 2),), errors_before=(0.6, 0.2)), 1).diagnostics
+    assert [said[f"need/{name}"] for name in NAMES] == [said[f"gap/{name}"] for name in NAMES]
