@@ -293,7 +293,7 @@ def under(key: str, names: set[str]) -> bool:
 def test_a_comparison_lists_a_run_for_each_strategy_and_seed(tmp_path: Path, name: str) -> None:
     comparison, commands = planned(name, tmp_path)
     folders = [option for command in commands for option in command if option.startswith("--trainer.default_root_dir=")]
-    places = [*(["pretrained"] if comparison.pretrain else []), *(f"runs/{label}" for label in comparison.strategies)]
+    places = [*(["pretrained"] if comparison.pretrain else []), *(f"runs/{label}" for label in comparison.labels)]
     expected = [f"out/{place}/seed-{seed}" for seed in (0, 1) for place in places]
     assert [folder.partition("=")[2] for folder in folders] == expected
     for command, folder in zip(commands, folders, strict=True):
