@@ -20,7 +20,7 @@ ROBOT, GOAL = 4, 3
 """The first numbers of Metaworld's 39, hand and gripper, and the last, the goal."""
 _PIXELS = 8, 1024
 
-# MuJoCo takes half a second to prepare a scene for drawing, and the environments of a task share what it has prepared.
+# Preparing a scene for drawing is slow, so the environments of a task share what was prepared.
 _VIEWERS: dict[tuple[int, str, int], Any] = {}
 
 

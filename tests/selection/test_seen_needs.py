@@ -33,7 +33,7 @@ def test_needs_are_the_conditional_mean_of_gaps_that_wander(rounds: int) -> None
         assert seen_needs(measured, ERROR)[2] == 0.5, "nothing was ever seen of it"
 
 
-def test_a_task_that_goes_on_failing_is_in_need_however_often_one_lucky_round_says_otherwise() -> None:
+def test_a_task_that_goes_on_failing_is_in_need_although_one_lucky_round_says_otherwise() -> None:
     failing, solved = [0.9, 0.9, 0.9, 0.1], [0.9, 0.1, 0.1, 0.2]
     needs = seen_needs(torch.tensor([failing, solved], dtype=torch.float64).T, ERROR)
     assert needs[0] > needs[1]
