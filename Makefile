@@ -35,7 +35,7 @@ $(FORMATS_STAMP): pyproject.toml constraints-formats.txt
 	$(FORMATS_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 12))' || { echo "Python 3.12 is needed: make test-formats FORMATS_PYTHON=/path/to/python3.12"; exit 2; }
 	test -x $(FORMATS)/bin/python || $(FORMATS_PYTHON) -m venv $(FORMATS)
 	$(FORMATS)/bin/python -m pip install --quiet --constraint constraints-formats.txt torch torchvision
-	$(FORMATS)/bin/python -m pip install --quiet --constraint constraints-formats.txt 'lerobot[dataset]' 'minari[arrow,hdf5]' pytest pytest-timeout
+	$(FORMATS)/bin/python -m pip install --quiet --constraint constraints-formats.txt 'lerobot[dataset]' 'minari[arrow,hdf5]' gymnasium-robotics mujoco pytest pytest-timeout
 	# robomimic's own requirements have to be compiled; of them these are imported.
 	$(FORMATS)/bin/python -m pip install --quiet --constraint constraints-formats.txt --no-deps robomimic
 	$(FORMATS)/bin/python -m pip install --quiet --constraint constraints-formats.txt six psutil imageio matplotlib tensorboardX

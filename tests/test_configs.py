@@ -2,10 +2,10 @@
 
 import csv
 import json
+import math
 import shlex
 import warnings
 from collections.abc import Iterator, Mapping
-from importlib import import_module
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,15 @@ import pytest
 import yaml
 from amf_process import amf, printed, tree
 from babyai_marks import BABYAI
+from jsonargparse import ArgumentParser
 from metaworld_marks import FETCH, METAWORLD, PICTURED
 from PIL import Image, ImageSequence
 
 from amf_lightning.campaign.curve import MEAN
 from amf_lightning.campaign.run_folder import RunFolder
 from amf_lightning.configuration import read_configuration
+from amf_lightning.demonstrations.importing.into_store import import_demonstrations
+from amf_lightning.demonstrations.importing.reading import Reading, read_keys
 from amf_lightning.policies.weights import load_policy
 from amf_lightning.shipped import shipped_folder
 from amf_lightning.simulation.render import RenderingUnavailable, render_frames
@@ -29,6 +32,7 @@ from amf_lightning.suites.halfcheetah import HalfCheetahVelocity
 from amf_lightning.tasks.task import Episode, TaskSuite
 
 CONFIGS = shipped_folder("configs")
+SAMPLES = Path(__file__).resolve().parent / "data" / "formats"
 PARTS = {
     "suite": "suite",
     "expert": "expert",
@@ -53,12 +57,25 @@ PRETRAINING = shipped("pretrain/*.yaml")
 ANIMATED = "halfcheetah.yaml"
 """The one run of which the animation is drawn: a slow test, as MuJoCo draws for seconds where there is no GPU."""
 COMPARISONS = shipped("compare/*.yaml")
+DOWNLOADED = {
+    "libero.yaml": "libero",
+    "robomimic.yaml": "robomimic-tasks",
+    "kitchen.yaml": "minari/kitchen/complete-v2",
+}
+"""Runs on recordings that have to be downloaded, and where small files of the same form lie."""
+IMPORTS = shipped("import/*.yaml")
 PART_FILES = shipped(*(f"{folder}/*.yaml" for folder in PARTS))
 
 
 def marked(names: list[str]) -> list[Any]:
     """Parameters of a test; what needs an extra is left to who has it."""
-    extras = {"metaworld-pixels": PICTURED, "metaworld": METAWORLD, "fetch": FETCH, "babyai": BABYAI}
+    extras = {
+        "metaworld-pixels": PICTURED,
+        "metaworld": METAWORLD,
+        "fetch": FETCH,
+        "kitchen": FETCH,
+        "babyai": BABYAI,
+    }
     return [
         pytest.param(name, marks=next((marks for word, marks in extras.items() if word in name), [])) for name in names
     ]
@@ -73,15 +90,16 @@ SMALL = ("--data.steps_per_round=5", "--data.evaluation_episodes=1", "--trainer.
 
 
 def test_nothing_that_is_shipped_is_left_untested() -> None:
-    assert {BASE, *RUNS, *PRETRAINING, *COMPARISONS, *PART_FILES} == set(shipped("**/*.yaml"))
+    assert {BASE, *RUNS, *PRETRAINING, *COMPARISONS, *PART_FILES, *IMPORTS} == set(shipped("**/*.yaml"))
     assert all([FIRST_RUNS, STUDY_BASES, PRETRAINING, COMPARISONS, PART_FILES])
+    assert {Path(name).name for name in IMPORTS} == set(DOWNLOADED)
 
 
 def test_at_the_top_there_is_one_run_of_each_suite_and_view_of_it() -> None:
     suites = [read_configuration(CONFIGS / name)["suite"] for name in FIRST_RUNS]
     options = [suite.get("init_args", {}) for suite in suites]
     views = [
-        (suite["class_path"], given.get("view"), bool(given.get("cameras")))
+        (suite["class_path"], given.get("name"), given.get("view"), bool(given.get("cameras")))
         for suite, given in zip(suites, options, strict=True)
     ]
     assert len(set(views)) == len(views)
@@ -105,7 +123,8 @@ def chain(path: Path) -> list[Path]:
 @pytest.mark.parametrize("name", marked([*RUNS, *PRETRAINING]))
 def test_a_small_run_leaves_every_file_that_is_promised(tmp_path: Path, name: str) -> None:
     rounds = 1 if name in PRETRAINING else 2
-    folder = small_run(name, tmp_path, *short_episodes(name, tmp_path), "--reports.animation=false")
+    options = [*short_episodes(name, tmp_path), *recordings_for(name, tmp_path)]
+    folder = small_run(name, tmp_path, *options, "--reports.animation=false")
     config = yaml.safe_load(folder.config.read_text())
     suite = suite_of(config)
     budget, tasks = config["active"]["budget"], [task.name for task in suite.tasks]
@@ -119,13 +138,15 @@ def test_a_small_run_leaves_every_file_that_is_promised(tmp_path: Path, name: st
 
     with folder.curve.open(newline="") as file:
         header, *rows = csv.reader(file)
-    assert header == ["demonstrations", "task", "return", "success", "score", "episodes"]
+    tried = suite.simulator is not None  # of what is held out there are no episodes and no successes
+    assert header == ["demonstrations", "task", "return", "success", "score", *(["episodes"] if tried else [])]
     counts = [0, budget] if rounds == 1 else [0, 1, 2]
     assert [(int(row[0]), row[1]) for row in rows] == [(n, task) for n in counts for task in [*tasks, MEAN]]
-    assert all(0 <= float(number) <= 1 for row in rows for number in row[3:5])
+    assert all(0 <= float(number) <= 1 for row in rows for number in (row[3:5] if tried else []))
+    assert all(float(row[4]) <= 1 for row in rows)
 
     evaluation = json.loads(folder.evaluation.read_text())
-    last = {row[1]: [float(number) for number in row[2:5]] for row in rows if int(row[0]) == budget}
+    last = {row[1]: [number_of(text) for text in row[2:5]] for row in rows if int(row[0]) == budget}
     numbers = {task: [of[name] for name in ("return", "success", "score")] for task, of in evaluation["tasks"].items()}
     assert numbers | {MEAN: [evaluation["mean"][name] for name in ("return", "success", "score")]} == last
     assert evaluation["demonstrations"] == budget
@@ -139,6 +160,11 @@ def test_a_small_run_leaves_every_file_that_is_promised(tmp_path: Path, name: st
     assert sum(policy.pretraining_counts.values()) == known + budget
     assert folder.checkpoint.is_file() and folder.ledger.is_file()
     assert len(list(folder.demonstrations.glob("*.safetensors"))) == budget
+
+
+def number_of(text: str) -> float | None:
+    """What a table has for a number; None where there is none."""
+    return None if math.isnan(number := float(text)) else number
 
 
 @pytest.mark.slow
@@ -157,8 +183,9 @@ def small_run(name: str, cwd: Path, *options: str) -> RunFolder:
 
 def suite_of(config: Mapping[str, Any]) -> TaskSuite:
     """The suite of a resolved configuration."""
-    module, _, name = config["suite"]["class_path"].rpartition(".")
-    suite: TaskSuite = getattr(import_module(module), name)(**config["suite"]["init_args"])
+    parser = ArgumentParser()
+    parser.add_subclass_arguments(TaskSuite, "suite")
+    suite: TaskSuite = parser.instantiate(parser.parse_object({"suite": config["suite"]})).suite
     return suite
 
 
@@ -175,6 +202,16 @@ def short_episodes(name: str, folder: Path) -> list[str]:
     path.write_text(json.dumps(reference | {"horizon": SHORT_HORIZON}))
     suite_options = [f"--suite.init_args.horizon={SHORT_HORIZON}", f"--suite.init_args.reference={path}"]
     return [*suite_options, "--expert.init_args.successes_only=false"]
+
+
+def recordings_for(name: str, folder: Path) -> list[str]:
+    """Options that put small recordings, imported by the shipped keys, in the place of those to be downloaded."""
+    if name not in DOWNLOADED:
+        return []
+    reading = Reading(**read_keys(CONFIGS / "import" / name))
+    import_demonstrations(SAMPLES / DOWNLOADED[name], folder / "recordings", reading)
+    held_out = [] if name == "kitchen.yaml" else ["--expert.init_args.held_out=1"]
+    return [f"--expert.init_args.folder={folder / 'recordings'}", *held_out]
 
 
 def assert_pictures_are_whole(folder: RunFolder, drawn: bool) -> None:

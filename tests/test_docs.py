@@ -304,3 +304,17 @@ def test_demonstrations_go_to_lerobot_and_back(tmp_path: Path) -> None:
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "recordings" / name).read_bytes()
     assert {each.task for each in DemonstrationStore(tmp_path / "renamed").read_all()} == {"anything"}
     python("read.py", cwd=tmp_path)
+
+
+def test_a_stranger_downloads_libero(tmp_path: Path) -> None:
+    """With small files of the same form."""
+    (tmp_path / "libero_spatial").symlink_to(DOCS.parent / "tests" / "data" / "formats" / "libero")
+    least = (
+        "--data.steps_per_round=2",
+        "--active.budget=10",
+        "--active.batch_size=10",
+        "--expert.init_args.held_out=1",
+    )
+    follow("downloads.md", tmp_path, *least, "--expert.init_args.held_out=1")
+    start, run = (RunFolder(tmp_path / "runs" / name) for name in ("libero-start", "libero/InformationGain-seed0"))
+    assert sorted(picks(start)) == sorted(picks(run)) and len(set(picks(run))) == 10

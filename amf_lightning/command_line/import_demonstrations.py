@@ -4,8 +4,9 @@ from pathlib import Path
 
 from amf_lightning.command_line.plain_parser import PlainParser
 from amf_lightning.demonstrations.importing.into_store import import_demonstrations
-from amf_lightning.demonstrations.importing.reading import Reading, read_keys, read_tasks
+from amf_lightning.demonstrations.importing.reading import KEYS, Reading, read_keys, read_tasks
 from amf_lightning.demonstrations.importing.source import FORMATS
+from amf_lightning.shipped import shipped_folder
 
 
 def main(arguments: list[str]) -> None:
@@ -14,13 +15,19 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("source", type=Path, help="; or ".join(FORMATS.values()))
     parser.add_argument("store", type=Path, help="folder of demonstrations; made if it is not there")
     parser.add_argument("--tasks", type=Path, help="YAML: our name of each task by theirs; '*': NAME for all others")
-    parser.add_argument("--keys", type=Path, help="YAML: observation, action, reward, action_low, action_high, fps")
+    parser.add_argument("--keys", type=Path, help=f"YAML: {', '.join(KEYS)}")
     parser.add_argument("--format", choices=list(FORMATS), help="of the source; found by its content if left out")
     values = parser.parse_args(arguments)
-    keys = read_keys(values.keys) if values.keys else {}
+    keys = read_keys(_found(values.keys)) if values.keys else {}
     tasks = read_tasks(values.tasks) if values.tasks else {}
     done = import_demonstrations(values.source, values.store, Reading(**keys, tasks=tasks), values.format)
     known = f"; {done.known} were there already" if done.known else ""
     print(f"{done.written} new demonstrations in {values.store}, from number {done.first} on{known}.")
     for task, number in sorted(done.tasks.items()):
         print(f"  {number} of {task}")
+
+
+def _found(keys: Path) -> Path:
+    """The file; else the shipped one, so that `configs/import/libero.yaml` works in any folder."""
+    shipped = shipped_folder("configs") / str(keys).removeprefix("configs/")
+    return shipped if shipped.is_file() and not keys.exists() else keys

@@ -66,7 +66,9 @@ class SuiteDescription:
             return self.task_names.index(task)
         near = get_close_matches(task, self.task_names, n=1)
         hint = f" Did you mean '{near[0]}'?" if near else ""
-        raise InputError(f"Suite '{self.name}' has no task '{task}'.{hint} Its tasks: {', '.join(self.task_names)}.")
+        raise InputError(
+            f"Suite '{self.name}' has no task '{task}'.{hint} Name one of its tasks: {', '.join(self.task_names)}."
+        )
 
 
 def _numbers(values: Any) -> tuple[float, ...]:

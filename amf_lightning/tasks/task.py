@@ -156,7 +156,7 @@ class TaskSuite(ABC):
         names = [task.name for task in self.tasks]
         near = get_close_matches(name, names, n=1)
         hint = f" Did you mean '{near[0]}'?" if near else ""
-        raise InputError(f"Suite '{self.name}' has no task '{name}'.{hint} Its tasks: {', '.join(names)}.")
+        raise InputError(f"Suite '{self.name}' has no task '{name}'.{hint} Name one of its tasks: {', '.join(names)}.")
 
     def signature(self) -> dict[str, Any]:
         """What must agree for a policy, an expert or a demonstration to belong to this suite."""

@@ -73,6 +73,14 @@ def cut(path: Path, share: float = 0.5) -> Path:
     return path
 
 
+def folder_with_a_damaged_file(folder: Path) -> Path:
+    """A file that can be read beside one, later by name, that was cut off."""
+    whole = ROBOMIMIC(folder)
+    shutil.copy(whole, whole.with_name("zzz.hdf5"))
+    cut(whole.with_name("zzz.hdf5"))
+    return whole.parent
+
+
 def bare(path: Path, is_folder: bool) -> Path:
     """A file or folder with nothing in it."""
     if is_folder:
@@ -561,5 +569,5 @@ DAMAGED |= {
     "nothing": (lambda folder: folder / "nowhere", "does not exist"),
     "a table of a dataset": (lambda folder: LEROBOT(folder) / FRAMES, "Give the folder of the dataset"),
     "a part of a dataset": (lambda folder: MINARI(folder) / MAIN, "Give its folder"),
-    "a folder of HDF5 files": (lambda folder: ROBOMIMIC(folder).parent, "Give one of them"),
+    "a folder of HDF5 files, one of them damaged": (folder_with_a_damaged_file, "is truncated or damaged"),
 }

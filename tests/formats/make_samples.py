@@ -3,6 +3,7 @@
 The files are committed, so that the tests of every day read what the libraries wrote without having them.
 """
 
+import copy
 import json
 import os
 import shutil
@@ -109,6 +110,126 @@ def robomimic(file: Path) -> None:
         create_hdf5_filter_key(str(file), members, task.split()[0])
 
 
+SPATIAL = (
+    "between the plate and the ramekin",
+    "next to the ramekin",
+    "from table center",
+    "on the cookie box",
+    "in the top drawer of the wooden cabinet",
+    "on the ramekin",
+    "next to the cookie box",
+    "on the stove",
+    "next to the plate",
+    "on the wooden cabinet",
+)
+"""Where the bowl is in each task of LIBERO-Spatial."""
+STEPS = 4
+
+
+def recorded_group(data: Any, number: int, observations: dict[str, Any]) -> None:
+    """An episode in the form of robomimic: what its and LIBERO's scripts write, without the states of MuJoCo."""
+    generator = np.random.default_rng(number)
+    group = data.create_group(f"demo_{number}")
+    group.create_dataset("actions", data=generator.uniform(-1, 1, (STEPS, 7)))
+    group.create_dataset("rewards", data=np.array([0] * (STEPS - 1) + [1], np.uint8))
+    group.create_dataset("dones", data=np.array([0] * (STEPS - 1) + [1], np.uint8))
+    for name, shape in observations.items():
+        entry = (
+            np.broadcast_to(generator.integers(0, 256, (STEPS, *[1] * len(shape)), np.uint8), (STEPS, *shape))
+            if len(shape) == 3
+            else generator.normal(size=(STEPS, *shape))
+        )
+        group.create_dataset(f"obs/{name}", data=entry, compression="gzip" if len(shape) == 3 else None)
+    group.attrs["num_samples"] = STEPS
+    data.attrs["total"] = STEPS * (number + 1)
+
+
+def libero(folder: Path) -> None:
+    """LIBERO has no writer but its script: what its `create_dataset.py` writes, with pictures of one grey each."""
+    import h5py
+
+    folder.mkdir(parents=True)
+    pictures = {"agentview_rgb": (128, 128, 3), "eye_in_hand_rgb": (128, 128, 3)}
+    vectors = {"ee_ori": 3, "ee_pos": 3, "ee_states": 6, "gripper_states": 2, "joint_states": 7}
+    for place in SPATIAL:
+        words = f"pick up the black bowl {place} and place it on the plate"
+        with h5py.File(folder / f"{words.replace(' ', '_')}_demo.hdf5", "w") as out:
+            data = out.create_group("data")
+            for number in range(3):
+                recorded_group(data, number, pictures | {name: (size,) for name, size in vectors.items()})
+            data.attrs["num_demos"] = 3
+            data.attrs["env_name"] = "Libero_Tabletop_Manipulation"
+            data.attrs["env_args"] = json.dumps({"type": 1, "env_name": "Libero_Tabletop_Manipulation"})
+            data.attrs["problem_info"] = json.dumps(
+                {
+                    "problem_name": "libero_tabletop_manipulation",
+                    "domain_name": "robosuite",
+                    "language_instruction": words,
+                }
+            )
+
+
+def robomimic_tasks(folder: Path) -> None:
+    """robomimic's files with pictures, of three tasks."""
+    import h5py
+
+    folder.mkdir(parents=True)
+    pictures = {"agentview_image": (84, 84, 3), "robot0_eye_in_hand_image": (84, 84, 3)}
+    vectors = {"robot0_eef_pos": 3, "robot0_eef_quat": 4, "robot0_gripper_qpos": 2, "robot0_joint_pos": 7}
+    for task in ("Lift", "PickPlaceCan", "NutAssemblySquare"):
+        with h5py.File(folder / f"{task}.hdf5", "w") as out:
+            data = out.create_group("data")
+            for number in range(3):
+                recorded_group(data, number, pictures | {name: (size,) for name, size in vectors.items()})
+            data.attrs["env_args"] = json.dumps({"env_name": task, "type": 1, "env_kwargs": {}})
+
+
+def kitchen(folder: Path) -> None:
+    """FrankaKitchen as Minari records it; the thing of each task is put where it should be, by nobody."""
+    os.environ["MINARI_DATASETS_PATH"] = str(folder)
+    import gymnasium
+    import gymnasium_robotics  # noqa: F401
+    import minari
+    from gymnasium_robotics.envs.franka_kitchen.kitchen_env import OBS_ELEMENT_GOALS, OBS_ELEMENT_INDICES
+    from minari.data_collector.episode_buffer import EpisodeBuffer
+
+    tasks = ["microwave", "kettle", "light switch", "slide cabinet"]
+    env = gymnasium.make("FrankaKitchen-v1", tasks_to_complete=tasks, terminate_on_tasks_completed=False)
+    inner: Any = env.unwrapped
+    buffers = []
+    for number in range(2):
+        env.action_space.seed(number)
+        seen, actions, rewards = [copy.deepcopy(env.reset(seed=number)[0])], [], []
+        for step in range(len(tasks) * 3):
+            if step % 3 == 2:
+                done = tasks[step // 3]
+                inner.robot_env.data.qpos[OBS_ELEMENT_INDICES[done]] = OBS_ELEMENT_GOALS[done]
+            actions.append(env.action_space.sample())
+            after, reward, *_ = env.step(actions[-1])
+            seen.append(copy.deepcopy(after))
+            rewards.append(float(reward))
+        buffers.append(
+            EpisodeBuffer(
+                id=number,
+                seed=number,
+                observations=_stacked(seen),
+                actions=actions,
+                rewards=rewards,
+                terminations=[False] * len(actions),
+                truncations=[step == len(actions) - 1 for step in range(len(actions))],
+                infos={},
+            )
+        )
+    minari.create_dataset_from_buffers(dataset_id="kitchen/complete-v2", buffer=buffers, env=env, data_format="hdf5")
+
+
+def _stacked(rows: list[Any]) -> Any:
+    """Observations of a nested dictionary, one a step, as a dictionary of lists."""
+    if isinstance(rows[0], dict):
+        return {name: _stacked([row[name] for row in rows]) for name in rows[0]}
+    return rows
+
+
 def main(folder: Path) -> None:
     """Writes all samples anew."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -121,6 +242,9 @@ def main(folder: Path) -> None:
         minari(folder / "minari", f"state-{data_format}-v0", data_format, pictures=False)
     minari(folder / "minari", "pictures-parquet-v0", "parquet", pictures=True)
     robomimic(folder / "robomimic.hdf5")
+    robomimic_tasks(folder / "robomimic-tasks")
+    libero(folder / "libero")
+    kitchen(folder / "minari")
 
 
 if __name__ == "__main__":

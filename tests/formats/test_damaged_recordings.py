@@ -52,6 +52,7 @@ def test_a_damaged_source_is_refused(name: str, tmp_path: Path, monkeypatch: pyt
 
 
 OTHERWISE = {
+    "a folder of HDF5 files, one of them damaged": "has no task 'Lift'",
     "nothing": "There is no file",
     "robomimic: another camera in one episode": "its observations consist of 'side_image'",
     "robomimic: another picture in one episode": "its observations 'front_image' are [16, 16, 3]",

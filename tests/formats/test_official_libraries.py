@@ -12,10 +12,13 @@ import pytest
 from recordings import SAMPLES, awkward, exported, imported, store_of
 from reference import FPS, Reference, references
 
+from amf_lightning.demonstrations.importing.reading import Reading, read_keys
 from amf_lightning.demonstrations.importing.source import episodes
 from amf_lightning.demonstrations.store import DemonstrationStore, fingerprint
+from amf_lightning.shipped import shipped_folder
 from amf_lightning.tasks.trajectory import Trajectory
 
+KEYS = shipped_folder("configs") / "import"
 MISSING = [name for name in ("lerobot", "minari", "robomimic", "av") if find_spec(name) is None]
 pytestmark = [
     pytest.mark.formats,
@@ -139,6 +142,56 @@ def test_robomimic_reads_what_we_write(store: DemonstrationStore, tmp_path: Path
     dataset.close_and_delete_hdf5_handle()
 
 
+def test_robomimic_reads_our_sample_of_libero_as_we_do() -> None:
+    """LIBERO itself trains on its files through this class of robomimic's."""
+    from robomimic.utils import obs_utils
+    from robomimic.utils.dataset import SequenceDataset
+
+    file = sorted((SAMPLES / "libero").glob("*.hdf5"))[0]
+    ours = list(episodes(file, Reading(**read_keys(KEYS / "libero.yaml"))))
+    vectors, pictures = ["ee_states", "gripper_states"], ["agentview_rgb", "eye_in_hand_rgb"]
+    obs_utils.initialize_obs_utils_with_obs_specs({"obs": {"low_dim": vectors, "rgb": pictures}})
+    dataset = SequenceDataset(
+        str(file),
+        obs_keys=[*vectors, *pictures],
+        dataset_keys=["actions", "rewards", "dones"],
+        load_next_obs=False,
+        hdf5_cache_mode=None,
+    )
+    place = 0
+    for each in ours:
+        for step in range(each.length):
+            read = dataset[place]
+            place += 1
+            state = np.concatenate([read["obs"][name][0] for name in vectors]).astype(np.float32)
+            assert np.array_equal(state, each.observations["state"][step])
+            assert np.array_equal(read["obs"]["agentview_rgb"][0], each.observations["image/agentview"][step])
+            assert np.array_equal(read["actions"][0].astype(np.float32), each.actions[step])
+    assert place == len(dataset) > 0
+    dataset.close_and_delete_hdf5_handle()
+
+
+def test_minari_reads_our_sample_of_the_kitchen_as_we_do() -> None:
+    import minari
+
+    dataset = minari.MinariDataset(SAMPLES / "minari" / "kitchen" / "complete-v2" / "data")
+    cut = iter(episodes(SAMPLES / "minari" / "kitchen" / "complete-v2", Reading(**read_keys(KEYS / "kitchen.yaml"))))
+    for read in dataset.iterate_episodes():
+        begin = 0
+        for task in ("microwave", "kettle", "light switch", "slide cabinet"):
+            part = next(cut)
+            end = begin + part.length
+            assert part.task == task
+            achieved, desired = (read.observations[f"{which}_goal"][task] for which in ("achieved", "desired"))
+            off = np.linalg.norm(achieved - desired, axis=1)
+            assert (off[:end] >= 0.3).all() and off[end] < 0.3
+            whole = read.observations["observation"].astype(np.float32)
+            assert np.array_equal(part.observations["state"], whole[begin : end + 1])
+            assert np.array_equal(part.actions, read.actions[begin:end].astype(np.float32))
+            begin = end
+    assert next(cut, None) is None
+
+
 def test_what_the_libraries_write_today_is_what_is_committed(tmp_path: Path) -> None:
     import make_samples
 
@@ -149,6 +202,13 @@ def test_what_the_libraries_write_today_is_what_is_committed(tmp_path: Path) -> 
         )
         assert now == committed
         assert imported(tmp_path / "samples" / place, tmp_path / place.replace("/", "-")).written == 3
+    downloads = {"libero": "libero", "robomimic-tasks": "robomimic", "minari/kitchen/complete-v2": "kitchen"}
+    for place, keys in downloads.items():
+        reading = Reading(**read_keys(KEYS / f"{keys}.yaml"))
+        now, committed = (
+            [fingerprint(each) for each in episodes(root / place, reading)] for root in (tmp_path / "samples", SAMPLES)
+        )
+        assert now == committed and len(set(now)) == len(now)
 
 
 def test_videos_are_decoded_as_lerobot_decodes_them() -> None:

@@ -147,7 +147,7 @@ def test_an_episode_is_a_function_of_task_and_seed_alone() -> None:
     [
         ({"tasks": "pull"}, "no set 'pull'; the sets are all, reach, push, pick"),
         ({"tasks": ["push-far-lft"]}, "no task 'push-far-lft'. Did you mean 'push-far-left'?"),
-        ({"tasks": ["juggle"]}, "Its tasks: reach-near-left, reach-near-right"),
+        ({"tasks": ["juggle"]}, "Name one of its tasks: reach-near-left, reach-near-right"),
         ({"tasks": ["push-far-left", "push-far-left"]}, "different names"),
         ({"tasks": []}, "at least one"),
         ({"horizon": 0}, "at least 1"),

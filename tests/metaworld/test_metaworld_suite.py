@@ -120,7 +120,7 @@ def test_an_episode_is_a_function_of_task_and_seed_alone(start: int) -> None:
     [
         ({"tasks": "MT9"}, "no set 'MT9'; the sets are four, MT10, MT50"),
         ({"tasks": ["psh"]}, "no task 'psh'. Did you mean 'push'?"),
-        ({"tasks": ["juggle"]}, "Its tasks: assembly, basketball"),
+        ({"tasks": ["juggle"]}, "Name one of its tasks: assembly, basketball"),
         ({"tasks": ["push", "push"]}, "different names"),
         ({"tasks": []}, "at least one"),
         ({"horizon": 501}, "between 1 and 500"),

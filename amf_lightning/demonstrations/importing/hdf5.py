@@ -134,6 +134,11 @@ class Group:
             return self._group[name]
 
 
+def hdf5_files(path: Path) -> list[Path]:
+    """The file, or those in the folder, by name."""
+    return [path] if path.is_file() else sorted([*path.glob("*.hdf5"), *path.glob("*.h5")])
+
+
 @contextmanager
 def opened(path: Path, extra: str) -> Iterator[Group]:
     """A file, open for reading.

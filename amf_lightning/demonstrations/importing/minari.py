@@ -16,8 +16,9 @@ from amf_lightning.demonstrations.facts import FACTS, Facts, read_facts
 from amf_lightning.demonstrations.importing import minari_tables
 from amf_lightning.demonstrations.importing.described import read_description, text_of
 from amf_lightning.demonstrations.importing.encoded_pictures import decode
-from amf_lightning.demonstrations.importing.hdf5 import opened
+from amf_lightning.demonstrations.importing.hdf5 import Group, opened
 from amf_lightning.demonstrations.importing.minari_spaces import Box, boxes
+from amf_lightning.demonstrations.importing.parts import parts
 from amf_lightning.demonstrations.importing.reading import Reading
 from amf_lightning.demonstrations.importing.recorded import AGAIN, Recorded, as_flag, as_seed, trajectory
 from amf_lightning.errors import InputError
@@ -53,8 +54,9 @@ def episodes(path: Path, reading: Reading | None = None) -> Iterator[Trajectory]
         raise InputError(f"{folder}: the data format '{kind[:40]}' is not read; hdf5, parquet and arrow are. {AGAIN}")
     read = _from_hdf5 if kind == "hdf5" else _from_tables
     for where, recorded in read(folder, description, total, reading):
-        if (made := trajectory(where, recorded, reading)) is not None:
-            yield made
+        for place, part in parts(where, recorded, reading.subgoals):
+            if (made := trajectory(place, part, reading)) is not None:
+                yield made
 
 
 def _described(path: Path) -> tuple[Path, dict[str, Any]]:
@@ -106,6 +108,7 @@ def _from_hdf5(
                     seed=as_seed(group.attribute("seed"), f"{group.where}: 'seed'"),
                     success=success,
                     facts=facts,
+                    subgoals=_subgoals(group, spaces, reading),
                 ),
             )
 
@@ -145,8 +148,32 @@ def _from_tables(
                 task=task if isinstance(task, str) else description.get("dataset_id"),
                 seed=as_seed(about.get("seed"), f"{where}: 'seed'"),
                 success=None if success is None else as_flag(success, f"{where}: infos/success"),
+                subgoals=_subgoals(table, spaces, reading),
             ),
         )
+
+
+def _subgoals(
+    episode: Group | minari_tables.Table, spaces: Mapping[str, Box], reading: Reading
+) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
+    """What is reached and what should be, by name of the sub-goal, if the reading asks for parts."""
+    if (asked := reading.subgoals) is None:
+        return {}
+    achieved, desired = (
+        {entry.removeprefix(f"{group}/"): entry for entry in spaces if entry.startswith(f"{group}/")}
+        for group in (asked.achieved, asked.desired)
+    )
+    if not (names := sorted(achieved.keys() & desired.keys())):
+        raise InputError(
+            f"There are no sub-goals '{asked.achieved}/…' with '{asked.desired}/…' among {', '.join([*spaces][:12])}. "
+            "Correct 'subgoals' in the file of --keys."
+        )
+
+    def rows(entry: str) -> NDArray[Any]:
+        place = f"observations/{entry}"
+        return episode.rows(place) if isinstance(episode, Group) else episode.rows(place, spaces[entry].shape)
+
+    return {name: (rows(achieved[name]), rows(desired[name])) for name in names}
 
 
 def _names(entries: list[str], facts: Facts | None, reading: Reading, where: str) -> dict[str, str]:

@@ -1,12 +1,15 @@
 """How the files of others are to be read: whose entry is which of ours, what their tasks are called here."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from amf_lightning.bounded_yaml import check_yaml
 from amf_lightning.configuration import read_yaml_text
@@ -14,15 +17,29 @@ from amf_lightning.errors import InputError
 
 ANY_TASK = "*"
 """In a map of tasks: every task that the map does not name, and episodes that say no task."""
-_KEYS = ("observation", "action", "reward", "action_low", "action_high", "fps")
+KEYS = ("observation", "action", "reward", "action_low", "action_high", "fps", "subgoals")
+"""What a file for `--keys` may say."""
+
+
+@dataclass(frozen=True)
+class Subgoals:
+    """Where one task ends in a long recording and the next begins: sub-goals, recorded beside what is reached."""
+
+    achieved: str
+    """Their name of the group of what is reached, an array for each sub-goal."""
+    desired: str
+    """Their name of the group of what should be, with the same names in it."""
+    within: float
+    """A sub-goal is reached where the two are nearer than this (Euclidean, in the source's units)."""
 
 
 @dataclass(frozen=True)
 class Reading:
     """How a source is to be read; with nothing said, by the names that its format has for things."""
 
-    observation: Mapping[str, str] | None = None
-    """Their name of each entry of the observation, by ours; entries that it leaves out are not read."""
+    observation: Mapping[str, str | Sequence[str]] | None = None
+    """Their name of each entry of the observation, by ours; entries that it leaves out are not read. A list of names
+    makes one vector of float32 of them, in that order."""
     action: str | None = None
     """Their name of the actions."""
     reward: str | None = None
@@ -36,6 +53,8 @@ class Reading:
     """Our name of each task, by theirs; None leaves its episodes out. `*` stands for all others."""
     unsaid: str | None = None
     """The task of episodes that say none; None: they are refused."""
+    subgoals: Subgoals | None = None
+    """If given, each recording is cut where it reaches a sub-goal, which is the task of the part before."""
 
     def task(self, theirs: str | None, where: str) -> str | None:
         """Our name of a task; None if its episodes are to be left out.
@@ -66,11 +85,7 @@ class Reading:
         Raises:
             InputError: an entry is not there, or two would have one name.
         """
-        pairs = (
-            {theirs: name for name, theirs in self.observation.items()}
-            if self.observation is not None
-            else {theirs: ours(theirs) for theirs in available}
-        )
+        pairs = self._chosen(where) if self.observation is not None else {theirs: ours(theirs) for theirs in available}
         if missing := [theirs for theirs in pairs if theirs not in available]:
             raise InputError(
                 f"{where} has no entry '{missing[0]}'; it has {', '.join(sorted(available)[:12]) or 'none'}. Correct "
@@ -88,6 +103,31 @@ class Reading:
         for name in pairs.values():
             check_name(name, where)
         return dict(sorted(pairs.items(), key=lambda pair: pair[1]))
+
+    def _chosen(self, where: str) -> dict[str, str]:
+        """Our name of each entry that is asked for, by theirs; those that are to be joined have a number behind it."""
+        asked = [(each, ours) for name in self.observation or {} for ours, each in self._parts(name).items()]
+        if twice := [theirs for theirs, number in Counter(theirs for theirs, _ in asked).items() if number > 1]:
+            raise InputError(f"{where}: 'observation' in the file of --keys names '{twice[0]}' twice. Name it once.")
+        return dict(asked)
+
+    def _parts(self, name: str) -> dict[str, str]:
+        """Their entries that make one of ours, by what they are called until they are joined."""
+        theirs = (self.observation or {})[name]
+        return {name: theirs} if isinstance(theirs, str) else {f"{name} ({n})": each for n, each in enumerate(theirs)}
+
+    def joined(self, observations: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Entries, [T, …] each, with those in one vector, [T, D] of float32, that are asked for as one."""
+        made = dict(observations)
+        for name, theirs in (self.observation or {}).items():
+            if isinstance(theirs, str):
+                continue
+            vectors = [made.pop(part) for part in self._parts(name)]
+            if len({len(each) for each in vectors}) > 1:
+                lengths = ", ".join(f"{each} {len(rows)}" for each, rows in zip(theirs, vectors, strict=True))
+                raise InputError(f"the entries that '{name}' joins have different numbers of rows: {lengths}.")
+            made[name] = np.concatenate([each.reshape(len(each), -1).astype("<f4") for each in vectors], axis=1)
+        return made
 
 
 def check_name(name: str, where: str) -> None:
@@ -108,14 +148,15 @@ def read_keys(path: Path) -> dict[str, Any]:
         InputError: it is missing, no YAML, or says something else.
     """
     content = _mapping(path)
-    if unknown := [str(key) for key in content if key not in _KEYS]:
-        raise InputError(f"{path}: there is no key '{unknown[0]}'; a map of keys has {', '.join(_KEYS)}.")
+    if unknown := [str(key) for key in content if key not in KEYS]:
+        raise InputError(f"{path}: there is no key '{unknown[0]}'; a map of keys has {', '.join(KEYS)}.")
     observation = content.get("observation")
     if observation is not None and not (
-        isinstance(observation, dict) and observation and all(isinstance(each, str) for each in observation.values())
+        isinstance(observation, dict) and observation and all(_is_named(each) for each in observation.values())
     ):
         raise InputError(
-            f"{path}: 'observation' must say for each of our entries which of theirs it is, e.g. state: robot0_eef_pos."
+            f"{path}: 'observation' must say for each of our entries which of theirs it is, e.g. state: "
+            "robot0_eef_pos, or which of theirs are joined, e.g. state: [robot0_eef_pos, robot0_eef_quat]."
         )
     for key in ("action", "reward"):
         if not isinstance(content.get(key, ""), str):
@@ -127,7 +168,29 @@ def read_keys(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: give both action_low and action_high, or none of them.")
     if "fps" in content:
         [content["fps"]] = _numbers([content["fps"]], f"{path}: 'fps'")
+    if "subgoals" in content:
+        content["subgoals"] = _subgoals(content["subgoals"], path)
     return content
+
+
+def _is_named(theirs: Any) -> bool:
+    several = theirs if isinstance(theirs, list) else [theirs]
+    return bool(several) and all(isinstance(each, str) for each in several)
+
+
+def _subgoals(value: Any, path: Path) -> Subgoals:
+    names = ("achieved", "desired")
+    if (
+        not isinstance(value, dict)
+        or set(value) != {*names, "within"}
+        or not all(isinstance(value[name], str) for name in names)
+    ):
+        raise InputError(
+            f"{path}: 'subgoals' must name two groups of arrays and a distance, e.g. {{achieved: "
+            "achieved_goal, desired: desired_goal, within: 0.3}."
+        )
+    [within] = _numbers([value["within"]], f"{path}: 'within' of 'subgoals'")
+    return Subgoals(value["achieved"], value["desired"], within)
 
 
 def read_tasks(path: Path) -> dict[str, str | None]:

@@ -38,6 +38,8 @@ class Recorded:
     metrics: Mapping[str, float] = field(default_factory=dict)
     facts: Facts | None = None
     """What our exporter put beside it."""
+    subgoals: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
+    """By name, what is reached and what should be, [T + 1, …] each, if the reading asks for parts."""
 
 
 def trajectory(where: str, recorded: Recorded, reading: Reading) -> Trajectory | None:
@@ -56,6 +58,7 @@ def trajectory(where: str, recorded: Recorded, reading: Reading) -> Trajectory |
         return None
     observations = {name: _entry(name, entry, facts, where) for name, entry in recorded.observations.items()}
     try:
+        observations = reading.joined(observations)
         return Trajectory(
             observations=dict(sorted(observations.items())),
             actions=_actions(recorded.actions, reading, where),

@@ -1,7 +1,8 @@
 """robomimic's HDF5 files: `data/demo_N/{actions, obs/…, next_obs/…, rewards}`, with T rows each.
 
 Read with h5py alone. `next_obs` holds what is seen after each step, so its last row is the observation after the last
-action. robomimic names no tasks: a file shows the one of its environment, unless our exporter wrote it.
+action. robomimic names no tasks: a file shows the one of its environment, unless our exporter wrote it. LIBERO's files
+(arXiv 2306.03310) have the same form, without `next_obs`, and say the task in words.
 """
 
 import json
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from amf_lightning.demonstrations.facts import FACTS, read_facts
-from amf_lightning.demonstrations.importing.hdf5 import Group, opened
+from amf_lightning.demonstrations.importing.hdf5 import Group, hdf5_files, opened
 from amf_lightning.demonstrations.importing.reading import Reading
 from amf_lightning.demonstrations.importing.recorded import AGAIN, Recorded, as_seed, trajectory
 from amf_lightning.errors import InputError
@@ -24,24 +25,28 @@ _DEMONSTRATION = re.compile(r"demo_(\d{1,9})")
 
 def count(path: Path) -> int:
     """How many episodes there are."""
-    with opened(path, _LIBRARY) as file:
-        return len(_demonstrations(file.group("data")))
+    number = 0
+    for each in hdf5_files(path):
+        with opened(each, _LIBRARY) as file:
+            number += len(_demonstrations(file.group("data")))
+    return number
 
 
 def episodes(path: Path, reading: Reading | None = None) -> Iterator[Trajectory]:
-    """The episodes in the order of their numbers.
+    """The episodes of the files in the order of their names, in each in the order of their numbers.
 
     Raises:
-        InputError: the file is damaged, or holds something else.
+        InputError: a file is damaged, or holds something else.
     """
     reading = reading or Reading()
-    with opened(path, _LIBRARY) as file:
-        data = file.group("data")
-        task = _environment(data)
-        for name in _demonstrations(data):
-            group = data.group(name)
-            if (made := trajectory(group.where, _recorded(group, task, reading), reading)) is not None:
-                yield made
+    for each in hdf5_files(path):
+        with opened(each, _LIBRARY) as file:
+            data = file.group("data")
+            task = _instruction(data) or _environment(data)
+            for name in _demonstrations(data):
+                group = data.group(name)
+                if (made := trajectory(group.where, _recorded(group, task, reading), reading)) is not None:
+                    yield made
 
 
 def _demonstrations(data: Group) -> list[str]:
@@ -49,6 +54,15 @@ def _demonstrations(data: Group) -> list[str]:
     if not numbers:
         raise InputError(f"{data.where} holds no demonstration (demo_0, demo_1, …). {AGAIN}")
     return sorted(numbers, key=lambda name: numbers[name])
+
+
+def _instruction(data: Group) -> str | None:
+    """What LIBERO's file says is to be done, without the quotes that some have; None in a file of others."""
+    try:
+        words = json.loads(data.attribute("problem_info"))["language_instruction"]
+        return "".join(words).strip('" ') or None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def _environment(data: Group) -> str | None:

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from amf_lightning.demonstrations.importing.hdf5 import SIGNATURE, opened
+from amf_lightning.demonstrations.importing.hdf5 import SIGNATURE, hdf5_files, opened
 from amf_lightning.demonstrations.importing.reading import Reading
 from amf_lightning.demonstrations.importing.recorded import AGAIN
 from amf_lightning.errors import InputError
@@ -18,7 +18,7 @@ from amf_lightning.tasks.trajectory import Trajectory
 FORMATS = {
     "lerobot": "a LeRobot dataset (v3.0): the folder with meta/info.json",
     "minari": "a Minari dataset: the folder with metadata.json, or with data/metadata.json",
-    "robomimic": "a robomimic file (HDF5)",
+    "robomimic": "a file of robomimic or LIBERO (HDF5), or a folder of them",
     "npz": "an archive of numpy (.npz), or a folder of them",
     "pictures": "a folder of episodes, each with a table (.csv) and pictures or videos",
     "store": "a folder of demonstrations of this package (000000.safetensors, …)",
@@ -55,7 +55,13 @@ def episodes(path: Path, reading: Reading | None = None, format: str | None = No
     Raises:
         InputError: what cannot be used, where, and what to do. No code of a file is run.
     """
-    yield from _reader(format or detect(path)).episodes(path, reading)
+    format = format or detect(path)
+    if format != "minari" and reading is not None and reading.subgoals is not None:
+        raise InputError(
+            f"{path}: 'subgoals' in the file of --keys cuts recordings of Minari alone, and this is {FORMATS[format]}. "
+            "Take it out."
+        )
+    yield from _reader(format).episodes(path, reading)
 
 
 def count(path: Path, format: str | None = None) -> int:
@@ -79,8 +85,8 @@ def _of_folder(path: Path) -> str | None:
         return "pictures"
     if any(path.rglob("*.npz")):
         return "npz"
-    if inside := sorted([*path.glob("*.hdf5"), *path.glob("*.h5")]):
-        raise InputError(f"{path} holds HDF5 files. Give one of them: amf import {inside[0]} STORE.")
+    if inside := hdf5_files(path):
+        return _of_hdf5(inside[0])
     return None
 
 
