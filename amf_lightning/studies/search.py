@@ -170,7 +170,7 @@ class Trials:
         """Runs some strategies where they have no rows yet; their entries, strategy by strategy."""
         length = {} if self.length is None else {"active.budget": self.length}
         settings = {label: {**each, **length} for label, each in strategies.items()}
-        trial = replace(self.specification, strategies=settings)
+        trial = replace(self.specification, strategies=settings, repeated=None, repeat_count=0)
         runs = plan_runs(trial, self.seeds, self.folder, self.program)
         # In the order in which they are tried, so that the files grow at their end.
         archive = Archive(self.output, list(dict.fromkeys([*self.by_seed, *strategies])))

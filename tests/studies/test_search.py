@@ -76,7 +76,10 @@ def write(run: Run) -> None:
 def comparison(tmp_path: Path) -> Path:
     (tmp_path / "base.yaml").write_text(f"active: {{budget: {LENGTH}}}")
     path = tmp_path / "comparison.yaml"
-    path.write_text("base: base.yaml\nbaseline: Uniform\nstrategies: {Uniform: {selector: Uniform}}")
+    strategies = "{Uniform: {selector: Uniform}, RoundRobin: {selector: RoundRobin}}"  # only the baseline is run
+    path.write_text(
+        f"base: base.yaml\nbaseline: Uniform\nstrategies: {strategies}\nnoise_floor: {{strategy: RoundRobin}}"
+    )
     return path
 
 
