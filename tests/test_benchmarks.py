@@ -105,3 +105,9 @@ def test_the_advisor_is_timed(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "among 6 tasks" in done.stdout
     assert 0 < json.loads((tmp_path / "out.json").read_text())["cpu_seconds"] < 60
+
+
+def test_the_table_of_the_readme_is_that_of_the_committed_summaries() -> None:
+    from benchmarks.evidence import table
+
+    assert table() in (BENCHMARKS.parent / "README.md").read_text()
