@@ -4,7 +4,9 @@ Run by `make test-lerobot`, in an environment of its own.
 """
 
 import json
+import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -299,13 +301,12 @@ def test_where_lerobot_is_missing_it_says_how_to_install_it(tmp_path: Path, monk
         LeRobotACT(SEEN, TASKS, ACTIONS)
 
 
-@WITHOUT
-@pytest.mark.timeout(1200)
-def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path: Path) -> None:
+def small_run_of(folder: Path) -> dict[str, Any]:
+    """The configuration of a run of two rounds, with a checkpoint in the folder."""
     shapes = {"observation.state": (1,), "observation.images.camera": (3, 16, 16)}
-    make_checkpoint(tmp_path / "checkpoint", shapes, 1)
-    options = {"checkpoint": str(tmp_path / "checkpoint")}
-    base = {
+    make_checkpoint(folder / "checkpoint", shapes, 1)
+    options = {"checkpoint": str(folder / "checkpoint")}
+    return {
         **TINY,
         "suite": picture_world.SUITE,
         "expert": picture_world.EXPERT,
@@ -318,9 +319,29 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path: Path) -> None:
         "retention": {"class_path": "NoRetention"},
         "active": {"budget": 2, "batch_size": 1},
     }
+
+
+@WITHOUT
+@pytest.mark.timeout(1200)
+def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    base = small_run_of(tmp_path)
     killed = Run(tmp_path / "killed", {}, base=base)
     assert killed.finish(kill_points.in_mid_epoch, 1) == -signal.SIGKILL
     assert_same_outcome(killed.complete(), Run(tmp_path / "plain", {}, base=base).complete())
+
+
+@WITHOUT
+@pytest.mark.timeout(1200)
+def test_two_processes_make_the_run_of_one(tmp_path: Path) -> None:
+    base = small_run_of(tmp_path)
+    one = Run(tmp_path / "one", {}, ("--trainer.accumulate_grad_batches", "2"), base).complete()
+    two = Run(tmp_path / "two", {}, ("--trainer.strategy", "ddp", "--trainer.devices", "2"), base)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    with two.log.open("wb") as log:
+        command = [sys.executable, "-m", "amf_lightning", *two.command]
+        done = subprocess.run(command, env=environment, stdout=log, stderr=subprocess.STDOUT, timeout=600)
+    assert done.returncode == 0, two.log.read_text()
+    assert_same_outcome(two, one)
 
 
 @WITHOUT
