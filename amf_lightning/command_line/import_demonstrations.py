@@ -6,6 +6,7 @@ from amf_lightning.command_line.plain_parser import PlainParser
 from amf_lightning.demonstrations.importing.into_store import import_demonstrations
 from amf_lightning.demonstrations.importing.reading import KEYS, Reading, read_keys, read_tasks
 from amf_lightning.demonstrations.importing.source import FORMATS
+from amf_lightning.errors import InputError
 from amf_lightning.shipped import shipped_folder
 
 
@@ -29,5 +30,10 @@ def main(arguments: list[str]) -> None:
 
 def _found(keys: Path) -> Path:
     """The file; else the shipped one, so that `configs/import/libero.yaml` works in any folder."""
-    shipped = shipped_folder("configs") / str(keys).removeprefix("configs/")
-    return shipped if shipped.is_file() and not keys.exists() else keys
+    if keys.exists() or keys.parent.parts[-2:] != ("configs", "import"):
+        return keys
+    folder = shipped_folder("configs") / "import"
+    if (shipped := folder / keys.name).is_file():
+        return shipped
+    names = ", ".join(f"configs/import/{file.name}" for file in sorted(folder.glob("*.yaml")))
+    raise InputError(f"--keys {keys} does not exist. Give a file of yours, or one of {names}.")

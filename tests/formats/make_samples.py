@@ -164,7 +164,7 @@ def libero(folder: Path) -> None:
                 {
                     "problem_name": "libero_tabletop_manipulation",
                     "domain_name": "robosuite",
-                    "language_instruction": words,
+                    "language_instruction": f"Pick the akita black bowl {place} and place it on the plate",
                 }
             )
 

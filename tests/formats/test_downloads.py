@@ -1,15 +1,20 @@
 """Recordings of several tasks are cut at their sub-goals, entries are joined, and LIBERO's files say their task."""
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from recordings import SAMPLES, awkward, exported, imported, store_of
 
+from amf_lightning.demonstrations.facts import Facts
 from amf_lightning.demonstrations.importing.parts import parts
 from amf_lightning.demonstrations.importing.reading import Reading, Subgoals, read_keys
-from amf_lightning.demonstrations.importing.recorded import Recorded
+from amf_lightning.demonstrations.importing.recorded import Recorded, trajectory
 from amf_lightning.demonstrations.importing.source import episodes
 from amf_lightning.demonstrations.store import DemonstrationStore
 from amf_lightning.errors import InputError
@@ -81,7 +86,7 @@ def test_the_kitchen_that_minari_recorded_becomes_a_demonstration_of_each_task()
 
 def test_sub_goals_that_are_not_there_are_named(tmp_path: Path) -> None:
     wrong = Reading(observation={"state": "observation"}, subgoals=replace(ASKED, achieved="goal"))
-    with pytest.raises(InputError, match=r"no sub-goals 'goal/…'.*achieved_goal/kettle"):
+    with pytest.raises(InputError, match=r"'goal' and 'desired_goal' must have the same sub-goals"):
         list(episodes(KITCHEN, wrong))
     with pytest.raises(InputError, match="cuts recordings of Minari alone"):
         list(episodes(SAMPLES / "robomimic.hdf5", Reading(subgoals=ASKED)))
@@ -99,6 +104,69 @@ def test_the_files_of_libero_say_their_task_in_words_and_are_one_store(tmp_path:
         "state": ((8,), "float32"),
     }
     assert len({store.read(number).task for number in range(30)}) == 10
+
+
+def test_an_export_of_ours_is_cut_like_any_other() -> None:
+    """What our exporter noted is of the whole recording, and not of its parts."""
+    facts = Facts("whole", 7, False, 1.0, {"error": 1.0}, True, {}, {})
+    [(where, part)] = parts("file", replace(recorded({"door": 2}), facts=facts), ASKED)
+    made = trajectory(where, part, Reading())
+    assert made is not None and (made.task, made.seed, made.success, dict(made.metrics)) == ("door", 7, True, {})
+
+
+@pytest.mark.parametrize("dtype", ["<f8", "|u1", "<i4"])
+def test_sub_goals_of_any_type_of_number_are_cut_alike(dtype: str) -> None:
+    reached = np.array([0, 3, 8, 9, 10, 12, 12]).astype(dtype)[:, None]
+    episode = replace(recorded({}), subgoals={"door": (reached, np.full((7, 1), 10, dtype))})
+    [(_, part)] = parts("file", episode, replace(ASKED, within=2.5))
+    assert len(part.actions) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"observations": {"state": np.zeros((14, 1), np.float32)}}, "'state' has 14 rows beside 6 actions"),
+        ({"rewards": np.zeros(12)}, "'rewards' has 12 rows beside 6 actions"),
+        ({"subgoals": {"door": (np.full((7, 1), np.nan), np.ones((7, 1)))}}, "'door' has numbers that are not finite"),
+        ({"subgoals": {"door": (np.zeros((7, 1)), np.ones((7, 1)))}}, r"reaches none of its sub-goals \(door\)"),
+    ],
+)
+def test_a_recording_that_cannot_be_cut_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        list(parts("file", replace(recorded({"door": 2}), **changes), ASKED))
+
+
+def libero_file(path: Path, instruction: object) -> Path:
+    shutil.copy(sorted((SAMPLES / "libero").glob("*.hdf5"))[0], path)
+    with h5py.File(path, "a") as file:
+        file["data"].attrs["problem_info"] = json.dumps({"language_instruction": instruction})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "instruction", "task"),
+    [
+        ("KITCHEN_SCENE3_turn_on_the_stove_demo.hdf5", "Switch it on", "turn on the stove"),
+        ("renamed.hdf5", '"Switch it on"', "Switch it on"),
+        ("renamed.hdf5", ["no", "sentence"], "Libero_Tabletop_Manipulation"),
+    ],
+)
+def test_what_a_file_of_libero_is_called(name: str, instruction: object, task: str, tmp_path: Path) -> None:
+    reading = Reading(**read_keys(KEYS / "libero.yaml"))
+    assert {each.task for each in episodes(libero_file(tmp_path / name, instruction), reading)} == {task}
+
+
+def test_a_name_that_cannot_be_shown_is_refused(tmp_path: Path) -> None:
+    reading = Reading(**read_keys(KEYS / "libero.yaml"))
+    for words in ("up\x1b[2Jdown", "up\ndown", "\ud800"):
+        with pytest.raises(InputError, match="cannot be shown as it is"):
+            list(episodes(libero_file(tmp_path / "renamed.hdf5", words), reading))
+
+
+def test_a_path_without_files_makes_no_store(tmp_path: Path) -> None:
+    for place in (tmp_path / "nowhere", tmp_path):
+        with pytest.raises(InputError, match=r"is no HDF5 file and holds none"):
+            list(episodes(place, format="robomimic"))
 
 
 def test_joined_entries_stand_in_the_order_of_the_list(tmp_path: Path) -> None:
@@ -123,7 +191,12 @@ def test_joined_entries_stand_in_the_order_of_the_list(tmp_path: Path) -> None:
         ("observation: {state: [observation/joints, elbow]}", "no entry 'elbow'"),
         ("subgoals: {achieved: a, desired: b}", "two groups of arrays and a distance"),
         ("subgoals: {achieved: a, desired: 3, within: 1}", "two groups of arrays and a distance"),
-        ("subgoals: {achieved: a, desired: b, within: near}", "'within' of 'subgoals' must be numbers"),
+        ("subgoals: {achieved: a, desired: b, within: near}", "two groups of arrays and a distance"),
+        ("subgoals: {achieved: a, desired: b, within: 0}", "a distance above 0"),
+        (f"subgoals: {{achieved: a, desired: b, within: {'9' * 400}}}", "a distance above 0"),
+        ("subgoals: {achieved: a, desired: a, within: 1}", "two groups of arrays"),
+        ("observation: {3: [observation/joints]}", "must say for each of our entries"),
+        ("observation: {image/..: [observation/joints, observation/flag]}", "is no name for an entry"),
     ],
 )
 def test_keys_that_make_no_sense_are_refused(tmp_path: Path, content: str, message: str) -> None:

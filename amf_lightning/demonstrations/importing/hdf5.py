@@ -135,8 +135,22 @@ class Group:
 
 
 def hdf5_files(path: Path) -> list[Path]:
-    """The file, or those in the folder, by name."""
-    return [path] if path.is_file() else sorted([*path.glob("*.hdf5"), *path.glob("*.h5")])
+    """The file, or those in the folder, by name; hidden ones are left out.
+
+    Raises:
+        InputError: there is none.
+    """
+    if path.is_file():
+        return [path]
+    if found := files_inside(path):
+        return found
+    raise InputError(f"{path} is no HDF5 file and holds none (.hdf5, .h5). Correct the path.")
+
+
+def files_inside(folder: Path) -> list[Path]:
+    """The HDF5 files in a folder, by name; hidden ones are left out."""
+    named = [each for each in [*folder.glob("*.hdf5"), *folder.glob("*.h5")] if each.is_file()]
+    return sorted(each for each in named if not each.name.startswith("."))
 
 
 @contextmanager

@@ -163,17 +163,18 @@ def _subgoals(
         {entry.removeprefix(f"{group}/"): entry for entry in spaces if entry.startswith(f"{group}/")}
         for group in (asked.achieved, asked.desired)
     )
-    if not (names := sorted(achieved.keys() & desired.keys())):
+    if not achieved or achieved.keys() != desired.keys():
+        odd = ", ".join(sorted(achieved.keys() ^ desired.keys())) or "none"
         raise InputError(
-            f"There are no sub-goals '{asked.achieved}/…' with '{asked.desired}/…' among {', '.join([*spaces][:12])}. "
-            "Correct 'subgoals' in the file of --keys."
+            f"{episode.where}: '{asked.achieved}' and '{asked.desired}' must have the same sub-goals, at least one; "
+            f"only one of them has {odd}, among {', '.join([*spaces][:12])}. Correct 'subgoals' in the file of --keys."
         )
 
     def rows(entry: str) -> NDArray[Any]:
         place = f"observations/{entry}"
         return episode.rows(place) if isinstance(episode, Group) else episode.rows(place, spaces[entry].shape)
 
-    return {name: (rows(achieved[name]), rows(desired[name])) for name in names}
+    return {name: (rows(achieved[name]), rows(desired[name])) for name in sorted(achieved)}
 
 
 def _names(entries: list[str], facts: Facts | None, reading: Reading, where: str) -> dict[str, str]:

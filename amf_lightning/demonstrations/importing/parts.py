@@ -27,14 +27,16 @@ def parts(where: str, recorded: Recorded, subgoals: Subgoals | None) -> Iterator
         subgoals: None to leave it whole.
 
     Raises:
-        InputError: rows are missing, or a sub-goal has another shape than what is reached.
+        InputError: rows are missing, a sub-goal has another shape than what is reached, or none is reached.
     """
     if subgoals is None:
         yield where, recorded
         return
-    begin = 0
+    _check_rows(where, recorded)
+    begin, facts = 0, recorded.facts
     for end, name in sorted((row, name) for name, row in _reached(where, recorded, subgoals.within).items()):
         if end > begin:
+            seed = recorded.seed if begin == 0 else None
             yield (
                 f"{where}, steps {begin} to {end - 1}",
                 replace(
@@ -43,12 +45,34 @@ def parts(where: str, recorded: Recorded, subgoals: Subgoals | None) -> Iterator
                     actions=recorded.actions[begin:end],
                     rewards=None if recorded.rewards is None else recorded.rewards[begin:end],
                     task=name,
-                    seed=recorded.seed if begin == 0 else None,
+                    seed=seed,
                     success=True,
+                    metrics={},
+                    # What our exporter noted is of the whole.
+                    facts=facts and replace(facts, task=name, seed=seed, success=True, metrics={}),
                     subgoals={},
                 ),
             )
             begin = end
+    if begin == 0:
+        names = ", ".join(sorted(recorded.subgoals))
+        raise InputError(
+            f"{where} reaches none of its sub-goals ({names}) after its start, within {subgoals.within:g}. Correct "
+            f"'within' of 'subgoals' in the file of --keys, or leave the recording out."
+        )
+
+
+def _check_rows(where: str, recorded: Recorded) -> None:
+    """Raises InputError where the whole could not be used; its parts would hide it."""
+    steps = len(recorded.actions)
+    rows = {name: (len(entry), steps + 1) for name, entry in recorded.observations.items()}
+    if recorded.rewards is not None:
+        rows["rewards"] = (len(recorded.rewards), steps)
+    for name, (number, wanted) in rows.items():
+        if number != wanted:
+            raise InputError(
+                f"{where}: '{name}' has {number} rows beside {steps} actions; to be cut it needs {wanted}. {AGAIN}"
+            )
 
 
 def _reached(where: str, recorded: Recorded, within: float) -> dict[str, int]:
@@ -60,7 +84,10 @@ def _reached(where: str, recorded: Recorded, within: float) -> dict[str, int]:
                 f"{where}: sub-goal '{name}' has shape {list(desired.shape)}, what is reached {list(achieved.shape)}, "
                 f"and there are {len(recorded.actions)} actions. Both need a row for each observation. {AGAIN}"
             )
-        distances = np.linalg.norm((achieved - desired).reshape(len(achieved), -1), axis=1)
+        off = (achieved.astype(np.float64) - desired.astype(np.float64)).reshape(len(achieved), -1)
+        if not np.isfinite(off).all():
+            raise InputError(f"{where}: sub-goal '{name}' has numbers that are not finite. {AGAIN}")
+        distances = np.linalg.norm(off, axis=1)
         near = np.flatnonzero(distances < within)
         if len(near) and near[0] > 0:
             rows[name] = int(near[0])

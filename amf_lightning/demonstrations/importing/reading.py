@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ class Reading:
                 f"{where}: two of {', '.join(sorted(pairs))} would have one name here. Name them apart under "
                 "'observation' in a file for `amf import --keys`."
             )
-        for name in pairs.values():
+        for name in self.observation or pairs.values():
             check_name(name, where)
         return dict(sorted(pairs.items(), key=lambda pair: pair[1]))
 
@@ -126,7 +127,12 @@ class Reading:
             if len({len(each) for each in vectors}) > 1:
                 lengths = ", ".join(f"{each} {len(rows)}" for each, rows in zip(theirs, vectors, strict=True))
                 raise InputError(f"the entries that '{name}' joins have different numbers of rows: {lengths}.")
-            made[name] = np.concatenate([each.reshape(len(each), -1).astype("<f4") for each in vectors], axis=1)
+            sizes = [math.prod(each.shape[1:]) for each in vectors]
+            whole = np.empty((len(vectors[0]), sum(sizes)), "<f4")
+            with np.errstate(over="ignore"):  # what is too large is refused as infinite
+                for each, end, size in zip(vectors, accumulate(sizes), sizes, strict=True):
+                    whole[:, end - size : end] = each.reshape(len(each), size)
+            made[name] = whole
         return made
 
 
@@ -152,7 +158,9 @@ def read_keys(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: there is no key '{unknown[0]}'; a map of keys has {', '.join(KEYS)}.")
     observation = content.get("observation")
     if observation is not None and not (
-        isinstance(observation, dict) and observation and all(_is_named(each) for each in observation.values())
+        isinstance(observation, dict)
+        and observation
+        and all(isinstance(name, str) and _is_named(each) for name, each in observation.items())
     ):
         raise InputError(
             f"{path}: 'observation' must say for each of our entries which of theirs it is, e.g. state: "
@@ -179,18 +187,21 @@ def _is_named(theirs: Any) -> bool:
 
 
 def _subgoals(value: Any, path: Path) -> Subgoals:
-    names = ("achieved", "desired")
+    given = value if isinstance(value, dict) else {}
+    achieved, desired, within = (given.get(name) for name in ("achieved", "desired", "within"))
     if (
-        not isinstance(value, dict)
-        or set(value) != {*names, "within"}
-        or not all(isinstance(value[name], str) for name in names)
+        len(given) != 3
+        or not (isinstance(achieved, str) and isinstance(desired, str))
+        or achieved == desired
+        or not isinstance(within, int | float)
+        or isinstance(within, bool)
+        or not 0 < within < 1e300
     ):
         raise InputError(
-            f"{path}: 'subgoals' must name two groups of arrays and a distance, e.g. {{achieved: "
+            f"{path}: 'subgoals' must name two groups of arrays and a distance above 0, e.g. {{achieved: "
             "achieved_goal, desired: desired_goal, within: 0.3}."
         )
-    [within] = _numbers([value["within"]], f"{path}: 'within' of 'subgoals'")
-    return Subgoals(value["achieved"], value["desired"], within)
+    return Subgoals(achieved, desired, float(within))
 
 
 def read_tasks(path: Path) -> dict[str, str | None]:
@@ -227,6 +238,6 @@ def _mapping(path: Path) -> dict[Any, Any]:
 
 def _numbers(value: Any, what: str) -> tuple[float, ...]:
     numbers = value if isinstance(value, list) else None
-    if not numbers or any(type(each) not in (int, float) or not math.isfinite(each) for each in numbers):
+    if not numbers or any(type(each) not in (int, float) or not abs(each) < 1e300 for each in numbers):
         raise InputError(f"{what} must be numbers, e.g. [-180, -90] of an action with two of them.")
     return tuple(float(each) for each in numbers)

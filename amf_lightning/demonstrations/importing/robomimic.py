@@ -2,7 +2,8 @@
 
 Read with h5py alone. `next_obs` holds what is seen after each step, so its last row is the observation after the last
 action. robomimic names no tasks: a file shows the one of its environment, unless our exporter wrote it. LIBERO's files
-(arXiv 2306.03310) have the same form, without `next_obs`, and say the task in words.
+(arXiv 2306.03310) have the same form, without `next_obs`, and say the task in words. What they have for an
+observation was seen after the action of its row.
 """
 
 import json
@@ -20,6 +21,7 @@ from amf_lightning.errors import InputError
 from amf_lightning.tasks.trajectory import Trajectory
 
 _LIBRARY = "robomimic's format"
+_SCENE = re.compile(r"^[A-Z_]+_SCENE\d+_")
 _DEMONSTRATION = re.compile(r"demo_(\d{1,9})")
 
 
@@ -42,7 +44,7 @@ def episodes(path: Path, reading: Reading | None = None) -> Iterator[Trajectory]
     for each in hdf5_files(path):
         with opened(each, _LIBRARY) as file:
             data = file.group("data")
-            task = _instruction(data) or _environment(data)
+            task = _instruction(each, data) or _environment(data)
             for name in _demonstrations(data):
                 group = data.group(name)
                 if (made := trajectory(group.where, _recorded(group, task, reading), reading)) is not None:
@@ -56,21 +58,35 @@ def _demonstrations(data: Group) -> list[str]:
     return sorted(numbers, key=lambda name: numbers[name])
 
 
-def _instruction(data: Group) -> str | None:
-    """What LIBERO's file says is to be done, without the quotes that some have; None in a file of others."""
+def _instruction(file: Path, data: Group) -> str | None:
+    """What LIBERO's file shows, in words; None for a file of others.
+
+    LIBERO's benchmark takes the words of the file's name for the task. Those inside the file are of the scene's
+    description, which differs ("Pick the akita black bowl …"), and count only where the file has another name.
+    """
     try:
         words = json.loads(data.attribute("problem_info"))["language_instruction"]
-        return "".join(words).strip('" ') or None
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
+    if file.stem.endswith("_demo"):
+        return _SCENE.sub("", file.stem.removesuffix("_demo")).replace("_", " ").strip() or None
+    return _printable(words.strip('" '), data) if isinstance(words, str) else None
+
+
+def _printable(name: str, data: Group) -> str | None:
+    """A name that the file gives, to be shown on a terminal and written into files."""
+    if not name.isprintable():
+        raise InputError(f"{data.where}: the task is called {name[:60]!a}, which cannot be shown as it is. {AGAIN}")
+    return name or None
 
 
 def _environment(data: Group) -> str | None:
     """Name of the environment; None if the file does not say it."""
     try:
-        return str(json.loads(data.attribute("env_args"))["env_name"])
+        name = json.loads(data.attribute("env_args"))["env_name"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
+    return _printable(str(name), data)
 
 
 def _recorded(group: Group, task: str | None, reading: Reading) -> Recorded:

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from amf_lightning.demonstrations.importing.hdf5 import SIGNATURE, hdf5_files, opened
+from amf_lightning.demonstrations.importing.hdf5 import SIGNATURE, files_inside, opened
 from amf_lightning.demonstrations.importing.reading import Reading
 from amf_lightning.demonstrations.importing.recorded import AGAIN
 from amf_lightning.errors import InputError
@@ -85,7 +85,7 @@ def _of_folder(path: Path) -> str | None:
         return "pictures"
     if any(path.rglob("*.npz")):
         return "npz"
-    if inside := hdf5_files(path):
+    if inside := files_inside(path):
         return _of_hdf5(inside[0])
     return None
 
