@@ -207,6 +207,6 @@ def _names(tasks: str | Sequence[str]) -> list[str]:
     for name in tasks:
         if name not in REGIONS:
             near = get_close_matches(name, REGIONS, n=1)
-            hint = f"Did you mean '{near[0]}'?" if near else f"Its tasks: {', '.join(REGIONS)}."
+            hint = f"Did you mean '{near[0]}'?" if near else f"Name one of its tasks: {', '.join(REGIONS)}."
             raise InputError(f"Fetch: there is no task '{name}'. {hint}")
     return list(tasks)

@@ -194,7 +194,7 @@ def _names(tasks: str | Sequence[str]) -> tuple[str, ...]:
     for name in tasks:
         if name not in sets["MT50"]:
             near = get_close_matches(name, sets["MT50"], n=1)
-            hint = f"Did you mean '{near[0]}'?" if near else f"Its tasks: {', '.join(sets['MT50'])}."
+            hint = f"Did you mean '{near[0]}'?" if near else f"Name one of its tasks: {', '.join(sets['MT50'])}."
             raise InputError(f"Metaworld: there is no task '{name}'. {hint}")
     return tuple(tasks)
 
