@@ -53,10 +53,17 @@ def episodes(path: Path, reading: Reading | None = None) -> Iterator[Trajectory]
     if kind not in ("hdf5", *minari_tables.KINDS):
         raise InputError(f"{folder}: the data format '{kind[:40]}' is not read; hdf5, parquet and arrow are. {AGAIN}")
     read = _from_hdf5 if kind == "hdf5" else _from_tables
+    found = False
     for where, recorded in read(folder, description, total, reading):
         for place, part in parts(where, recorded, reading.subgoals):
+            found = True
             if (made := trajectory(place, part, reading)) is not None:
                 yield made
+    if reading.subgoals is not None and not found:
+        raise InputError(
+            f"{folder}: no recording reaches a sub-goal after its start, within {reading.subgoals.within:g}. Correct "
+            "'subgoals' in the file of --keys."
+        )
 
 
 def _described(path: Path) -> tuple[Path, dict[str, Any]]:

@@ -18,8 +18,8 @@ def parts(where: str, recorded: Recorded, subgoals: Subgoals | None) -> Iterator
     """The recording as it is, or, for sub-goals, its parts: each ends with the observation in which one is reached.
 
     Its task is the name of the sub-goal, and it is a success. What is reached already at the start ends no part; of
-    several that are reached at once the first by name counts; what comes after the last is left out. Only the first
-    part starts where the episode did and keeps its seed.
+    several that are reached at once the first by name counts; what comes after the last is left out, and so is a
+    recording that reaches none. Only the first part starts where the episode did and keeps its seed.
 
     Args:
         where: file and episode, for messages.
@@ -27,7 +27,7 @@ def parts(where: str, recorded: Recorded, subgoals: Subgoals | None) -> Iterator
         subgoals: None to leave it whole.
 
     Raises:
-        InputError: rows are missing, a sub-goal has another shape than what is reached, or none is reached.
+        InputError: rows are missing, or a sub-goal has another shape than what is reached.
     """
     if subgoals is None:
         yield where, recorded
@@ -54,12 +54,6 @@ def parts(where: str, recorded: Recorded, subgoals: Subgoals | None) -> Iterator
                 ),
             )
             begin = end
-    if begin == 0:
-        names = ", ".join(sorted(recorded.subgoals))
-        raise InputError(
-            f"{where} reaches none of its sub-goals ({names}) after its start, within {subgoals.within:g}. Correct "
-            f"'within' of 'subgoals' in the file of --keys, or leave the recording out."
-        )
 
 
 def _check_rows(where: str, recorded: Recorded) -> None:
