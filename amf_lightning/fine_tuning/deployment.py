@@ -26,11 +26,12 @@ class Deployment:
     A policy that is refitted to all demonstrations is always the deployed one.
 
     Args:
-        selector: its `deploy_margin` says by how much more.
+        selector: its `deploy_margin` says by how much more; by anything if the new one's gaps are below its `resolution`.
     """
 
     def __init__(self, selector: "Selector") -> None:
         self._margin = selector.deploy_margin
+        self._resolution = selector.resolution
         self._deployed = 0
         """Number of the choice that saw the deployed policy."""
         self._decided = 0
@@ -68,7 +69,9 @@ class Deployment:
         if gaps is None:
             return True  # nothing says that it does less
         of_policies = gaps @ active.suite.distribution.to(torch.float64)
-        return bool(of_policies[number] < of_policies[self._deployed] - self._margin)
+        # Where nothing is seen that the latest does not do, no later one could ever leave less undone by the margin.
+        margin = 0.0 if float(gaps[number].max()) < self._resolution else self._margin
+        return bool(of_policies[number] < of_policies[self._deployed] - margin)
 
     def rollouts_before(self, number: int) -> "dict[tuple[int, bool], list[Trajectory]]":
         """Of the policy that choice `number` sees, as far as they were made to decide on it."""

@@ -32,8 +32,8 @@ class GapReduction(Selector):
     evidence of all rounds says, and s_cd the share of it that a demonstration of d closes. The expectation is over what
     may be true of these shares (`LearningCurves`), and the gaps of all rounds tell which of it is: that they follow
     what the belief about the expert does not know (`BelievedTasks`), or that every task is learned at a pace of its
-    own, while tasks tell of each other at most what that belief says (`CorrelatedTasks`). Without evidence nothing is
-    known about the policy, and the choice is that of `information`.
+    own, while tasks tell of each other at most what that belief says (`CorrelatedTasks`). Where the evidence sees
+    nothing left to close in any task, or there is no evidence, the choice is that of `information`.
 
     Args:
         evidence: what is seen of the policy; None: nothing.
@@ -44,6 +44,8 @@ class GapReduction(Selector):
         trust: the probability, before anything is seen, that gaps follow what the belief does not know; below 1.
         deploy_margin: by how much less the policy of a round must leave undone to be deployed, a difference of mean
             gaps; None: the latest policy is always deployed. Needs evidence that sees the policy: `OccupancyGap`.
+        resolution: the gap below which the evidence cannot tell how much of a task is done. Where all gaps are below it
+            `information` chooses, and the margin is 0; 0: never.
     """
 
     def __init__(
@@ -55,11 +57,12 @@ class GapReduction(Selector):
         worlds: int = 1024,
         trust: float = 0.0,
         deploy_margin: float | None = None,
+        resolution: float = 0.05,
     ) -> None:
-        if drift <= 0 or not 0 <= transfer <= 1 or worlds < 1 or not 0 <= trust < 1:
+        if drift <= 0 or not 0 <= transfer <= 1 or worlds < 1 or not 0 <= trust < 1 or not 0 <= resolution < 1:
             raise InputError(
-                "GapReduction needs transfer in [0, 1], drift > 0, worlds >= 1 and trust in [0, 1), got "
-                f"{transfer}, {drift}, {worlds} and {trust}."
+                "GapReduction needs transfer in [0, 1], drift > 0, worlds >= 1, trust in [0, 1) and resolution in "
+                f"[0, 1), got {transfer}, {drift}, {worlds}, {trust} and {resolution}."
             )
         self.evidence = OccupancyGap() if evidence is _EVIDENCE else evidence
         self.information = InformationGain() if information is _INFORMATION else information
@@ -73,7 +76,7 @@ class GapReduction(Selector):
         self.assumes_retention = self.information.assumes_retention
         if deploy_margin is not None:
             _check_margin(deploy_margin, self.evidence)
-        self.deploy_margin = deploy_margin
+        self.deploy_margin, self.resolution = deploy_margin, resolution
 
     @property
     def components(self) -> Mapping[str, Part]:
@@ -97,15 +100,22 @@ class GapReduction(Selector):
         needs = torch.where(measured.gaps.isfinite(), seen, curves.gaps)
         about = _diagnostics(context.suite, curves, belief, measured.gaps, needs)
         _, untrained = _history(context)
+        gaps = curves.gaps
         if belief is not None:
             belief.expect_all()
         if untrained.any():
             curves.train(untrained, None if belief is None else belief.variances)
         distribution, costs = context.suite.distribution.to(torch.float64), self.information.costs_of(context.suite)
+        steps = context.policy_rollout_steps + measured.environment_steps + (0 if belief is None else belief.steps)
+        about["environment_steps"] = float(steps)
+        if float(gaps.max()) < self.resolution:
+            parts = curves.reductions(distribution, None if belief is None else belief.shares)
+            most = _scores(parts, costs)[context.allowed([])].max()
+            return _in_units_of_gaps(self.information.select(context, batch_size), float(most), about)
         picks, scores, teaches = list[int](), list[tuple[float, ...]](), list[tuple[float, ...]]()
         for position in range(batch_size):
             parts = curves.reductions(distribution, None if belief is None else belief.shares)
-            score = parts.sum(0) if costs is None else parts.sum(0) / costs
+            score = _scores(parts, costs)
             allowed = context.allowed(picks)
             pick = argmax_keyed(level_ties(score, allowed), allowed, context.generator(position))
             picks.append(pick)
@@ -115,10 +125,8 @@ class GapReduction(Selector):
                 belief.expect(pick)
             if position + 1 < batch_size:
                 curves.train(_one(pick, len(distribution)), None if belief is None else belief.variances)
-        steps = context.policy_rollout_steps + measured.environment_steps + (0 if belief is None else belief.steps)
-        diagnostics = {**about, "environment_steps": float(steps)}
         starts = () if belief is None else belief.starts
-        return Selection(tuple(picks), tuple(scores), diagnostics, tuple(teaches), starts)
+        return Selection(tuple(picks), tuple(scores), about, tuple(teaches), starts)
 
     def gaps(self, context: SelectionContext) -> Tensor | None:
         """See `Selector.gaps`; None where the evidence does not look at the policy itself."""
@@ -165,6 +173,21 @@ class GapReduction(Selector):
                 curves.train(counts[number - 1], variances[number])
             curves.measure(seen, self.evidence.error)
         return curves
+
+
+def _scores(parts: Tensor, costs: Tensor | None) -> Tensor:
+    """Of a demonstration of each task, [K], from what it is expected to close of every gap, [c, d]."""
+    return parts.sum(0) if costs is None else parts.sum(0) / costs
+
+
+def _in_units_of_gaps(chosen: Selection, most: float, about: dict[str, float]) -> Selection:
+    """A choice by information, whose best first score is told as the most that is expected to be closed."""
+    first = [score for score in chosen.scores[0] if math.isfinite(score)]
+    unit = most / max(first) if first and max(first) > 0 else 0.0
+    scores, teaches = (
+        tuple(tuple(unit * each for each in row) for row in rows) for rows in (chosen.scores, chosen.teaches)
+    )
+    return replace(chosen, scores=scores, teaches=teaches, diagnostics={**chosen.diagnostics, **about})
 
 
 def _diagnostics(

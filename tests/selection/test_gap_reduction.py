@@ -49,6 +49,22 @@ def test_without_evidence_it_is_information_gain() -> None:
     assert (mine.picks, mine.scores, dict(mine.diagnostics)) == (theirs.picks, theirs.scores, dict(theirs.diagnostics))
 
 
+def test_where_nothing_is_seen_to_be_left_information_chooses_and_says_it_in_units_of_gaps() -> None:
+    rounds = (told(0, 0, 0, 0),) * 3
+    given = context([1, 1, 2], round=3, told=rounds, asked=((1,), (1,), (2,)), scores=(1.0,) * 4)
+    mine, by_gaps = reported().select(given, 2), reported(resolution=0.0).select(given, 2)
+    theirs = InformationGain().select(replace(given, fresh_starts=True), 2)
+    assert max(mine.diagnostics[f"gap/{name}"] for name in NAMES) < 0.05
+    assert mine.picks == theirs.picks != by_gaps.picks
+    unit = max(by_gaps.scores[0]) / max(theirs.scores[0])
+    for scores, information in zip((*mine.scores, *mine.teaches), (*theirs.scores, *theirs.teaches), strict=True):
+        assert scores == pytest.approx([unit * each for each in information])
+    assert mine.starts == theirs.starts and mine.diagnostics.items() >= by_gaps.diagnostics.items()
+    # One task in which something is seen to be left is enough, and then nothing is different.
+    seen = replace(given, scores=(1.0, 1.0, 0.5, 1.0))
+    assert reported().select(seen, 2) == reported(resolution=0.0).select(seen, 2)
+
+
 def test_it_asks_for_the_largest_gap_and_for_it_less_the_more_it_was_shown() -> None:
     selector = apart()
     assert selector.select(context([], scores=(0.9, 0.4, 0.8, 0.7)), 1).picks == (1,)
@@ -136,7 +152,7 @@ def test_where_no_states_are_expected_tasks_are_taken_for_independent() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"worlds": 0}, {"drift": 0.0}, {"transfer": -1.0}, {"transfer": 1.1}, {"trust": 1.0}],
+    [{"worlds": 0}, {"drift": 0.0}, {"transfer": -1.0}, {"transfer": 1.1}, {"trust": 1.0}, {"resolution": 1.0}],
     ids=lambda options: next(iter(options)),
 )
 def test_numbers_that_mean_nothing_are_refused(options: dict[str, float]) -> None:
