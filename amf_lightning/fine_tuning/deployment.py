@@ -26,7 +26,7 @@ class Deployment:
     A policy that is refitted to all demonstrations is always the deployed one.
 
     Args:
-        selector: its `deploy_margin` says by how much more; by anything if the new one's gaps are below its `resolution`.
+        selector: its `deploy_margin` says by how much more; by anything if all new gaps are below its `resolution`.
     """
 
     def __init__(self, selector: "Selector") -> None:
