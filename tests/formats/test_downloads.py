@@ -172,16 +172,18 @@ def test_a_path_without_files_makes_no_store(tmp_path: Path) -> None:
             list(episodes(place, format="robomimic"))
 
 
-def test_joined_entries_stand_in_the_order_of_the_list(tmp_path: Path) -> None:
-    source = exported(store_of(tmp_path / "ours", awkward(after_last=True, count=2)), tmp_path / "there", "npz")
+@pytest.mark.parametrize(("format", "prefix"), [("npz", "observation/"), ("lerobot", "observation.")])
+def test_joined_entries_stand_in_the_order_of_the_list(tmp_path: Path, format: str, prefix: str) -> None:
+    source = exported(store_of(tmp_path / "ours", awkward(after_last=True, count=2)), tmp_path / "there", format)
     [whole, *_] = episodes(source)
-    [joined, *_] = episodes(
-        source, Reading(observation={"state": [f"observation/{name}" for name in ("joints", "depth", "flag")]})
-    )
+    named = {"state": [prefix + name for name in ("joints", "depth", "flag")], "clock": prefix + "ticks"}
+    [joined, *_] = episodes(source, Reading(observation=named))
     rows = len(whole.observations["joints"])
+    assert rows == whole.length + 1
     expected = [whole.observations[name].reshape(rows, -1) for name in ("joints", "depth", "flag")]
     np.testing.assert_array_equal(joined.observations["state"], np.concatenate(expected, axis=1).astype(np.float32))
-    assert list(joined.observations) == ["state"]
+    np.testing.assert_array_equal(joined.observations["clock"], whole.observations["ticks"])
+    assert sorted(joined.observations) == ["clock", "state"]
 
 
 @pytest.mark.parametrize(

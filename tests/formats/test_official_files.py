@@ -81,6 +81,16 @@ def test_the_format_is_found_by_the_content(place: str, format: str, tmp_path: P
     assert detect(link) == format
 
 
+def test_files_in_any_case_are_found_and_a_table_of_notes_beside_them_is_none(tmp_path: Path) -> None:
+    (tmp_path / "DEMO.HDF5").symlink_to(SAMPLES / "robomimic.hdf5")
+    (tmp_path / "notes.csv").write_text("who,when\n")
+    assert detect(tmp_path) == "robomimic"
+    reading = Reading(observation=ROBOMIMIC)
+    assert [fingerprint(each) for each in episodes(tmp_path, reading)] == [
+        fingerprint(each) for each in episodes(SAMPLES / "robomimic.hdf5", reading)
+    ]
+
+
 def test_a_map_of_tasks_renames_and_leaves_out() -> None:
     reading = Reading(tasks={TASKS[0]: "reach", TASKS[1]: None})
     assert [each.task for each in episodes(SAMPLES / "lerobot-image", reading)] == ["reach", "reach"]

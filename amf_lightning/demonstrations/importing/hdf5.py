@@ -13,6 +13,7 @@ from amf_lightning.demonstrations.optional import required
 from amf_lightning.errors import InputError
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
+SUFFIXES = (".hdf5", ".h5")
 _FILTERS = {1, 2, 3, 4, 5, 6, 32000}
 """Those that come with HDF5 and h5py. Any other is a plug-in: a library that would be loaded to read the file."""
 
@@ -148,8 +149,8 @@ def hdf5_files(path: Path) -> list[Path]:
 
 
 def files_inside(folder: Path) -> list[Path]:
-    """The HDF5 files in a folder, by name; hidden ones are left out."""
-    named = [each for each in [*folder.glob("*.hdf5"), *folder.glob("*.h5")] if each.is_file()]
+    """The HDF5 files in a folder, by name, in any case; hidden ones are left out."""
+    named = [each for each in folder.glob("*") if each.suffix.lower() in SUFFIXES and each.is_file()]
     return sorted(each for each in named if not each.name.startswith("."))
 
 

@@ -78,11 +78,12 @@ def import_demonstrations(
 
 
 def _told(path: Path, reading: Reading | None, format: str, what: str) -> Iterator[Trajectory]:
-    """The episodes, with a progress bar on a terminal."""
+    """The episodes, with a progress bar on a terminal; into how many sub-goals cut them is not known before."""
+    cut = reading is not None and reading.subgoals is not None
     yield from tqdm(
         source.episodes(path, reading, format),
         what,
-        source.count(path, format),
+        None if cut else source.count(path, format),
         unit="episode",
         disable=None,
         leave=False,

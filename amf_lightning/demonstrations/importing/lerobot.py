@@ -84,7 +84,11 @@ class _Episode:
         available = [name for name in features if name.startswith(_OBSERVATION) and features[name].is_numeric]
         if reading.observation is not None:
             available = [name for name in features if features[name].is_numeric]
-        names = reading.names(available, lambda theirs: known.get(theirs) or entry_name(theirs), self.where)
+
+        def here(theirs: str) -> str:
+            return known.get(theirs) or entry_name(theirs)
+
+        names = reading.names(available, here, self.where)
         action, reward = reading.action or ACTION, reading.reward or REWARD
         for needed in (action, *([reward] if reading.reward else [])):
             if needed not in features:
@@ -97,7 +101,7 @@ class _Episode:
         table = self.frames.take(self.row, [name for name in (*names, action, *more) if not features[name].is_video])
         observations = {ours: self._entry(theirs, table) for theirs, ours in names.items()}
         return Recorded(
-            observations=self._with_after_last(observations, facts),
+            observations=self._with_after_last(observations, {names[t]: here(t) for t in names}, facts),
             actions=self._numbers(action, table),
             rewards=self._numbers(reward, table).reshape(-1) if reward in features else None,
             task=self._task(table),
@@ -138,9 +142,15 @@ class _Episode:
         return read
 
     def _with_after_last(
-        self, observations: Mapping[str, NDArray[Any]], facts: Facts | None
+        self, observations: Mapping[str, NDArray[Any]], exported: Mapping[str, str], facts: Facts | None
     ) -> Mapping[str, NDArray[Any]]:
-        """With what was seen after the last action, which our exporter puts beside the episode."""
+        """With what was seen after the last action, which our exporter puts beside the episode.
+
+        Args:
+            observations: by the names that are wanted, [T, …] each.
+            exported: the name of each entry when it was exported, by the one that is wanted.
+            facts: what our exporter noted.
+        """
         if facts is None or not facts.after_last:
             return observations
         what = f"{self.where}: what is seen after the last action"
@@ -152,9 +162,10 @@ class _Episode:
             raise InputError(f"{what} is damaged ({error}). Export the dataset again.") from error
         joined = {}
         for name, entry in observations.items():
-            if name not in last or last[name].size * len(entry) != entry.size:
-                raise InputError(f"{what} does not fit '{name}'. Export the dataset again.")
-            joined[name] = np.concatenate([entry, last[name].reshape(1, *entry.shape[1:]).astype(entry.dtype)])
+            there = last.get(exported[name])
+            if there is None or there.size * len(entry) != entry.size:
+                raise InputError(f"{what} does not fit '{exported[name]}'. Export the dataset again.")
+            joined[name] = np.concatenate([entry, there.reshape(1, *entry.shape[1:]).astype(entry.dtype)])
         return joined
 
     def _check_size(self, features: list[Feature]) -> None:

@@ -106,7 +106,7 @@ class Reading:
         return dict(sorted(pairs.items(), key=lambda pair: pair[1]))
 
     def _chosen(self, where: str) -> dict[str, str]:
-        """Our name of each entry that is asked for, by theirs; those that are to be joined have a number behind it."""
+        """Our name of each entry that is asked for, by theirs; those that are to be joined have theirs behind it."""
         asked = [(each, ours) for name in self.observation or {} for ours, each in self._parts(name).items()]
         if twice := [theirs for theirs, number in Counter(theirs for theirs, _ in asked).items() if number > 1]:
             raise InputError(f"{where}: 'observation' in the file of --keys names '{twice[0]}' twice. Name it once.")
@@ -115,7 +115,9 @@ class Reading:
     def _parts(self, name: str) -> dict[str, str]:
         """Their entries that make one of ours, by what they are called until they are joined."""
         theirs = (self.observation or {})[name]
-        return {name: theirs} if isinstance(theirs, str) else {f"{name} ({n})": each for n, each in enumerate(theirs)}
+        if isinstance(theirs, str):
+            return {name: theirs}
+        return {f"{name} ({number}: {each})": each for number, each in enumerate(theirs, start=1)}
 
     def joined(self, observations: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Entries, [T, …] each, with those in one vector, [T, D] of float32, that are asked for as one."""

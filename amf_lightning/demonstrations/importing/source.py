@@ -81,12 +81,13 @@ def _of_folder(path: Path) -> str | None:
         return "minari"
     if any(path.glob("[0-9]*.safetensors")):
         return "store"
-    if any(path.glob("*.csv")) or any(path.glob("*/*.csv")):
-        return "pictures"
     if any(path.rglob("*.npz")):
         return "npz"
     if inside := files_inside(path):
         return _of_hdf5(inside[0])
+    # Last: a table of notes may lie beside recordings of any kind.
+    if any(path.glob("*.csv")) or any(path.glob("*/*.csv")):
+        return "pictures"
     return None
 
 
