@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Deployment:
-    """Deploys the policy of a round if the selector's evidence says that it does more than the deployed one.
+    """Deploys the policy of a round if the selector's evidence says that it does more than the deployed one, or all.
 
     The gaps of both are those that the selector infers at the moment, from the rollouts of all rounds. Training and
     selection always go on from the latest policy.
@@ -26,12 +26,11 @@ class Deployment:
     A policy that is refitted to all demonstrations is always the deployed one.
 
     Args:
-        selector: its `deploy_margin` says by how much more; by anything if all new gaps are below its `resolution`.
+        selector: its `deploy_margin` says by how much more.
     """
 
     def __init__(self, selector: "Selector") -> None:
         self._margin = selector.deploy_margin
-        self._resolution = selector.resolution
         self._deployed = 0
         """Number of the choice that saw the deployed policy."""
         self._decided = 0
@@ -69,9 +68,9 @@ class Deployment:
         if gaps is None:
             return True  # nothing says that it does less
         of_policies = gaps @ active.suite.distribution.to(torch.float64)
-        # Where nothing is seen that the latest does not do, no later one could ever leave less undone by the margin.
-        margin = 0.0 if float(gaps[number].max()) < self._resolution else self._margin
-        return bool(of_policies[number] < of_policies[self._deployed] - margin)
+        # What leaves less undone than the margin could never be improved on by it: then the latest is as good as any.
+        least = max(float(of_policies[self._deployed]) - self._margin, self._margin)
+        return float(of_policies[number]) < least
 
     def rollouts_before(self, number: int) -> "dict[tuple[int, bool], list[Trajectory]]":
         """Of the policy that choice `number` sees, as far as they were made to decide on it."""
