@@ -68,8 +68,8 @@ class Deployment:
         if gaps is None:
             return True  # nothing says that it does less
         of_policies = gaps @ active.suite.distribution.to(torch.float64)
-        # What leaves less undone than the margin could never be improved on by it: then the latest is as good as any.
-        least = max(float(of_policies[self._deployed]) - self._margin, self._margin)
+        # What leaves so little undone could never be improved on by the margin: then the latest is as good as any.
+        least = max(float(of_policies[self._deployed]) - self._margin, self._margin / 2)
         return float(of_policies[number]) < least
 
     def rollouts_before(self, number: int) -> "dict[tuple[int, bool], list[Trajectory]]":

@@ -168,7 +168,7 @@ class Selector(Part, ABC):
     """What they are, in words with their unit."""
     deploy_margin: float | None = None
     """By how much less of all tasks the policy of a round must leave undone than the deployed one to be deployed in its
-    place, both as `gaps` says, unless it leaves less than this undone at all; None: the latest policy always is."""
+    place, both as `gaps` says, or to leave less than half of this undone at all; None: the latest policy always is."""
 
     def check(self, suite: TaskSuite, budget: int) -> None:
         """Called when the configuration is read, before anything is run or written.

@@ -43,8 +43,8 @@ class GapReduction(Selector):
         worlds: how many samples of what is not known about tasks with paces of their own, at most.
         trust: the probability, before anything is seen, that gaps follow what the belief does not know; below 1.
         deploy_margin: by how much less the policy of a round must leave undone to be deployed, a difference of mean
-            gaps, unless it leaves less than this undone at all; None: the latest policy is always deployed. Needs
-            evidence that sees the policy: `OccupancyGap`.
+            gaps, unless it leaves less than half of this undone at all; None: the latest policy is always deployed.
+            Needs evidence that sees the policy: `OccupancyGap`.
         resolution: the gap below which the evidence cannot tell how much of a task is done. Where all gaps are below it
             `information` chooses; 0: never.
     """
