@@ -22,6 +22,7 @@ SUITES = {
     "default-halfcheetah": "HalfCheetah, 4 of 10 known",
     "default-halfcheetah-one-known": "HalfCheetah, 1 of 10",
     "default-humanoid": "Humanoid, 2 of 6",
+    "fetch": "Fetch, 6 of 12",
     "default-metaworld-four": "Metaworld, 2 of 4",
     "default-metaworld-mt10": "MT10, 5 of 10",
     "default-metaworld-mt50": "MT50, 25 of 50",
