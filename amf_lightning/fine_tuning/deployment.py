@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Deployment:
-    """Deploys the policy of a round if the selector's evidence says that it does more than the deployed one, or all.
+    """Deploys the policy of a round if the selector's evidence says that it leaves less undone, or next to nothing.
 
     The gaps of both are those that the selector infers at the moment, from the rollouts of all rounds. Training and
     selection always go on from the latest policy.
