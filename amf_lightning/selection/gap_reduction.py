@@ -15,7 +15,7 @@ from amf_lightning.selection.evidence import Evidence, Measured, OccupancyGap
 from amf_lightning.selection.greedy import level_ties
 from amf_lightning.selection.informed import InformationGain
 from amf_lightning.selection.learning_curves import LearningCurves
-from amf_lightning.selection.learning_worlds import BelievedTasks, CorrelatedTasks, Worlds
+from amf_lightning.selection.learning_worlds import BelievedTasks, CorrelatedTasks, InterpolatedTasks, Worlds
 from amf_lightning.selection.seen_needs import seen_needs
 from amf_lightning.selection.task_belief import TaskBelief
 from amf_lightning.tasks.task import TaskSuite
@@ -23,6 +23,8 @@ from amf_lightning.tasks.task import TaskSuite
 _EVIDENCE: Evidence = lazy_instance(OccupancyGap)
 _INFORMATION: InformationGain = lazy_instance(InformationGain)
 _WORDS = ("gain_is", "need", "need_is")
+_KINDS = {BelievedTasks: "gaps_follow_the_belief", InterpolatedTasks: "gaps_interpolate"}
+"""What the probability of a kind of world is called among the diagnostics."""
 
 
 class GapReduction(Selector):
@@ -31,17 +33,21 @@ class GapReduction(Selector):
     argmax_d Σ_c μ_c E[g_c s_cd]. Here g_c is the part of the gap of task c that demonstrations can close, as the
     evidence of all rounds says, and s_cd the share of it that a demonstration of d closes. The expectation is over what
     may be true of these shares (`LearningCurves`), and the gaps of all rounds tell which of it is: that they follow
-    what the belief about the expert does not know (`BelievedTasks`), or that every task is learned at a pace of its
-    own, while tasks tell of each other at most what that belief says (`CorrelatedTasks`). Where the evidence sees
-    nothing left to close in any task, or there is no evidence, the choice is that of `information`.
+    what the belief about the expert does not know (`BelievedTasks`), that every task is learned at a pace of its own,
+    while tasks tell of each other at most what that belief says (`CorrelatedTasks`), or that tasks are what lies
+    between others (`InterpolatedTasks`), where policies are told numbers. Where the evidence sees nothing left to close
+    in any task, or there is no evidence, the choice is that of `information`.
 
     Args:
         evidence: what is seen of the policy; None: nothing.
         information: the belief about the expert. It says how tasks are correlated.
-        transfer: the share of that correlation that may be real, at most 1; 0 takes tasks for independent.
+        transfer: the share of that correlation that may be real, at most 1; 0 takes tasks for independent, and then
+            they do not interpolate.
         drift: standard deviation of what a round does to the gap of a task besides what is expected of it, at most.
         worlds: how many samples of what is not known about tasks with paces of their own, at most.
         trust: the probability, before anything is seen, that gaps follow what the belief does not know; below 1.
+        interpolation: the probability, before anything is seen, that tasks interpolate; below 1. It counts as 0 where
+            contexts are words or one-hot, and where `trust` is not 0: then a kernel says how tasks interpolate.
         deploy_margin: by how much less the policy of a round must leave undone to be deployed, a difference of mean
             gaps, unless it leaves less than half of this undone at all; None: the latest policy is always deployed.
             Needs evidence that sees the policy: `OccupancyGap`.
@@ -57,17 +63,20 @@ class GapReduction(Selector):
         drift: float = 0.2,
         worlds: int = 1024,
         trust: float = 0.0,
+        interpolation: float = 0.0,
         deploy_margin: float | None = None,
         resolution: float = 0.05,
     ) -> None:
-        if drift <= 0 or not 0 <= transfer <= 1 or worlds < 1 or not 0 <= trust < 1 or not 0 <= resolution < 1:
+        below_1 = (trust, interpolation, resolution)
+        if drift <= 0 or not 0 <= transfer <= 1 or worlds < 1 or not all(0 <= share < 1 for share in below_1):
             raise InputError(
-                "GapReduction needs transfer in [0, 1], drift > 0, worlds >= 1, trust in [0, 1) and resolution in "
-                f"[0, 1), got {transfer}, {drift}, {worlds}, {trust} and {resolution}."
+                "GapReduction needs transfer in [0, 1], drift > 0, worlds >= 1, and trust, interpolation and "
+                f"resolution in [0, 1), got {transfer}, {drift}, {worlds}, {trust}, {interpolation} and {resolution}."
             )
         self.evidence = OccupancyGap() if evidence is _EVIDENCE else evidence
         self.information = InformationGain() if information is _INFORMATION else information
         self.transfer, self.drift, self.worlds, self.trust = transfer, drift, worlds, trust
+        self.interpolation = interpolation
         if self.evidence is None:
             self.gain_is, self.need, self.need_is = (getattr(self.information, name) for name in _WORDS)
         else:
@@ -146,6 +155,10 @@ class GapReduction(Selector):
         counts, _ = _history(context)
         return context, measured, belief, self._curves(context, belief, measured.gaps, counts, remembers)
 
+    @property
+    def _interpolates(self) -> bool:
+        return bool(self.interpolation and self.transfer and not self.trust)
+
     def _belief(self, context: SelectionContext) -> TaskBelief | None:
         """What the belief about the expert says; None where it is not asked, or no states are expected."""
         if not self.transfer and not self.trust:
@@ -162,12 +175,16 @@ class GapReduction(Selector):
         count = len(context.suite.tasks)
         use = belief if self.transfer else None
         similarity = torch.eye(count, dtype=torch.float64) if use is None else use.similarity
-        own = CorrelatedTasks(similarity, _effective_start(context), self.transfer, self.drift, self.worlds)
+        start, contexts = _effective_start(context), context.suite.contexts.to(torch.float64)
+        own = CorrelatedTasks(similarity, start, self.transfer, self.drift, self.worlds)
         kinds: list[tuple[Worlds, float]] = [(own, 1.0)]
         variances: Sequence[Tensor | None] = [None] * (len(counts) + 1)
         if belief is not None and belief.of_rounds is not None:
             variances = belief.of_rounds
             kinds = [(own, 1 - self.trust), (BelievedTasks(belief.of_rounds[0], self.drift), self.trust)]
+        elif self._interpolates and context.suite.language is None and InterpolatedTasks.may_hold(contexts):
+            smooth = InterpolatedTasks(contexts, start, self.drift, self.worlds)
+            kinds = [(own, 1 - self.interpolation), (smooth, self.interpolation)]
         curves = LearningCurves(kinds, remembers)
         for number, seen in enumerate([*self.evidence.earlier(context), measured]):
             if number:
@@ -207,7 +224,7 @@ def _diagnostics(
         for name, value in zip(names, values.tolist(), strict=True)
         if math.isfinite(value)
     }
-    return rows if len(curves.kinds) == 1 else {**rows, "gaps_follow_the_belief": curves.kinds[1]}
+    return rows | {_KINDS[kind]: share for kind, share in curves.kinds.items() if kind in _KINDS}
 
 
 def _check_margin(margin: float, evidence: Evidence | None) -> None:

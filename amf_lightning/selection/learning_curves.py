@@ -57,10 +57,10 @@ class LearningCurves:
         return self._log_likelihood.softmax(0)
 
     @property
-    def kinds(self) -> list[float]:
+    def kinds(self) -> dict[type[Worlds], float]:
         """Posterior probability of each kind of world."""
         parts = torch.split(self.weights, [len(kind.start) for kind in self._kinds])
-        return [float(part.sum()) for part in parts]
+        return {type(kind): float(part.sum()) for kind, part in zip(self._kinds, parts, strict=True)}
 
     @property
     def gaps(self) -> Tensor:

@@ -8,6 +8,8 @@ from torch.quasirandom import SobolEngine
 
 _NOISE = (0.5, 0.7)
 """Median of ν, the variance of what a demonstration tells, and standard deviation of its logarithm."""
+_UNSURE = 1.0
+"""That standard deviation where tasks interpolate."""
 _INFORMATIVE = 0.5
 """Standard deviation of the logarithm of how much more a demonstration of one task tells than one of another."""
 _CALMEST = 0.1
@@ -19,6 +21,10 @@ _BELIEVED = 64
 """Samples of the worlds in which gaps follow the belief."""
 _FLATTEST = 0.5
 """The smallest exponent of the variance, with which it is a standard deviation."""
+_LENGTHSCALES = (2.0, 4.0)
+"""Within which a change of contexts changes little, in standard deviations of the contexts of all tasks."""
+_APART = 1e-3
+"""The share of what there is to know about a task that is its own where tasks interpolate."""
 _DOUBT = 0.5
 """Standard deviation of the gap that a believed world expects at the start, in units of that gap."""
 
@@ -51,7 +57,7 @@ class Worlds(ABC):
         """
 
 
-class CorrelatedTasks(Worlds):
+class GaussianTasks(Worlds):
     """The expert's behaviour in task c is one Gaussian number of unit variance, correlated between tasks.
 
     A demonstration of task d observes it with noise ν_d. What is unknown of task c, V_c, so falls with demonstrations
@@ -59,25 +65,21 @@ class CorrelatedTasks(Worlds):
     tasks are correlated, but not below what only c itself shows. What can be closed of a gap shrinks like V_c.
 
     Args:
-        similarity: correlations of tasks, [K, K] float64, positive semidefinite with a unit diagonal.
+        covariance: of the tasks in each world, [S, K, K] float64.
+        normal: draws that the noise of each world is made from, [S, 1 + K].
+        spread: standard deviation of the logarithm of how fast all tasks of a world are learned.
         before: demonstrations of each task before anything was measured, [K] float64.
-        transfer: the share of `similarity` that may be real, at most 1. Its square is uniform between 0 and the square
-            of this, and the rest of what there is to know about a task is its own.
         drift: of every world.
-        worlds: S at most; with more than 128 tasks fewer, but at least 16, since each of them is a [K, K] matrix.
     """
 
-    def __init__(self, similarity: Tensor, before: Tensor, transfer: float, drift: float, worlds: int) -> None:
-        k = len(before)
-        points = _points(min(worlds, max(_FEWEST, _ENTRIES // k**2)), k + 2)
-        normal = torch.special.ndtri(points[:, 1:])
-        share = (transfer * points[:, 0].sqrt())[:, None, None]
-        self._covariance = share * similarity + (1 - share) * torch.eye(k, dtype=torch.float64)
-        median, spread = _NOISE
-        self._noise = median * (spread * normal[:, :1] - _INFORMATIVE * normal[:, 1:]).exp()  # ν of a task, [S, K]
-        self.drift = points.new_full((len(points), 1), drift)
+    def __init__(self, covariance: Tensor, normal: Tensor, spread: float, before: Tensor, drift: float) -> None:
+        self._covariance = covariance
+        # ν of a task, [S, K].
+        self._noise = _NOISE[0] * (spread * normal[:, :1] - _INFORMATIVE * normal[:, 1:]).exp()
+        worlds, k = self._noise.shape
+        self.drift = covariance.new_full((worlds, 1), drift)
         # A gap says more of what π0 does than the number of its demonstrations: they count from the first round on.
-        self.start, self.deviation = points.new_ones(len(points), k), points.new_ones(len(points), k)
+        self.start, self.deviation = covariance.new_ones(worlds, k), covariance.new_ones(worlds, k)
         self._condition(before)
 
     def train(self, counts: Tensor, variances: Tensor | None) -> Tensor:
@@ -103,6 +105,55 @@ class CorrelatedTasks(Worlds):
             column = self._covariance[:, :, task]
             total = self._noise[:, task] / counts[task] + column[:, task]
             self._covariance = self._covariance - column[:, :, None] * (column / total[:, None])[:, None, :]
+
+
+class CorrelatedTasks(GaussianTasks):
+    """Tasks tell of each other what the belief about the expert says, or less.
+
+    Args:
+        similarity: correlations of tasks, [K, K] float64, positive semidefinite with a unit diagonal.
+        before: demonstrations of each task before anything was measured, [K] float64.
+        transfer: the share of `similarity` that may be real, at most 1. Its square is uniform between 0 and the square
+            of this, and the rest of what there is to know about a task is its own.
+        drift: of every world.
+        worlds: S at most; with more than 128 tasks fewer, but at least 16, since each of them is a [K, K] matrix.
+    """
+
+    def __init__(self, similarity: Tensor, before: Tensor, transfer: float, drift: float, worlds: int) -> None:
+        points = _points(_affordable(worlds, len(before)), len(before) + 2)
+        share = (transfer * points[:, 0].sqrt())[:, None, None]
+        covariance = share * similarity + (1 - share) * torch.eye(len(before), dtype=torch.float64)
+        super().__init__(covariance, torch.special.ndtri(points[:, 1:]), _NOISE[1], before, drift)
+
+
+class InterpolatedTasks(GaussianTasks):
+    """What the expert does is a smooth function of the numbers that policies are told, and of little else.
+
+    So is what a network does that reads them: what it was shown at both ends of a range it does between them. The
+    function is a Gaussian process over contexts, squared exponential, whose lengthscale is log-uniform.
+
+    Args:
+        contexts: of all tasks, [K, C] float64; in units of the standard deviation of each entry.
+        before: demonstrations of each task before anything was measured, [K] float64.
+        drift: of every world.
+        worlds: see `CorrelatedTasks`.
+    """
+
+    def __init__(self, contexts: Tensor, before: Tensor, drift: float, worlds: int) -> None:
+        points = _points(_affordable(worlds, len(before)), len(before) + 2)
+        deviation = contexts.std(0, unbiased=False)
+        x = contexts[:, deviation > 0] / deviation[deviation > 0]
+        shortest, longest = _LENGTHSCALES
+        lengthscale = (shortest * (longest / shortest) ** points[:, 0])[:, None, None]
+        smooth = torch.exp(-0.5 * torch.cdist(x, x).square() / x.shape[1] / lengthscale**2)
+        covariance = (1 - _APART) * smooth + _APART * torch.eye(len(before), dtype=torch.float64)
+        super().__init__(covariance, torch.special.ndtri(points[:, 1:]), _UNSURE, before, drift)
+
+    @staticmethod
+    def may_hold(contexts: Tensor) -> bool:
+        """Whether some of K contexts, [K, C], are nearer to each other than others; one-hot ones are not."""
+        apart = torch.pdist(contexts)
+        return len(apart) > 1 and bool(apart.max() > (1 + 1e-6) * apart.min())
 
 
 class BelievedTasks(Worlds):
@@ -134,6 +185,11 @@ class BelievedTasks(Worlds):
         """See `Worlds`."""
         assert told is not None
         return 1 - (1 - told.clamp(0, 1)) ** self._exponent[:, :, None]
+
+
+def _affordable(worlds: int, tasks: int) -> int:
+    """How many [K, K] matrices, of so many that are asked for."""
+    return min(worlds, max(_FEWEST, _ENTRIES // tasks**2))
 
 
 def _points(number: int, dimensions: int) -> Tensor:

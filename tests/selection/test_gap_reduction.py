@@ -152,7 +152,15 @@ def test_where_no_states_are_expected_tasks_are_taken_for_independent() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"worlds": 0}, {"drift": 0.0}, {"transfer": -1.0}, {"transfer": 1.1}, {"trust": 1.0}, {"resolution": 1.0}],
+    [
+        {"worlds": 0},
+        {"drift": 0.0},
+        {"transfer": -1.0},
+        {"transfer": 1.1},
+        {"trust": 1.0},
+        {"interpolation": 1.0},
+        {"resolution": 1.0},
+    ],
     ids=lambda options: next(iter(options)),
 )
 def test_numbers_that_mean_nothing_are_refused(options: dict[str, float]) -> None:
@@ -160,6 +168,34 @@ def test_numbers_that_mean_nothing_are_refused(options: dict[str, float]) -> Non
         GapReduction(**options)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="a standard deviation is positive"):
         ReportedOutcomes(0.0)
+
+
+def one_hot() -> TinySuite:
+    suite = TinySuite()
+    rows = torch.eye(len(suite.tasks)).tolist()
+    suite.tasks = tuple(replace(task, context=tuple(row)) for task, row in zip(suite.tasks, rows, strict=True))
+    return suite
+
+
+def test_tasks_interpolate_where_policies_are_told_numbers_and_nowhere_else() -> None:
+    def said(selector: GapReduction, suite: TinySuite) -> dict[str, float]:
+        scores = (0.9, 0.8, 0.3, 0.5)
+        policy = mlp(suite)
+        statistics = statistics_of(policy, suite, demonstrate(SUITE, [0]))
+        return dict(selector.select(context_of(suite, policy, statistics=statistics, scores=scores), 1).diagnostics)
+
+    in_words = TinySuite()
+    in_words.language = {"class": "HashedWords"}
+    assert said(reported(interpolation=0.9), SUITE)["gaps_interpolate"] == pytest.approx(0.9, abs=0.05)
+    for options, suite in (
+        ({}, SUITE),
+        ({"interpolation": 0.9, "trust": 0.5}, SUITE),
+        ({"interpolation": 0.9, "transfer": 0.0}, SUITE),
+        ({"interpolation": 0.9}, one_hot()),
+        ({"interpolation": 0.9}, in_words),
+    ):
+        assert "gaps_interpolate" not in said(reported(**options), suite)
+    assert said(reported(interpolation=0.9), one_hot()) == said(reported(), one_hot())
 
 
 def test_gaps_are_in_the_unit_interval_and_the_same_again() -> None:

@@ -5,15 +5,17 @@ import math
 import pytest
 import torch
 from scipy.stats import norm
+from sklearn.gaussian_process.kernels import RBF
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
 from amf_lightning.selection.learning_curves import LearningCurves
-from amf_lightning.selection.learning_worlds import BelievedTasks, CorrelatedTasks
+from amf_lightning.selection.learning_worlds import BelievedTasks, CorrelatedTasks, InterpolatedTasks
 
 K, WORLDS, ERROR, DRIFT = 4, 12, 0.2, 0.15
 FLOOR, FLOOR_SPREAD = 0.05, 0.2
 DISTRIBUTION = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
+CONTEXTS = torch.tensor([[0.1, 2.0], [0.3, -1.0], [0.35, 1.0], [0.9, 0.0]], dtype=torch.float64)
 BEFORE = torch.tensor([3.0, 0.0, 1.0, 0.0], dtype=torch.float64)
 
 
@@ -49,11 +51,23 @@ def curves_of(similarity: Tensor, before: Tensor, transfer: float, drift: float,
 class DenseWorld:
     """One of the worlds, with one matrix for all demonstrations and one Gaussian for all gaps of a task."""
 
-    def __init__(self, point: list[float], similarity: Tensor, transfer: float) -> None:
-        share = transfer * math.sqrt(point[0])
-        self.prior = share * similarity + (1 - share) * torch.eye(K, dtype=torch.float64)
+    def __init__(self, prior: Tensor, point: list[float], spread: float) -> None:
+        self.prior = prior
         speed, informative = norm.ppf(point[1]), norm.ppf(point[2:])
-        self.noise = torch.tensor([0.5 * math.exp(0.7 * speed - 0.5 * each) for each in informative]).to(torch.float64)
+        noise = [0.5 * math.exp(spread * speed - 0.5 * each) for each in informative]
+        self.noise = torch.tensor(noise, dtype=torch.float64)
+
+    @classmethod
+    def correlated(cls, point: list[float], similarity: Tensor, transfer: float) -> "DenseWorld":
+        share = transfer * math.sqrt(point[0])
+        return cls(share * similarity + (1 - share) * torch.eye(K, dtype=torch.float64), point, 0.7)
+
+    @classmethod
+    def interpolated(cls, point: list[float]) -> "DenseWorld":
+        lengthscale = 2 * 2 ** point[0] * math.sqrt(CONTEXTS.shape[1])
+        x = CONTEXTS / CONTEXTS.std(0, correction=0)
+        smooth = torch.from_numpy(RBF(lengthscale)(x.numpy()))
+        return cls(0.999 * smooth + 0.001 * torch.eye(K, dtype=torch.float64), point, 1.0)
 
     def unknown(self, numbers: Tensor) -> Tensor:
         """V, [K]: the prior conditioned on every demonstration as a row of its own."""
@@ -96,12 +110,17 @@ class DenseWorld:
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("transfer", [1.0, 0.5])
-def test_it_is_the_mean_over_worlds_that_are_weighted_by_what_was_measured(seed: int, transfer: float) -> None:
+@pytest.mark.parametrize("transfer", [1.0, 0.5, None], ids=["1", "0.5", "interpolated"])
+def test_it_is_the_mean_over_worlds_that_are_weighted_by_what_was_measured(seed: int, transfer: float | None) -> None:
     similarity, (gaps, counts) = similarity_of(seed), rounds_of(seed)
-    curves = told(curves_of(similarity, BEFORE, transfer, DRIFT, WORLDS), gaps, counts)
     points = SobolEngine(K + 2).draw(WORLDS + 1, dtype=torch.float64)[1:].tolist()  # type: ignore[no-untyped-call]
-    worlds = [DenseWorld(point, similarity, transfer) for point in points]
+    if transfer is None:
+        smooth = InterpolatedTasks(CONTEXTS, BEFORE, DRIFT, WORLDS)
+        curves = told(LearningCurves([(smooth, 1.0)], remembers=True), gaps, counts)
+        worlds = [DenseWorld.interpolated(point) for point in points]
+    else:
+        curves = told(curves_of(similarity, BEFORE, transfer, DRIFT, WORLDS), gaps, counts)
+        worlds = [DenseWorld.correlated(point, similarity, transfer) for point in points]
     beliefs = [world.gaps(gaps, counts) for world in worlds]
     density = torch.tensor([log for _, _, log, _ in beliefs], dtype=torch.float64)
     weights = density.exp() / density.exp().sum()
@@ -133,6 +152,32 @@ def test_what_a_demonstration_did_to_other_gaps_is_believed() -> None:
     assert alike.teaches()[1, 0] > 2 * apart.teaches()[1, 0]
     even = torch.full((3,), 1 / 3, dtype=torch.float64)
     assert apart.reductions(even).sum(0).argmax() in (1, 2)
+
+
+def test_the_far_end_of_a_range_is_shown_first_and_tells_what_lies_between() -> None:
+    line = torch.arange(6, dtype=torch.float64)[:, None]
+    known = torch.tensor([10.0, 10.0, 0, 0, 0, 0], dtype=torch.float64)
+    curves = LearningCurves([(InterpolatedTasks(line, known, 0.1, 512), 1.0)])
+    curves.measure(torch.tensor([0.1, 0.1, 0.6, 0.6, 0.6, 0.6], dtype=torch.float64), ERROR)
+    parts = curves.reductions(torch.full((6,), 1 / 6, dtype=torch.float64))
+    assert parts.sum(0).argmax() == 5 and bool((parts[2:, 5] > 0.01).all())
+    assert curves.teaches()[2, 5] > curves.teaches()[2, 1]  # what is known on this side has told what it can
+
+
+def test_gaps_tell_whether_tasks_interpolate() -> None:
+    line, nothing = torch.arange(5, dtype=torch.float64)[:, None], torch.zeros(5, dtype=torch.float64)
+    counts = torch.tensor([[1.0, 0, 0, 0, 0], [0, 0, 0, 0, 1.0]] * 2, dtype=torch.float64)
+    all_fall = torch.tensor([0.95, 0.5, 0.25, 0.15, 0.1], dtype=torch.float64)[:, None].expand(5, 5)
+    shown_fall = all_fall.clone()
+    shown_fall[:, 1:4] = 0.95
+    own = torch.eye(5, dtype=torch.float64)
+    for gaps, interpolate in ((all_fall, True), (shown_fall, False)):
+        kinds = CorrelatedTasks(own, nothing, 1.0, 0.1, 256), InterpolatedTasks(line, nothing, 0.1, 256)
+        curves = told(LearningCurves([(kind, 0.5) for kind in kinds]), gaps, counts)
+        assert (curves.kinds[InterpolatedTasks] > 0.9, curves.kinds[CorrelatedTasks] > 0.9) == (
+            interpolate,
+            not interpolate,
+        )
 
 
 def test_demonstrations_of_one_task_never_teach_all_of_another() -> None:
@@ -174,8 +219,8 @@ def following(gaps: Tensor, variances: Tensor = BELIEVED) -> LearningCurves:
 def test_gaps_that_fall_as_the_variance_does_are_expected_to_go_on_so() -> None:
     told = torch.tensor(torch.rand(K, K, generator=torch.Generator().manual_seed(3)).tolist(), dtype=torch.float64)
     follows, against = following(0.9 * BELIEVED / BELIEVED[0]), following(0.9 * (BELIEVED / BELIEVED[0]).flip(1))
-    assert follows.kinds[1] > 0.9 > 0.3 > against.kinds[1]
-    assert sum(follows.kinds) == pytest.approx(1)
+    assert follows.kinds[BelievedTasks] > 0.9 > 0.3 > against.kinds[BelievedTasks]
+    assert sum(follows.kinds.values()) == pytest.approx(1)
     # A demonstration does then what the belief says, for other tasks, too: at least what a standard deviation loses.
     shares = follows.teaches(told)
     assert (shares > 0.9 * (1 - (1 - told).sqrt())).all() and (shares[told > 0.8] > 0.5).all()
@@ -184,8 +229,12 @@ def test_gaps_that_fall_as_the_variance_does_are_expected_to_go_on_so() -> None:
 def test_gaps_that_were_never_as_the_belief_says_speak_against_it_from_the_first() -> None:
     as_it_says = BELIEVED[0] / BELIEVED[0].max()
     variances = torch.tensor([[1.0, 0.1, 0.1, 1.0]], dtype=torch.float64)
-    assert following(variances, variances).kinds[1] > 0.5 > following(1 - variances, variances).kinds[1]
-    assert following(as_it_says[None]).kinds[1] > 0.5
+    assert (
+        following(variances, variances).kinds[BelievedTasks]
+        > 0.5
+        > following(1 - variances, variances).kinds[BelievedTasks]
+    )
+    assert following(as_it_says[None]).kinds[BelievedTasks] > 0.5
 
 
 @pytest.mark.parametrize("exponent", [0.5, 1.0])
