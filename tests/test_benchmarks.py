@@ -110,3 +110,25 @@ def test_the_advisor_is_timed(tmp_path: Path) -> None:
 def test_the_table_of_the_readme_is_that_of_the_committed_summaries() -> None:
     done = subprocess.run([sys.executable, BENCHMARKS / "evidence.py"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() in (BENCHMARKS.parent / "README.md").read_text()
+
+
+def test_worlds_are_held_against_the_gaps_of_a_finished_run(tmp_path: Path) -> None:
+    run, environment = tmp_path / "goals" / "runs" / "GapReduction" / "seed-0", {**os.environ, "OMP_NUM_THREADS": "1"}
+    fit = [sys.executable, "-m", "amf_lightning", "fit", "--config", "configs/integrator.yaml", "--active.budget=3"]
+    quiet = ["--selector=configs/selection/gap-reduction-policy-belief.yaml", "--reports.animation=false"]
+    command = [*fit, *quiet, f"--trainer.default_root_dir={run}"]
+    subprocess.run(command, cwd=BENCHMARKS.parent, env=environment, check=True, capture_output=True)
+    command = [
+        sys.executable,
+        "benchmarks/foretold.py",
+        str(run.parent),
+        "--errors=0.25",
+        f"--output={tmp_path / 'out'}",
+    ]
+    done = subprocess.run(command, cwd=BENCHMARKS.parent, env=environment, check=True, capture_output=True, text=True)
+    rows = json.loads((tmp_path / "out" / "rows.json").read_text())
+    assert [(row["runs"], row["tasks"]) for row in rows] == [
+        ("goals, GapReduction (1)", kind) for kind in ("independent", "interpolated")
+    ]
+    assert rows[0]["gained"]["drift 0.2"] == 0 != rows[0]["gained"]["drift 0.05"]
+    assert f"{rows[1]['gained']['drift 0.2']:+.1f} |" in done.stdout

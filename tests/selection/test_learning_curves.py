@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.quasirandom import SobolEngine
 
 from amf_lightning.selection.learning_curves import LearningCurves
-from amf_lightning.selection.learning_worlds import BelievedTasks, CorrelatedTasks, InterpolatedTasks
+from amf_lightning.selection.learning_worlds import BelievedTasks, CorrelatedTasks, InterpolatedTasks, Worlds
 
 K, WORLDS, ERROR, DRIFT = 4, 12, 0.2, 0.15
 FLOOR, FLOOR_SPREAD = 0.05, 0.2
@@ -125,6 +125,7 @@ def test_it_is_the_mean_over_worlds_that_are_weighted_by_what_was_measured(seed:
     density = torch.tensor([log for _, _, log, _ in beliefs], dtype=torch.float64)
     weights = density.exp() / density.exp().sum()
     torch.testing.assert_close(curves.weights, weights)
+    assert curves.log_density == pytest.approx(float(density.logsumexp(0)) - math.log(WORLDS), abs=1e-6)
     of_rounds = torch.einsum("s,srk->rk", weights, torch.stack([mean.clamp(0, 1) for mean, _, _, _ in beliefs]))
     torch.testing.assert_close(curves.gaps, of_rounds[-1])
     torch.testing.assert_close(curves.gaps_of_policies, of_rounds)
@@ -162,6 +163,17 @@ def test_the_far_end_of_a_range_is_shown_first_and_tells_what_lies_between() -> 
     parts = curves.reductions(torch.full((6,), 1 / 6, dtype=torch.float64))
     assert parts.sum(0).argmax() == 5 and bool((parts[2:, 5] > 0.01).all())
     assert curves.teaches()[2, 5] > curves.teaches()[2, 1]  # what is known on this side has told what it can
+
+
+def test_the_density_of_what_was_measured_is_the_mean_over_kinds() -> None:
+    line, (gaps, counts) = torch.arange(K, dtype=torch.float64)[:, None], rounds_of(0)
+
+    def kinds() -> list[Worlds]:
+        return [CorrelatedTasks(similarity_of(0), BEFORE, 1.0, DRIFT, 64), InterpolatedTasks(line, BEFORE, DRIFT, 32)]
+
+    alone = [told(LearningCurves([(kind, 1.0)]), gaps, counts).log_density for kind in kinds()]
+    mixed = told(LearningCurves(list(zip(kinds(), (0.3, 0.7), strict=True))), gaps, counts)
+    assert mixed.log_density == pytest.approx(math.log(0.3 * math.exp(alone[0]) + 0.7 * math.exp(alone[1])))
 
 
 def test_gaps_tell_whether_tasks_interpolate() -> None:
