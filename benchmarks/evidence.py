@@ -26,6 +26,8 @@ SUITES = {
     "default-metaworld-four": "Metaworld, 2 of 4",
     "default-metaworld-mt10": "MT10, 5 of 10",
     "default-metaworld-mt50": "MT50, 25 of 50",
+    "metaworld-four-flow": "Metaworld, 2 of 4, flow policy",
+    "babyai": "BabyAI, 3 of 6",
 }
 """Folder of each comparison, and its suite with the tasks that π0 knows."""
 

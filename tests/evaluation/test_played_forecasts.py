@@ -1,6 +1,7 @@
 """What `benchmarks/forecast.py` says of a forecast once the run has gone on."""
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -56,3 +57,17 @@ def test_the_committed_runs_are_found(benchmark: ModuleType) -> None:
     runs = list(benchmark.played("odd", False, "metaworld-mt50"))
     assert [(run.task, run.tasks, run.seed) for run in runs] == [("mean", 50, 1)] * 2
     assert (runs[0].episodes, runs[0].suite) == (100, "MT50"), "two of each task"
+
+
+def test_every_committed_study_is_of_the_suite_that_its_rows_say(benchmark: ModuleType) -> None:
+    words = {"HalfCheetahVelocity": "HalfCheetah", "HumanoidVelocity": "Humanoid", "Integrator": "integrator"}
+    words |= {"Fetch": "Fetch", "BabyAI": "BabyAI"}
+    found = set()
+    for rows in sorted(benchmark.RESULTS.glob("*/runs.jsonl")):
+        suite = benchmark.PlayedRun(rows.parent.name, "Uniform", 1, "mean", 2, [], [], None, None).suite
+        shared = json.loads(rows.read_text().splitlines()[0]).get("shared_settings", {})
+        name = str(shared.get("suite.class_path", shared.get("suite"))).rpartition(".")[2]
+        if name in words:
+            assert suite == words[name], rows.parent.name
+            found.add(name)
+    assert found == {*words}
