@@ -29,6 +29,7 @@ from amf_lightning.selection.learning_curves import LearningCurves
 from amf_lightning.selection.learning_worlds import CorrelatedTasks, InterpolatedTasks, Worlds
 
 WORLDS = 512
+"""Half of the default's."""
 ERROR = OccupancyGap().error
 DRIFT = 0.2
 """Those of the default."""
@@ -44,8 +45,8 @@ class Played:
     """Demonstrations of each task in each round, [R, K]."""
     before: Tensor
     """π0's demonstrations of each task, [K]."""
-    contexts: Tensor
-    """[K, C]."""
+    contexts: Tensor | None
+    """[K, C]; None where they are words."""
 
 
 def played(folder: Path) -> Played:
@@ -57,18 +58,19 @@ def played(folder: Path) -> Played:
     names = [task.name for task in suite.tasks]
     statistics = load_policy(config["model"]["pretrained"]).statistics
     covers = {} if statistics is None else statistics.covers
-    requests = run.read_selections()
-    rounds = 1 + max(request.round for request in requests)
-    gaps = torch.full((rounds, len(names)), math.nan, dtype=torch.float64)
-    came = torch.zeros_like(gaps)
+    asked = {request.demonstration: request.task for request in run.read_selections()}
     with ledger_to_read(run) as ledger:
+        arrivals = ledger.arrivals()
+        rounds = 1 + max(arrivals.values())
+        gaps = torch.full((rounds, len(names)), math.nan, dtype=torch.float64)
+        came = torch.zeros_like(gaps)
         for number in range(rounds):
             said = ledger.diagnostics(number)
             gaps[number] = torch.tensor([said.get(f"measured_gap/{task}", math.nan) for task in names])
-    for request in requests:
-        came[request.round, names.index(request.task)] += 1
+        for demonstration, number in arrivals.items():
+            came[number, names.index(asked[demonstration])] += 1
     before = torch.tensor([float(covers.get(task, 0)) for task in names], dtype=torch.float64)
-    return Played(gaps, came, before, suite.contexts.to(torch.float64))
+    return Played(gaps, came, before, None if suite.language else suite.contexts.to(torch.float64))
 
 
 Make = Callable[[Played, float], Worlds]
@@ -81,6 +83,7 @@ def independent(run: Played, drift: float) -> Worlds:
 
 def interpolated(run: Played, drift: float) -> Worlds:
     """Tasks that lie between others."""
+    assert run.contexts is not None
     return InterpolatedTasks(run.contexts, run.before, drift, WORLDS)
 
 
@@ -108,10 +111,10 @@ def main() -> None:
     lines = [f"| runs | tasks | error | {' | '.join(columns)} |", f"|:--|:--|--:|{'--:|' * len(columns)}"]
     rows = []
     for folder in arguments.strategies:
-        runs = [played(path.parent) for path in sorted(folder.glob("*/curve.csv"))]
+        runs = [played(path.parent) for path in sorted(folder.glob("*/report.md"))]
         default = density(runs, independent, DRIFT, ERROR)
         kinds: dict[str, Make] = {"independent": independent}
-        if InterpolatedTasks.may_hold(runs[0].contexts):
+        if runs[0].contexts is not None and InterpolatedTasks.may_hold(runs[0].contexts):
             kinds["interpolated"] = interpolated
         for kind, make in kinds.items():
             for error in arguments.errors:

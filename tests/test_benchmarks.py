@@ -1,5 +1,6 @@
 """The benchmarks run, small, and what they compare agrees; the size of a ratio is not for a busy machine to judge."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -124,5 +125,15 @@ def test_worlds_are_held_against_the_gaps_of_a_finished_run(tmp_path: Path) -> N
     assert {(row["runs"], row["tasks"]) for row in rows} == {
         ("goals, GapReduction (1)", kind) for kind in ("independent", "interpolated")
     }
+    asked = [json.loads(line)["task_index"] for line in (run / "selections.jsonl").read_text().splitlines()]
+    specification = importlib.util.spec_from_file_location("foretold", BENCHMARKS / "foretold.py")
+    assert specification is not None and specification.loader is not None
+    foretold = importlib.util.module_from_spec(specification)
+    sys.modules["foretold"] = foretold  # dataclasses look there
+    specification.loader.exec_module(foretold)
+    happened = foretold.played(run)
+    assert happened.came.argmax(1).tolist() == asked and happened.came.sum(1).tolist() == [1, 1, 1]
+    assert happened.gaps.shape == happened.came.shape and bool(((happened.gaps >= 0) & (happened.gaps <= 1)).all())
+    assert happened.before.sum() == 0, "a Gaussian process keeps no statistics, so nobody knows what it was shown"
     assert rows[0]["gained"]["drift 0.2"] == 0 != rows[0]["gained"]["drift 0.05"]
     assert f"{rows[-1]['gained']['drift 0.2']:+.1f} |" in done.stdout

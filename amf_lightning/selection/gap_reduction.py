@@ -44,10 +44,11 @@ class GapReduction(Selector):
         transfer: the share of that correlation that may be real, at most 1; 0 takes tasks for independent, and then
             they do not interpolate.
         drift: standard deviation of what a round does to the gap of a task besides what is expected of it, at most.
-        worlds: how many samples of what is not known about tasks with paces of their own, at most.
+        worlds: how many samples of what is not known about correlated, and about interpolated tasks, at most.
         trust: the probability, before anything is seen, that gaps follow what the belief does not know; below 1.
         interpolation: the probability, before anything is seen, that tasks interpolate; below 1. It counts as 0 where
-            contexts are words or one-hot, and where `trust` is not 0: then a kernel says how tasks interpolate.
+            contexts are words, or equally far apart as one-hot ones are, and where `trust` is not 0: then a kernel says
+            how tasks interpolate.
         deploy_margin: by how much less the policy of a round must leave undone to be deployed, a difference of mean
             gaps, unless it leaves less than half of this undone at all; None: the latest policy is always deployed.
             Needs evidence that sees the policy: `OccupancyGap`.

@@ -39,7 +39,7 @@ class LearningCurves:
         self._drift = torch.cat([kind.drift for kind in self._kinds])
         # Of each world, beside that of one of the first kind.
         each = [share / len(kind.start) for kind, share in kinds]
-        self._log_prior = -math.log(each[0])
+        self._log_prior = math.log(each[0])
         self._log_likelihood = torch.cat(
             [
                 start.new_full((len(kind.start),), math.log(of / each[0]))
@@ -66,7 +66,7 @@ class LearningCurves:
     @property
     def log_density(self) -> float:
         """Logarithm of the density of everything that was measured, up to a constant for each measured gap."""
-        return float(self._log_likelihood.logsumexp(0)) - self._log_prior
+        return float(self._log_likelihood.logsumexp(0)) + self._log_prior
 
     @property
     def gaps(self) -> Tensor:

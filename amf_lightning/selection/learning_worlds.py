@@ -1,4 +1,4 @@
-"""What may be true of how gaps fall with demonstrations: samples of two kinds of worlds. Pure tensors."""
+"""What may be true of how gaps fall with demonstrations: samples of three kinds of worlds. Pure tensors."""
 
 from abc import ABC, abstractmethod
 
@@ -130,10 +130,12 @@ class InterpolatedTasks(GaussianTasks):
     """What the expert does is a smooth function of the numbers that policies are told, and of little else.
 
     So is what a network does that reads them: what it was shown at both ends of a range it does between them. The
-    function is a Gaussian process over contexts, squared exponential, whose lengthscale is log-uniform.
+    function is a Gaussian process over contexts, squared exponential, whose lengthscale is log-uniform; a thousandth of
+    what there is to know about a task is its own. How fast tasks are learned is less certain than in `CorrelatedTasks`.
 
     Args:
-        contexts: of all tasks, [K, C] float64; in units of the standard deviation of each entry.
+        contexts: of all tasks, [K, C] float64. The distance of two is the root of the mean over entries that differ of
+            their squares, each in units of its standard deviation.
         before: demonstrations of each task before anything was measured, [K] float64.
         drift: of every world.
         worlds: see `CorrelatedTasks`.
@@ -151,8 +153,8 @@ class InterpolatedTasks(GaussianTasks):
 
     @staticmethod
     def may_hold(contexts: Tensor) -> bool:
-        """Whether some of K contexts, [K, C], are nearer to each other than others; one-hot ones are not."""
-        apart = torch.pdist(contexts)
+        """Whether some of K contexts, [K, C], are nearer to each other than others; one-hot ones and two are not."""
+        apart = torch.pdist(contexts.unique(dim=0))
         return len(apart) > 1 and bool(apart.max() > (1 + 1e-6) * apart.min())
 
 

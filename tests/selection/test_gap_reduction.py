@@ -196,6 +196,12 @@ def test_tasks_interpolate_where_policies_are_told_numbers_and_nowhere_else() ->
     ):
         assert "gaps_interpolate" not in said(reported(**options), suite)
     assert said(reported(interpolation=0.9), one_hot()) == said(reported(), one_hot())
+    given = context(
+        [3, 3], round=2, told=(told(0.2, 0.4, 0.6, 0.8),) * 2, asked=((3,), (3,)), scores=(0.9, 0.8, 0.7, 0.6)
+    )
+    plain, smooth = (reported(interpolation=share).select(given, 1) for share in (0.0, 0.9))
+    assert smooth.diagnostics["gaps_interpolate"] != pytest.approx(0.9, abs=0.01)
+    assert smooth.scores != plain.scores
 
 
 def test_gaps_are_in_the_unit_interval_and_the_same_again() -> None:

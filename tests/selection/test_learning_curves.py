@@ -176,6 +176,13 @@ def test_the_density_of_what_was_measured_is_the_mean_over_kinds() -> None:
     assert mixed.log_density == pytest.approx(math.log(0.3 * math.exp(alone[0]) + 0.7 * math.exp(alone[1])))
 
 
+def test_tasks_interpolate_only_between_contexts_of_which_some_are_nearer() -> None:
+    one_hot = torch.eye(3, dtype=torch.float64)
+    for contexts in (one_hot, one_hot[[0, 0, 1, 2]], one_hot[:2], one_hot[:1], one_hot[[0, 0]], torch.zeros(3, 1)):
+        assert not InterpolatedTasks.may_hold(contexts)
+    assert InterpolatedTasks.may_hold(torch.tensor([[0.0, 5.0], [1.0, 5.0], [3.0, 5.0]]))
+
+
 def test_gaps_tell_whether_tasks_interpolate() -> None:
     line, nothing = torch.arange(5, dtype=torch.float64)[:, None], torch.zeros(5, dtype=torch.float64)
     counts = torch.tensor([[1.0, 0, 0, 0, 0], [0, 0, 0, 0, 1.0]] * 2, dtype=torch.float64)

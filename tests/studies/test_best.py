@@ -60,3 +60,9 @@ def test_the_noise_floor_is_the_spread_within_seeds_alone() -> None:
     inside = np.abs(differences.mean(axis=1)) <= floor.differences["auc"]
     assert inside.mean() == pytest.approx(0.9, abs=0.03)
     assert noise_floor("A", {0: groups[0][:1]}, 0.9) is None
+
+
+def test_what_no_table_shows_tells_nobody_apart() -> None:
+    areas = {"a": {0: 0.90001, 1: 0.80001, 2: 0.70001}, "b": {0: 0.9, 1: 0.8, 2: 0.7}, "c": {0: 0.8, 1: 0.7, 2: 0.6}}
+    found = best_set(areas, 0.9)
+    assert found is not None and found.with_best == ("a", "b")
