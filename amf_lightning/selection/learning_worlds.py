@@ -154,7 +154,8 @@ class InterpolatedTasks(GaussianTasks):
     @staticmethod
     def may_hold(contexts: Tensor) -> bool:
         """Whether some of K contexts, [K, C], are nearer to each other than others; one-hot ones and two are not."""
-        apart = torch.pdist(contexts.unique(dim=0))
+        apart = torch.pdist(contexts)
+        apart = apart[apart > 0]
         return len(apart) > 1 and bool(apart.max() > (1 + 1e-6) * apart.min())
 
 
