@@ -43,7 +43,7 @@ def table(results: Path = RESULTS) -> str:
         cells = []
         for label, area in areas.items():
             difference = paired_interval(area, areas[DEFAULT])
-            alike = " ≈" if label != DEFAULT and difference.lo <= 0 <= difference.hi else ""
+            alike = "≈" if label != DEFAULT and difference.lo <= 0 <= difference.hi else ""
             cells.append(f"{_cell(strategies[label], never, bold=label == best)}{alike}")
         rows.append([suite, str(len(areas[DEFAULT])), *cells])
     return markdown_table(["", "seeds", f"`{DEFAULT}`", *(f"`{label}`" for label in OTHERS)], rows)
@@ -52,7 +52,7 @@ def table(results: Path = RESULTS) -> str:
 def _cell(strategy: dict[str, Any], never: int, bold: bool) -> str:
     area, needed = strategy["auc"], strategy["demos_to_80"]["median"]
     shown, mark = "never" if needed >= never else f"{needed:g}", "**" if bold else ""
-    return f"{mark}{area['mean']:.3f}{mark} [{area['lo']:.3f}, {area['hi']:.3f}], {shown}"
+    return f"{mark}{area['mean']:.3f}{mark} [{area['lo']:.3f}–{area['hi']:.3f}], {shown}"
 
 
 def main() -> None:

@@ -67,7 +67,10 @@ class PlayedRun:
     @property
     def suite(self) -> str:
         """What it is a run of."""
-        return next(name for part, name in SUITES.items() if part in self.study)
+        for part, name in SUITES.items():
+            if part in self.study:
+                return name
+        raise SystemExit(f"Which suite is '{self.study}' of? Name it in SUITES of benchmarks/forecast.py.")
 
     def until(self, place: int) -> History:
         """What was known at its evaluation of that number."""
