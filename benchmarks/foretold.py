@@ -6,7 +6,7 @@
 Played back: what came in each round, and the gap of each task that rollouts measured before the next
 (`measured_gap/<task>` in the ledger), are told to worlds with other constants. The figure is the mean over runs of the
 logarithm of the density of everything that was measured in a run, in nats, minus that of independent tasks with the
-constants of the default. Tasks are taken for independent or for interpolated, since the belief about the expert is not
+constants of the default. Tasks are taken for independent or for linear, since the belief about the expert is not
 on the disk.
 """
 
@@ -26,7 +26,7 @@ from amf_lightning.campaign.status import ledger_to_read
 from amf_lightning.policies.weights import load_policy
 from amf_lightning.selection.evidence import OccupancyGap
 from amf_lightning.selection.learning_curves import LearningCurves
-from amf_lightning.selection.learning_worlds import CorrelatedTasks, InterpolatedTasks, Worlds
+from amf_lightning.selection.learning_worlds import CorrelatedTasks, LinearTasks, Worlds
 
 WORLDS = 512
 """Half of the default's."""
@@ -81,10 +81,10 @@ def independent(run: Played, drift: float) -> Worlds:
     return CorrelatedTasks(torch.eye(len(run.before), dtype=torch.float64), run.before, 0.0, drift, WORLDS)
 
 
-def interpolated(run: Played, drift: float) -> Worlds:
-    """Tasks that lie between others."""
+def linear(run: Played, drift: float) -> Worlds:
+    """Tasks that are one function of the numbers that policies are told."""
     assert run.contexts is not None
-    return InterpolatedTasks(run.contexts, run.before, drift, WORLDS)
+    return LinearTasks(run.contexts, run.before, drift, WORLDS)
 
 
 def density(runs: Sequence[Played], make: Make, drift: float, error: float) -> float:
@@ -114,8 +114,8 @@ def main() -> None:
         runs = [played(path.parent) for path in sorted(folder.glob("*/report.md"))]
         default = density(runs, independent, DRIFT, ERROR)
         kinds: dict[str, Make] = {"independent": independent}
-        if runs[0].contexts is not None and InterpolatedTasks.may_hold(runs[0].contexts):
-            kinds["interpolated"] = interpolated
+        if runs[0].contexts is not None and LinearTasks.may_hold(runs[0].contexts):
+            kinds["linear"] = linear
         for kind, make in kinds.items():
             for error in arguments.errors:
                 gained = [density(runs, make, drift, error) - default for drift in arguments.drifts]

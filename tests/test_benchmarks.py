@@ -123,7 +123,7 @@ def test_worlds_are_held_against_the_gaps_of_a_finished_run(tmp_path: Path) -> N
     done = subprocess.run(command, cwd=BENCHMARKS.parent, env=environment, check=True, capture_output=True, text=True)
     rows = json.loads((tmp_path / "out" / "rows.json").read_text())
     assert {(row["runs"], row["tasks"]) for row in rows} == {
-        ("goals, GapReduction (1)", kind) for kind in ("independent", "interpolated")
+        ("goals, GapReduction (1)", kind) for kind in ("independent", "linear")
     }
     asked = [json.loads(line)["task_index"] for line in (run / "selections.jsonl").read_text().splitlines()]
     specification = importlib.util.spec_from_file_location("foretold", BENCHMARKS / "foretold.py")

@@ -15,7 +15,7 @@ from amf_lightning.selection.evidence import Evidence, Measured, OccupancyGap
 from amf_lightning.selection.greedy import level_ties
 from amf_lightning.selection.informed import InformationGain
 from amf_lightning.selection.learning_curves import LearningCurves
-from amf_lightning.selection.learning_worlds import BelievedTasks, CorrelatedTasks, InterpolatedTasks, Worlds
+from amf_lightning.selection.learning_worlds import BelievedTasks, CorrelatedTasks, LinearTasks, Worlds
 from amf_lightning.selection.seen_needs import seen_needs
 from amf_lightning.selection.task_belief import TaskBelief
 from amf_lightning.tasks.task import TaskSuite
@@ -23,7 +23,7 @@ from amf_lightning.tasks.task import TaskSuite
 _EVIDENCE: Evidence = lazy_instance(OccupancyGap)
 _INFORMATION: InformationGain = lazy_instance(InformationGain)
 _WORDS = ("gain_is", "need", "need_is")
-_KINDS = {BelievedTasks: "gaps_follow_the_belief", InterpolatedTasks: "gaps_interpolate"}
+_KINDS = {BelievedTasks: "gaps_follow_the_belief", LinearTasks: "tasks_are_linear"}
 """What the probability of a kind of world is called among the diagnostics."""
 
 
@@ -33,22 +33,24 @@ class GapReduction(Selector):
     argmax_d Σ_c μ_c E[g_c s_cd]. Here g_c is the part of the gap of task c that demonstrations can close, as the
     evidence of all rounds says, and s_cd the share of it that a demonstration of d closes. The expectation is over what
     may be true of these shares (`LearningCurves`), and the gaps of all rounds tell which of it is: that they follow
-    what the belief about the expert does not know (`BelievedTasks`), that every task is learned at a pace of its own,
-    while tasks tell of each other at most what that belief says (`CorrelatedTasks`), or that tasks are what lies
-    between others (`InterpolatedTasks`), where policies are told numbers. Where the evidence sees nothing left to close
-    in any task, or there is no evidence, the choice is that of `information`.
+    what the belief about the expert does not know (`BelievedTasks`), or that every task is learned at a pace of its
+    own, while tasks tell of each other at most what that belief says (`CorrelatedTasks`). Where π0 does tasks that it
+    was not shown the better the nearer they are to those that it was, all tasks are one function of the numbers that
+    policies are told (`LinearTasks`). Where the evidence sees nothing left to close in any task, or there is no
+    evidence, the choice is that of `information`.
 
     Args:
         evidence: what is seen of the policy; None: nothing.
         information: the belief about the expert. It says how tasks are correlated.
-        transfer: the share of that correlation that may be real, at most 1; 0 takes tasks for independent, and then
-            they do not interpolate.
+        transfer: the share of that correlation that may be real, at most 1; 0 takes tasks for independent, and never
+            for linear.
         drift: standard deviation of what a round does to the gap of a task besides what is expected of it, at most.
-        worlds: how many samples of what is not known about correlated, and about interpolated tasks, at most.
+        worlds: how many samples of what is not known about correlated, or about linear tasks, at most.
         trust: the probability, before anything is seen, that gaps follow what the belief does not know; below 1.
-        interpolation: the probability, before anything is seen, that tasks interpolate; below 1. It counts as 0 where
-            contexts are words, or equally far apart as one-hot ones are, and where `trust` is not 0: then a kernel says
-            how tasks interpolate.
+        linearity: the probability, before anything is seen, that tasks are linear; below 1. They are taken for so while
+            the gaps of π0 make it the more probable, and those of all policies together do. It counts as 0 where π0's
+            file does not say which tasks it was shown, or says all of them, where contexts are words, or equally far
+            apart as one-hot ones are, and where `trust` is not 0: then a kernel says what tasks tell of each other.
         deploy_margin: by how much less the policy of a round must leave undone to be deployed, a difference of mean
             gaps, unless it leaves less than half of this undone at all; None: the latest policy is always deployed.
             Needs evidence that sees the policy: `OccupancyGap`.
@@ -64,20 +66,20 @@ class GapReduction(Selector):
         drift: float = 0.2,
         worlds: int = 1024,
         trust: float = 0.0,
-        interpolation: float = 0.0,
+        linearity: float = 0.5,
         deploy_margin: float | None = None,
         resolution: float = 0.05,
     ) -> None:
-        below_1 = (trust, interpolation, resolution)
+        below_1 = (trust, linearity, resolution)
         if drift <= 0 or not 0 <= transfer <= 1 or worlds < 1 or not all(0 <= share < 1 for share in below_1):
             raise InputError(
-                "GapReduction needs transfer in [0, 1], drift > 0, worlds >= 1, and trust, interpolation and "
-                f"resolution in [0, 1), got {transfer}, {drift}, {worlds}, {trust}, {interpolation} and {resolution}."
+                "GapReduction needs transfer in [0, 1], drift > 0, worlds >= 1, and trust, linearity and "
+                f"resolution in [0, 1), got {transfer}, {drift}, {worlds}, {trust}, {linearity} and {resolution}."
             )
         self.evidence = OccupancyGap() if evidence is _EVIDENCE else evidence
         self.information = InformationGain() if information is _INFORMATION else information
         self.transfer, self.drift, self.worlds, self.trust = transfer, drift, worlds, trust
-        self.interpolation = interpolation
+        self.linearity = linearity
         if self.evidence is None:
             self.gain_is, self.need, self.need_is = (getattr(self.information, name) for name in _WORDS)
         else:
@@ -156,10 +158,6 @@ class GapReduction(Selector):
         counts, _ = _history(context)
         return context, measured, belief, self._curves(context, belief, measured.gaps, counts, remembers)
 
-    @property
-    def _interpolates(self) -> bool:
-        return bool(self.interpolation and self.transfer and not self.trust)
-
     def _belief(self, context: SelectionContext) -> TaskBelief | None:
         """What the belief about the expert says; None where it is not asked, or no states are expected."""
         if not self.transfer and not self.trust:
@@ -176,22 +174,49 @@ class GapReduction(Selector):
         count = len(context.suite.tasks)
         use = belief if self.transfer else None
         similarity = torch.eye(count, dtype=torch.float64) if use is None else use.similarity
-        start, contexts = _effective_start(context), context.suite.contexts.to(torch.float64)
+        start, seen = _effective_start(context), [*self.evidence.earlier(context), measured]
         own = CorrelatedTasks(similarity, start, self.transfer, self.drift, self.worlds)
         kinds: list[tuple[Worlds, float]] = [(own, 1.0)]
         variances: Sequence[Tensor | None] = [None] * (len(counts) + 1)
         if belief is not None and belief.of_rounds is not None:
             variances = belief.of_rounds
             kinds = [(own, 1 - self.trust), (BelievedTasks(belief.of_rounds[0], self.drift), self.trust)]
-        elif self._interpolates and context.suite.language is None and InterpolatedTasks.may_hold(contexts):
-            smooth = InterpolatedTasks(contexts, start, self.drift, self.worlds)
-            kinds = [(own, 1 - self.interpolation), (smooth, self.interpolation)]
-        curves = LearningCurves(kinds, remembers)
-        for number, seen in enumerate([*self.evidence.earlier(context), measured]):
-            if number:
-                curves.train(counts[number - 1], variances[number])
-            curves.measure(seen, self.evidence.error)
-        return curves
+        elif self._are_linear(context, start, seen, counts):
+            contexts = context.suite.contexts.to(torch.float64)
+            kinds = [(LinearTasks(contexts, start, self.drift, self.worlds), 1.0)]
+        return _told(LearningCurves(kinds, remembers), seen, counts, variances, self.evidence.error)
+
+    def _are_linear(self, context: SelectionContext, start: Tensor, seen: Sequence[Tensor], counts: Tensor) -> bool:
+        """Whether the gaps of a π0 that was shown so many demonstrations of each task, [K], say that tasks are linear,
+        and those of all policies do, [R, K] in all, after rounds in which so many came, [R − 1, K]."""
+        contexts = context.suite.contexts.to(torch.float64)
+        asked = bool(self.linearity and self.transfer and not self.trust and start.any() and not start.all())
+        if not asked or context.suite.language is not None or not LinearTasks.may_hold(contexts):
+            return False
+        # Not beside the tasks that the belief takes for correlated: what it says of them changes with the rollouts.
+        eye = torch.eye(len(start), dtype=torch.float64)
+        linear = LinearTasks(contexts, start, self.drift, self.worlds)
+        apart = CorrelatedTasks(eye, start, 0.0, self.drift, self.worlds)
+        odds = math.log(self.linearity / (1 - self.linearity))
+        odds += linear.foretold(seen[0]) - apart.foretold(seen[0])
+        if odds <= 0 or not seen[0].isfinite().any():
+            return False
+        # The curves of both expect the same of the gaps of π0.
+        assert self.evidence is not None
+        nothing, error = [None] * len(seen), self.evidence.error
+        told = [_told(LearningCurves([(kind, 1.0)]), seen, counts, nothing, error) for kind in (linear, apart)]
+        return odds + told[0].log_density > told[1].log_density
+
+
+def _told(
+    curves: LearningCurves, seen: Sequence[Tensor], counts: Tensor, variances: Sequence[Tensor | None], error: float
+) -> LearningCurves:
+    """The curves after all gaps that were seen, with so many demonstrations of each task between two of them."""
+    for number, gaps in enumerate(seen):
+        if number:
+            curves.train(counts[number - 1], variances[number])
+        curves.measure(gaps, error)
+    return curves
 
 
 def _scores(parts: Tensor, costs: Tensor | None) -> Tensor:

@@ -1,5 +1,6 @@
 """What may be true of how gaps fall with demonstrations: samples of three kinds of worlds. Pure tensors."""
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -8,8 +9,6 @@ from torch.quasirandom import SobolEngine
 
 _NOISE = (0.5, 0.7)
 """Median of ν, the variance of what a demonstration tells, and standard deviation of its logarithm."""
-_UNSURE = 1.0
-"""That standard deviation where tasks interpolate."""
 _INFORMATIVE = 0.5
 """Standard deviation of the logarithm of how much more a demonstration of one task tells than one of another."""
 _CALMEST = 0.1
@@ -21,10 +20,14 @@ _BELIEVED = 64
 """Samples of the worlds in which gaps follow the belief."""
 _FLATTEST = 0.5
 """The smallest exponent of the variance, with which it is a standard deviation."""
-_LENGTHSCALES = (2.0, 4.0)
-"""Within which a change of contexts changes little, in standard deviations of the contexts of all tasks."""
+_LINEAR_NOISE = 2.0
+"""Median of ν where tasks are linear."""
 _APART = 1e-3
-"""The share of what there is to know about a task that is its own where tasks interpolate."""
+"""What there is to know about a task that is its own where tasks are linear."""
+_FIRST_ERRORS = (0.4, 0.3, 0.2, 0.15, 0.1)
+"""Standard deviations of a gap of π0 from what π0's demonstrations lead to, one of which is the right one."""
+_FIRST_FLOOR = 0.05
+"""The gap of a task of which nothing is unknown."""
 _DOUBT = 0.5
 """Standard deviation of the gap that a believed world expects at the start, in units of that gap."""
 
@@ -66,17 +69,14 @@ class GaussianTasks(Worlds):
 
     Args:
         covariance: of the tasks in each world, [S, K, K] float64.
-        normal: draws that the noise of each world is made from, [S, 1 + K].
-        spread: standard deviation of the logarithm of how fast all tasks of a world are learned.
+        noise: ν of each task in each world, [S, K].
         before: demonstrations of each task before anything was measured, [K] float64.
         drift: of every world.
     """
 
-    def __init__(self, covariance: Tensor, normal: Tensor, spread: float, before: Tensor, drift: float) -> None:
-        self._covariance = covariance
-        # ν of a task, [S, K].
-        self._noise = _NOISE[0] * (spread * normal[:, :1] - _INFORMATIVE * normal[:, 1:]).exp()
-        worlds, k = self._noise.shape
+    def __init__(self, covariance: Tensor, noise: Tensor, before: Tensor, drift: float) -> None:
+        self._covariance, self._noise = covariance, noise
+        worlds, k = noise.shape
         self.drift = covariance.new_full((worlds, 1), drift)
         # A gap says more of what π0 does than the number of its demonstrations: they count from the first round on.
         self.start, self.deviation = covariance.new_ones(worlds, k), covariance.new_ones(worlds, k)
@@ -93,6 +93,19 @@ class GaussianTasks(Worlds):
         unknown = self._unknown
         told = self._covariance.square() / (self._noise + unknown)[:, None, :]
         return (told / unknown[:, :, None]).clamp(max=1)
+
+    def foretold(self, gaps: Tensor) -> float:
+        """Logarithm of the density of the gaps of π0, [K], up to what is the same for all worlds of the same K.
+
+        They are in proportion to the standard deviation √V, and the least known task is not done at all. To be asked
+        before any training. Gaps that are NaN count for nothing.
+        """
+        unknown = self._unknown / self._unknown.max(1, keepdim=True).values
+        surprise = torch.where(gaps.isfinite(), gaps - _FIRST_FLOOR - unknown.sqrt(), 0.0)
+        error = torch.tensor(_FIRST_ERRORS, dtype=torch.float64)[:, None, None]
+        density = -0.5 * (surprise / error).square() - error.log()
+        each = torch.where(gaps.isfinite(), density, 0.0).sum(2)
+        return float(each.logsumexp((0, 1))) - math.log(each.numel())
 
     @property
     def _unknown(self) -> Tensor:
@@ -123,33 +136,35 @@ class CorrelatedTasks(GaussianTasks):
         points = _points(_affordable(worlds, len(before)), len(before) + 2)
         share = (transfer * points[:, 0].sqrt())[:, None, None]
         covariance = share * similarity + (1 - share) * torch.eye(len(before), dtype=torch.float64)
-        super().__init__(covariance, torch.special.ndtri(points[:, 1:]), _NOISE[1], before, drift)
+        normal = torch.special.ndtri(points[:, 1:])
+        noise = _NOISE[0] * (_NOISE[1] * normal[:, :1] - _INFORMATIVE * normal[:, 1:]).exp()
+        super().__init__(covariance, noise, before, drift)
 
 
-class InterpolatedTasks(GaussianTasks):
-    """What the expert does is a smooth function of the numbers that policies are told, and of little else.
+class LinearTasks(GaussianTasks):
+    """What the expert does is a linear function of the numbers that policies are told, and little else.
 
-    So is what a network does that reads them: what it was shown at both ends of a range it does between them. The
-    function is a Gaussian process over contexts, squared exponential, whose lengthscale is log-uniform; a thousandth of
-    what there is to know about a task is its own. How fast tasks are learned is less certain than in `CorrelatedTasks`.
+    So is what a network does that reads them, beyond what it was shown: it goes on as it went. There is one function to
+    be learned, offset and slopes, so that the pace is one for all tasks, and a demonstration tells the more the farther
+    its task lies from what is known. Offset and slopes have the same variance, and the mean over tasks of what there is
+    to know is 1, but for a thousandth that is each task's own.
 
     Args:
-        contexts: of all tasks, [K, C] float64. The distance of two is the root of the mean over entries that differ of
-            their squares, each in units of its standard deviation.
+        contexts: of all tasks, [K, C] float64. Each entry that differs between tasks counts in units of its standard
+            deviation from its mean over tasks, and the slopes of all of them share the variance of one.
         before: demonstrations of each task before anything was measured, [K] float64.
         drift: of every world.
         worlds: see `CorrelatedTasks`.
     """
 
     def __init__(self, contexts: Tensor, before: Tensor, drift: float, worlds: int) -> None:
-        points = _points(_affordable(worlds, len(before)), len(before) + 2)
+        points = _points(_affordable(worlds, len(before)), 1)
         deviation = contexts.std(0, unbiased=False)
-        x = contexts[:, deviation > 0] / deviation[deviation > 0]
-        shortest, longest = _LENGTHSCALES
-        lengthscale = (shortest * (longest / shortest) ** points[:, 0])[:, None, None]
-        smooth = torch.exp(-0.5 * torch.cdist(x, x).square() / x.shape[1] / lengthscale**2)
-        covariance = (1 - _APART) * smooth + _APART * torch.eye(len(before), dtype=torch.float64)
-        super().__init__(covariance, torch.special.ndtri(points[:, 1:]), _UNSURE, before, drift)
+        x = ((contexts - contexts.mean(0)) / deviation)[:, deviation > 0]
+        own = _APART * torch.eye(len(before), dtype=torch.float64)
+        covariance = (1 + x @ x.T / x.shape[1]) / 2 + own
+        noise = _LINEAR_NOISE * (_NOISE[1] * torch.special.ndtri(points)).exp()
+        super().__init__(covariance.repeat(len(points), 1, 1), noise.repeat(1, len(before)), before, drift)
 
     @staticmethod
     def may_hold(contexts: Tensor) -> bool:

@@ -1,6 +1,7 @@
 """What the policy does not do yet decides, and what is known of the expert says what a demonstration does for it."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from amf_lightning.selection.gap_reduction import GapReduction
 from amf_lightning.selection.informed import InformationGain
 from amf_lightning.selection.occupancies import Demonstrated
 from amf_lightning.selection.seen_needs import seen_needs
+from amf_lightning.uncertainty.embeddings import LastLayerFeatures
 from tiny import TinySuite
 
 SUITE = TinySuite()
@@ -145,7 +147,7 @@ def test_it_needs_what_its_parts_need() -> None:
 
 
 def test_where_no_states_are_expected_tasks_are_taken_for_independent() -> None:
-    blind = GapReduction(ReportedOutcomes(), InformationGain(occupancy=Demonstrated()))
+    blind = GapReduction(ReportedOutcomes(), InformationGain(occupancy=Demonstrated()), linearity=0.0)
     given = context([0, 1], round=1, scores=(0.9, 0.8, 0.3, 0.5))
     assert blind.select(given, 2).picks == apart().select(given, 2).picks
 
@@ -158,7 +160,7 @@ def test_where_no_states_are_expected_tasks_are_taken_for_independent() -> None:
         {"transfer": -1.0},
         {"transfer": 1.1},
         {"trust": 1.0},
-        {"interpolation": 1.0},
+        {"linearity": 1.0},
         {"resolution": 1.0},
     ],
     ids=lambda options: next(iter(options)),
@@ -177,31 +179,50 @@ def one_hot() -> TinySuite:
     return suite
 
 
-def test_tasks_interpolate_where_policies_are_told_numbers_and_nowhere_else() -> None:
-    def said(selector: GapReduction, suite: TinySuite) -> dict[str, float]:
-        scores = (0.9, 0.8, 0.3, 0.5)
+def test_tasks_are_linear_where_the_gaps_of_the_first_policy_say_so_and_where_they_can() -> None:
+    def said(
+        selector: GapReduction, suite: TinySuite = SUITE, known: Sequence[int] = (0, 0, 0), **more: Any
+    ) -> set[str]:
         policy = mlp(suite)
-        statistics = statistics_of(policy, suite, demonstrate(SUITE, [0]))
-        return dict(selector.select(context_of(suite, policy, statistics=statistics, scores=scores), 1).diagnostics)
+        statistics = statistics_of(policy, suite, demonstrate(SUITE, list(known)))
+        given = {"scores": (0.9, 0.7, 0.6, 0.4), "statistics": statistics, **more}
+        return set(selector.select(context_of(suite, policy, **given), 1).diagnostics)
 
-    in_words = TinySuite()
+    word, in_words = "tasks_are_linear", TinySuite()
     in_words.language = {"class": "HashedWords"}
-    assert said(reported(interpolation=0.9), SUITE)["gaps_interpolate"] == pytest.approx(0.9, abs=0.05)
-    for options, suite in (
-        ({}, SUITE),
-        ({"interpolation": 0.9, "trust": 0.5}, SUITE),
-        ({"interpolation": 0.9, "transfer": 0.0}, SUITE),
-        ({"interpolation": 0.9}, one_hot()),
-        ({"interpolation": 0.9}, in_words),
+    assert word in said(reported())
+    assert word not in said(reported(), scores=(1.0, 0.0, 0.0, 0.0))  # nothing of what it was not shown
+    # Where nobody can know, or a kernel says it.
+    for options in ({"linearity": 0.0}, {"trust": 0.5}, {"transfer": 0.0}):
+        assert word not in said(reported(**options))
+    for suite in (one_hot(), in_words):
+        assert word not in said(reported(), suite)
+    assert word not in said(reported(), known=(0, 1, 2, 3))
+    plain = InformationGain(LastLayerFeatures(statistics=False))
+    assert word in said(reported(information=plain))
+    assert word not in said(reported(information=plain), statistics=None)
+
+
+def test_tasks_are_linear_while_the_gaps_of_all_policies_say_so_too() -> None:
+    """Two demonstrations of the farthest task have come."""
+    near, never, unseen = (0.1, 0.3, 0.4, 0.6), (0.0, 1.0, 1.0, 1.0), (math.nan,) * 4
+    for first, now, are_linear in (
+        (near, (0.1, 0.2, 0.2, 0.2), True),
+        (near, (0.1, 1.0, 1.0, 0.0), False),  # what was shown alone was learned
+        (never, (0.1, 0.2, 0.2, 0.2), False),
+        (unseen, (0.1, 0.2, 0.2, 0.2), False),
     ):
-        assert "gaps_interpolate" not in said(reported(**options), suite)
-    assert said(reported(interpolation=0.9), one_hot()) == said(reported(), one_hot())
-    given = context(
-        [3, 3], round=2, told=(told(0.2, 0.4, 0.6, 0.8),) * 2, asked=((3,), (3,)), scores=(0.9, 0.8, 0.7, 0.6)
-    )
-    plain, smooth = (reported(interpolation=share).select(given, 1) for share in (0.0, 0.9))
-    assert smooth.diagnostics["gaps_interpolate"] != pytest.approx(0.9, abs=0.01)
-    assert smooth.scores != plain.scores
+        given = context(
+            [3, 3],
+            round=2,
+            told=(told(*first), told(*now)),
+            asked=((3,), (3,)),
+            scores=tuple(1 - gap for gap in now),
+            statistics=statistics_of(POLICY, SUITE, demonstrate(SUITE, [0, 0, 0])),
+        )
+        free, never_linear = (reported(**options).select(given, 1) for options in ({}, {"linearity": 0.0}))
+        assert ("tasks_are_linear" in free.diagnostics) == are_linear
+        assert (free.scores != never_linear.scores) == are_linear
 
 
 def test_gaps_are_in_the_unit_interval_and_the_same_again() -> None:
@@ -270,7 +291,7 @@ def test_what_the_belief_says_of_rounds_decides_only_where_every_round_recorded_
     assert len(variances) == 4 and 0 < first["gaps_follow_the_belief"] < 1
     unknown, known = (selector.select(replace(given, told=({**given.told[0], **rows},)), 1) for rows in ({}, variances))
     assert "gaps_follow_the_belief" in known.diagnostics and "gaps_follow_the_belief" not in unknown.diagnostics
-    assert unknown.scores == reported().select(given, 1).scores != known.scores
+    assert unknown.scores == reported(linearity=0.0).select(given, 1).scores != known.scores
 
 
 def test_a_batch_counts_what_the_belief_loses_with_each_pick() -> None:

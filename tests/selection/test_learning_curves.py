@@ -5,12 +5,17 @@ import math
 import pytest
 import torch
 from scipy.stats import norm
-from sklearn.gaussian_process.kernels import RBF
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
 from amf_lightning.selection.learning_curves import LearningCurves
-from amf_lightning.selection.learning_worlds import BelievedTasks, CorrelatedTasks, InterpolatedTasks, Worlds
+from amf_lightning.selection.learning_worlds import (
+    BelievedTasks,
+    CorrelatedTasks,
+    GaussianTasks,
+    LinearTasks,
+    Worlds,
+)
 
 K, WORLDS, ERROR, DRIFT = 4, 12, 0.2, 0.15
 FLOOR, FLOOR_SPREAD = 0.05, 0.2
@@ -48,26 +53,32 @@ def curves_of(similarity: Tensor, before: Tensor, transfer: float, drift: float,
     return LearningCurves([(CorrelatedTasks(similarity, before, transfer, drift, worlds), 1.0)], remembers=True)
 
 
+def points_of(dimensions: int) -> list[list[float]]:
+    drawn = SobolEngine(dimensions).draw(WORLDS + 1, dtype=torch.float64)  # type: ignore[no-untyped-call]
+    rows: list[list[float]] = drawn[1:].tolist()
+    return rows
+
+
 class DenseWorld:
     """One of the worlds, with one matrix for all demonstrations and one Gaussian for all gaps of a task."""
 
-    def __init__(self, prior: Tensor, point: list[float], spread: float) -> None:
+    def __init__(self, prior: Tensor, speed: float, informative: list[float]) -> None:
         self.prior = prior
-        speed, informative = norm.ppf(point[1]), norm.ppf(point[2:])
-        noise = [0.5 * math.exp(spread * speed - 0.5 * each) for each in informative]
+        noise = [0.5 * math.exp(0.7 * speed - 0.5 * each) for each in informative]
         self.noise = torch.tensor(noise, dtype=torch.float64)
 
     @classmethod
     def correlated(cls, point: list[float], similarity: Tensor, transfer: float) -> "DenseWorld":
         share = transfer * math.sqrt(point[0])
-        return cls(share * similarity + (1 - share) * torch.eye(K, dtype=torch.float64), point, 0.7)
+        prior = share * similarity + (1 - share) * torch.eye(K, dtype=torch.float64)
+        return cls(prior, norm.ppf(point[1]), list(norm.ppf(point[2:])))
 
     @classmethod
-    def interpolated(cls, point: list[float]) -> "DenseWorld":
-        lengthscale = 2 * 2 ** point[0] * math.sqrt(CONTEXTS.shape[1])
+    def linear(cls, point: list[float]) -> "DenseWorld":
         x = CONTEXTS / CONTEXTS.std(0, correction=0)
-        smooth = torch.from_numpy(RBF(lengthscale)(x.numpy()))
-        return cls(0.999 * smooth + 0.001 * torch.eye(K, dtype=torch.float64), point, 1.0)
+        design = torch.cat([torch.ones(K, 1, dtype=torch.float64), (x - x.mean(0)) / math.sqrt(x.shape[1])], dim=1)
+        prior = 0.5 * design @ design.T + 0.001 * torch.eye(K, dtype=torch.float64)
+        return cls(prior, norm.ppf(point[0]) + math.log(4) / 0.7, [0.0] * K)
 
     def unknown(self, numbers: Tensor) -> Tensor:
         """V, [K]: the prior conditioned on every demonstration as a row of its own."""
@@ -110,15 +121,16 @@ class DenseWorld:
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("transfer", [1.0, 0.5, None], ids=["1", "0.5", "interpolated"])
+@pytest.mark.parametrize("transfer", [1.0, 0.5, None], ids=["1", "0.5", "linear"])
 def test_it_is_the_mean_over_worlds_that_are_weighted_by_what_was_measured(seed: int, transfer: float | None) -> None:
     similarity, (gaps, counts) = similarity_of(seed), rounds_of(seed)
-    points = SobolEngine(K + 2).draw(WORLDS + 1, dtype=torch.float64)[1:].tolist()  # type: ignore[no-untyped-call]
     if transfer is None:
-        smooth = InterpolatedTasks(CONTEXTS, BEFORE, DRIFT, WORLDS)
-        curves = told(LearningCurves([(smooth, 1.0)], remembers=True), gaps, counts)
-        worlds = [DenseWorld.interpolated(point) for point in points]
+        points = points_of(1)
+        linear = LinearTasks(CONTEXTS, BEFORE, DRIFT, WORLDS)
+        curves = told(LearningCurves([(linear, 1.0)], remembers=True), gaps, counts)
+        worlds = [DenseWorld.linear(point) for point in points]
     else:
+        points = points_of(K + 2)
         curves = told(curves_of(similarity, BEFORE, transfer, DRIFT, WORLDS), gaps, counts)
         worlds = [DenseWorld.correlated(point, similarity, transfer) for point in points]
     beliefs = [world.gaps(gaps, counts) for world in worlds]
@@ -158,45 +170,74 @@ def test_what_a_demonstration_did_to_other_gaps_is_believed() -> None:
 def test_the_far_end_of_a_range_is_shown_first_and_tells_what_lies_between() -> None:
     line = torch.arange(6, dtype=torch.float64)[:, None]
     known = torch.tensor([10.0, 10.0, 0, 0, 0, 0], dtype=torch.float64)
-    curves = LearningCurves([(InterpolatedTasks(line, known, 0.1, 512), 1.0)])
+    curves = LearningCurves([(LinearTasks(line, known, 0.1, 512), 1.0)])
     curves.measure(torch.tensor([0.1, 0.1, 0.6, 0.6, 0.6, 0.6], dtype=torch.float64), ERROR)
     parts = curves.reductions(torch.full((6,), 1 / 6, dtype=torch.float64))
     assert parts.sum(0).argmax() == 5 and bool((parts[2:, 5] > 0.01).all())
     assert curves.teaches()[2, 5] > curves.teaches()[2, 1]  # what is known on this side has told what it can
+    shown = torch.eye(6, dtype=torch.float64)[5]
+    for _ in range(2):  # and again, for it is farthest from what is known
+        curves.train(shown)
+        assert curves.reductions(torch.full((6,), 1 / 6, dtype=torch.float64)).sum(0).argmax() == 5
+
+
+def test_the_gaps_of_the_first_policy_tell_whether_tasks_are_linear() -> None:
+    line = torch.arange(6, dtype=torch.float64)[:, None]
+    known = torch.tensor([10.0, 10.0, 0, 0, 0, 0], dtype=torch.float64)
+    kinds = LinearTasks(line, known, 0.1, 64), CorrelatedTasks(torch.eye(6).double(), known, 0.0, 0.1, 64)
+    farther_is_worse = torch.tensor([0.2, 0.2, 0.3, 0.4, 0.5, 0.6], dtype=torch.float64)
+    not_at_all = torch.tensor([0.0, 0.0, 0.9, 1.0, 1.0, 1.0], dtype=torch.float64)
+    for gaps, are_linear in ((farther_is_worse, True), (not_at_all, False)):
+        linear, apart = (kind.foretold(gaps) for kind in kinds)
+        assert (linear > apart) == are_linear
+
+
+@pytest.mark.parametrize("linear", [True, False], ids=["linear", "correlated"])
+def test_what_is_foretold_of_the_first_policy_is_the_mean_over_worlds_and_errors(linear: bool) -> None:
+    gaps, similarity = torch.tensor([0.2, math.nan, 0.7, 0.4], dtype=torch.float64), similarity_of(0)
+    if linear:
+        worlds: GaussianTasks = LinearTasks(CONTEXTS, BEFORE, DRIFT, WORLDS)
+        dense = [DenseWorld.linear(point) for point in points_of(1)]
+    else:
+        worlds = CorrelatedTasks(similarity, BEFORE, 1.0, DRIFT, WORLDS)
+        dense = [DenseWorld.correlated(point, similarity, 1.0) for point in points_of(K + 2)]
+    seen = gaps.isfinite()
+    unknown = [world.unknown(BEFORE) for world in dense]
+    expected = [(0.05 + (v / v.max()).sqrt())[seen].numpy() for v in unknown]
+    densities = [norm.pdf(gaps[seen], mean, error).prod() for mean in expected for error in (0.4, 0.3, 0.2, 0.15, 0.1)]
+    constant = 0.5 * int(seen.sum()) * math.log(2 * math.pi)
+    assert worlds.foretold(gaps) == pytest.approx(math.log(sum(densities) / len(densities)) + constant)
 
 
 def test_the_density_of_what_was_measured_is_the_mean_over_kinds() -> None:
     line, (gaps, counts) = torch.arange(K, dtype=torch.float64)[:, None], rounds_of(0)
 
     def kinds() -> list[Worlds]:
-        return [CorrelatedTasks(similarity_of(0), BEFORE, 1.0, DRIFT, 64), InterpolatedTasks(line, BEFORE, DRIFT, 32)]
+        return [CorrelatedTasks(similarity_of(0), BEFORE, 1.0, DRIFT, 64), LinearTasks(line, BEFORE, DRIFT, 32)]
 
     alone = [told(LearningCurves([(kind, 1.0)]), gaps, counts).log_density for kind in kinds()]
     mixed = told(LearningCurves(list(zip(kinds(), (0.3, 0.7), strict=True))), gaps, counts)
     assert mixed.log_density == pytest.approx(math.log(0.3 * math.exp(alone[0]) + 0.7 * math.exp(alone[1])))
 
 
-def test_tasks_interpolate_only_between_contexts_of_which_some_are_nearer() -> None:
+def test_tasks_may_be_linear_only_in_contexts_of_which_some_are_nearer() -> None:
     one_hot = torch.eye(3, dtype=torch.float64)
     for contexts in (one_hot, one_hot[[0, 0, 1, 2]], one_hot[:2], one_hot[:1], one_hot[[0, 0]], torch.zeros(3, 1)):
-        assert not InterpolatedTasks.may_hold(contexts)
-    assert InterpolatedTasks.may_hold(torch.tensor([[0.0, 5.0], [1.0, 5.0], [3.0, 5.0]]))
+        assert not LinearTasks.may_hold(contexts)
+    assert LinearTasks.may_hold(torch.tensor([[0.0, 5.0], [1.0, 5.0], [3.0, 5.0]]))
 
 
-def test_gaps_tell_whether_tasks_interpolate() -> None:
-    line, nothing = torch.arange(5, dtype=torch.float64)[:, None], torch.zeros(5, dtype=torch.float64)
-    counts = torch.tensor([[1.0, 0, 0, 0, 0], [0, 0, 0, 0, 1.0]] * 2, dtype=torch.float64)
+def test_later_gaps_tell_whether_tasks_are_linear() -> None:
+    line, known = torch.arange(5, dtype=torch.float64)[:, None], torch.tensor([10.0, 0, 0, 0, 0], dtype=torch.float64)
+    counts = torch.tensor([[0, 0, 0, 0, 1.0]] * 4, dtype=torch.float64)
     all_fall = torch.tensor([0.95, 0.5, 0.25, 0.15, 0.1], dtype=torch.float64)[:, None].expand(5, 5)
     shown_fall = all_fall.clone()
     shown_fall[:, 1:4] = 0.95
     own = torch.eye(5, dtype=torch.float64)
-    for gaps, interpolate in ((all_fall, True), (shown_fall, False)):
-        kinds = CorrelatedTasks(own, nothing, 1.0, 0.1, 256), InterpolatedTasks(line, nothing, 0.1, 256)
+    for gaps, are_linear in ((all_fall, True), (shown_fall, False)):
+        kinds = CorrelatedTasks(own, known, 0.0, 0.1, 256), LinearTasks(line, known, 0.1, 256)
         curves = told(LearningCurves([(kind, 0.5) for kind in kinds]), gaps, counts)
-        assert (curves.kinds[InterpolatedTasks] > 0.9, curves.kinds[CorrelatedTasks] > 0.9) == (
-            interpolate,
-            not interpolate,
-        )
+        assert curves.kinds[LinearTasks if are_linear else CorrelatedTasks] > 0.9
 
 
 def test_demonstrations_of_one_task_never_teach_all_of_another() -> None:
