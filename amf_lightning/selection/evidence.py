@@ -26,6 +26,9 @@ class Measured:
     """[K] float64 in [0, 1]."""
     environment_steps: int = 0
     """Taken beyond the `policy_rollouts` of the context."""
+    if_inferred: Tensor | None = None
+    """The gaps if what the expert does in tasks that nobody was shown is what it is inferred to be from others, [K];
+    None: those above."""
 
 
 class Evidence(Part, ABC):
@@ -78,8 +81,10 @@ class OccupancyGap(Evidence):
         if not shown:
             return Measured(torch.ones(len(suite.tasks), dtype=torch.float64), steps)
         summaries = Summaries(shown, suite)
-        gaps = occupancy_gaps(summaries(shown), summaries(rollouts), suite.contexts.to(torch.float64))
-        return Measured(gaps, steps)
+        expert, policy, contexts = summaries(shown), summaries(rollouts), suite.contexts.to(torch.float64)
+        return Measured(
+            occupancy_gaps(expert, policy, contexts), steps, occupancy_gaps(expert, policy, contexts, unknown=False)
+        )
 
 
 class ReportedOutcomes(Evidence):

@@ -11,11 +11,12 @@ from torch import Tensor
 from amf_lightning.errors import InputError
 from amf_lightning.needs import Part, union
 from amf_lightning.selection.context import Selection, SelectionContext, Selector, argmax_keyed
-from amf_lightning.selection.evidence import Evidence, Measured, OccupancyGap
+from amf_lightning.selection.evidence import Evidence, Measured, OccupancyGap, PrequentialError
 from amf_lightning.selection.greedy import level_ties
 from amf_lightning.selection.informed import InformationGain
 from amf_lightning.selection.learning_curves import LearningCurves
 from amf_lightning.selection.learning_worlds import BelievedTasks, CorrelatedTasks, LinearTasks, Worlds
+from amf_lightning.selection.linearity import foretells_linear, still_linear
 from amf_lightning.selection.seen_needs import seen_needs
 from amf_lightning.selection.task_belief import TaskBelief
 from amf_lightning.tasks.task import TaskSuite
@@ -47,10 +48,11 @@ class GapReduction(Selector):
         drift: standard deviation of what a round does to the gap of a task besides what is expected of it, at most.
         worlds: how many samples of what is not known about correlated, or about linear tasks, at most.
         trust: the probability, before anything is seen, that gaps follow what the belief does not know; below 1.
-        linearity: the probability, before anything is seen, that tasks are linear; below 1. They are taken for so while
-            the gaps of π0 make it the more probable, and those of all policies together do. It counts as 0 where π0's
-            file does not say which tasks it was shown, or says all of them, where contexts are words, or equally far
-            apart as one-hot ones are, and where `trust` is not 0: then a kernel says what tasks tell of each other.
+        linearity: the probability, before anything is seen, that tasks are linear; below 1. They are taken for so if
+            the gaps of π0 make it the more probable, until something that nobody was shown turns out not to be done
+            (selection/linearity.py). It counts as 0 where π0's file does not say which tasks it was shown, or says all
+            of them, where contexts are words, or equally far apart as one-hot ones are, and where `trust` is not 0:
+            then a kernel says what tasks tell of each other.
         deploy_margin: by how much less the policy of a round must leave undone to be deployed, a difference of mean
             gaps, unless it leaves less than half of this undone at all; None: the latest policy is always deployed.
             Needs evidence that sees the policy: `OccupancyGap`.
@@ -108,7 +110,7 @@ class GapReduction(Selector):
         if self.evidence is None:
             return self.information.select(context, batch_size)
         context, measured, belief, curves = self._look(context)
-        seen = seen_needs(torch.stack([*self.evidence.earlier(context), measured.gaps]), self.evidence.error)
+        seen = seen_needs(torch.cat([self.evidence.earlier(context), measured.gaps[None]]), self.evidence.error)
         # What was last seen before a training says little of the policy after it; then the gap stands for the need.
         needs = torch.where(measured.gaps.isfinite(), seen, curves.gaps)
         about = _diagnostics(context.suite, curves, belief, measured.gaps, needs)
@@ -153,10 +155,20 @@ class GapReduction(Selector):
         """The context with the starts of this round, what was seen, and what is believed before any pick."""
         assert self.evidence is not None
         context = replace(context, fresh_starts=True)
-        measured = self.evidence.measure(context)
+        measured, earlier = self.evidence.measure(context), self.evidence.earlier(context)
+        linear = self._begins_linear(context, earlier[0] if len(earlier) else measured.gaps)
+        if linear and len(earlier) and measured.if_inferred is not None:
+            measured = replace(measured, gaps=measured.if_inferred)
+        seen = torch.cat([earlier, measured.gaps[None]])
         belief = self._belief(context)
-        counts, _ = _history(context)
-        return context, measured, belief, self._curves(context, belief, measured.gaps, counts, remembers)
+        return context, measured, belief, self._curves(context, belief, seen, linear, remembers)
+
+    def _begins_linear(self, context: SelectionContext, gaps: Tensor) -> bool:
+        """Whether the gaps of π0, [K], say that tasks are linear; the same in every round."""
+        if not self.transfer or self.trust or context.suite.language is not None:
+            return False
+        contexts = context.suite.contexts.to(torch.float64)
+        return foretells_linear(contexts, _effective_start(context), gaps, self.linearity)
 
     def _belief(self, context: SelectionContext) -> TaskBelief | None:
         """What the belief about the expert says; None where it is not asked, or no states are expected."""
@@ -167,56 +179,29 @@ class GapReduction(Selector):
         return None if states is None else TaskBelief(self.information, context, states, follow=self.trust > 0)
 
     def _curves(
-        self, context: SelectionContext, belief: TaskBelief | None, measured: Tensor, counts: Tensor, remembers: bool
+        self, context: SelectionContext, belief: TaskBelief | None, seen: Tensor, linear: bool, remembers: bool
     ) -> LearningCurves:
-        """The belief about gaps after all closed rounds, in which so many demonstrations came, [R, K]."""
+        """The belief about gaps after all that were seen, [R + 1, K], of tasks that began linear or did not."""
         assert self.evidence is not None
         count = len(context.suite.tasks)
         use = belief if self.transfer else None
         similarity = torch.eye(count, dtype=torch.float64) if use is None else use.similarity
-        start, seen = _effective_start(context), [*self.evidence.earlier(context), measured]
+        start, (counts, _) = _effective_start(context), _history(context)
         own = CorrelatedTasks(similarity, start, self.transfer, self.drift, self.worlds)
         kinds: list[tuple[Worlds, float]] = [(own, 1.0)]
-        variances: Sequence[Tensor | None] = [None] * (len(counts) + 1)
+        variances: Sequence[Tensor | None] = [None] * len(seen)
         if belief is not None and belief.of_rounds is not None:
             variances = belief.of_rounds
             kinds = [(own, 1 - self.trust), (BelievedTasks(belief.of_rounds[0], self.drift), self.trust)]
-        elif self._are_linear(context, start, seen, counts):
+        elif linear and still_linear(start, counts, seen[1:], PrequentialError().earlier(context), self.resolution):
             contexts = context.suite.contexts.to(torch.float64)
             kinds = [(LinearTasks(contexts, start, self.drift, self.worlds), 1.0)]
-        return _told(LearningCurves(kinds, remembers), seen, counts, variances, self.evidence.error)
-
-    def _are_linear(self, context: SelectionContext, start: Tensor, seen: Sequence[Tensor], counts: Tensor) -> bool:
-        """Whether the gaps of a π0 that was shown so many demonstrations of each task, [K], say that tasks are linear,
-        and those of all policies do, [R, K] in all, after rounds in which so many came, [R − 1, K]."""
-        contexts = context.suite.contexts.to(torch.float64)
-        asked = bool(self.linearity and self.transfer and not self.trust and start.any() and not start.all())
-        if not asked or context.suite.language is not None or not LinearTasks.may_hold(contexts):
-            return False
-        # Not beside the tasks that the belief takes for correlated: what it says of them changes with the rollouts.
-        eye = torch.eye(len(start), dtype=torch.float64)
-        linear = LinearTasks(contexts, start, self.drift, self.worlds)
-        apart = CorrelatedTasks(eye, start, 0.0, self.drift, self.worlds)
-        odds = math.log(self.linearity / (1 - self.linearity))
-        odds += linear.foretold(seen[0]) - apart.foretold(seen[0])
-        if odds <= 0 or not seen[0].isfinite().any():
-            return False
-        # The curves of both expect the same of the gaps of π0.
-        assert self.evidence is not None
-        nothing, error = [None] * len(seen), self.evidence.error
-        told = [_told(LearningCurves([(kind, 1.0)]), seen, counts, nothing, error) for kind in (linear, apart)]
-        return odds + told[0].log_density > told[1].log_density
-
-
-def _told(
-    curves: LearningCurves, seen: Sequence[Tensor], counts: Tensor, variances: Sequence[Tensor | None], error: float
-) -> LearningCurves:
-    """The curves after all gaps that were seen, with so many demonstrations of each task between two of them."""
-    for number, gaps in enumerate(seen):
-        if number:
-            curves.train(counts[number - 1], variances[number])
-        curves.measure(gaps, error)
-    return curves
+        curves = LearningCurves(kinds, remembers)
+        for number, gaps in enumerate(seen):
+            if number:
+                curves.train(counts[number - 1], variances[number])
+            curves.measure(gaps, self.evidence.error)
+        return curves
 
 
 def _scores(parts: Tensor, costs: Tensor | None) -> Tensor:

@@ -68,7 +68,7 @@ def _vectors(episode: Trajectory) -> Tensor:
     return torch.cat([entry.to(torch.float64) for entry in entries], dim=1)
 
 
-def occupancy_gaps(shown: EpisodeSummaries, rolled: EpisodeSummaries, contexts: Tensor) -> Tensor:
+def occupancy_gaps(shown: EpisodeSummaries, rolled: EpisodeSummaries, contexts: Tensor, unknown: bool = True) -> Tensor:
     """The gap of each task, the mean over its rollouts of 1 − (1 − g)(1 − h), [K] float64.
 
     h is the share of the expert's length that a rollout is shorter or longer by. g = D/(D + 3), with
@@ -81,6 +81,7 @@ def occupancy_gaps(shown: EpisodeSummaries, rolled: EpisodeSummaries, contexts: 
         shown: episodes of the expert, at least one.
         rolled: episodes of the policy, at least one of each task.
         contexts: of all tasks, [K, C] float64.
+        unknown: False: u counts as 0, that is m as what the expert does.
     """
     count = len(contexts)
     number = torch.bincount(shown.tasks, minlength=count).to(torch.float64)
@@ -93,7 +94,7 @@ def occupancy_gaps(shown: EpisodeSummaries, rolled: EpisodeSummaries, contexts: 
     w = within.square().sum(0) / freedom if freedom > 0 else torch.full_like(within[0], 0.05**2)
     between = means[:, :-1].var(0, unbiased=False).clamp(min=_SMALLEST_SPREAD**2)
     q = between / (between + w)
-    expected, unknown = _interpolated(means, number[known], known, contexts, float((w / between).mean()))
+    expected, share = _interpolated(means, number[known], known, contexts, float((w / between).mean()))
 
     def distance(entries: Tensor, expectation: Tensor) -> Tensor:
         return ((entries - expectation).square() - w).clamp(min=0) / between @ q / q.sum()
@@ -104,7 +105,9 @@ def occupancy_gaps(shown: EpisodeSummaries, rolled: EpisodeSummaries, contexts: 
     left_out = shown.entries + within * (-number[shown.tasks] / others.clamp(min=1))[:, None]
     ground = distance(shown.entries[again], left_out[again]).mean() if again.any() else w.new_zeros(())
     there = expected[rolled.tasks]
-    d = (distance(rolled.entries, there[:, :-1]) - ground).clamp(min=0) + unknown[rolled.tasks]
+    d = (distance(rolled.entries, there[:, :-1]) - ground).clamp(min=0)
+    if unknown:
+        d = d + share[rolled.tasks]
     h = ((rolled.lengths - there[:, -1]).abs() / there[:, -1].clamp(min=0.05)).clamp(0, 1)
     gaps = 1 - _HALF / (d + _HALF) * (1 - h)
     rollouts = torch.bincount(rolled.tasks, minlength=count)

@@ -54,7 +54,7 @@ def test_without_evidence_it_is_information_gain() -> None:
 def test_where_nothing_is_seen_to_be_left_information_chooses_and_says_it_in_units_of_gaps() -> None:
     rounds = (told(0, 0, 0, 0),) * 3
     given = context([1, 1, 2], round=3, told=rounds, asked=((1,), (1,), (2,)), scores=(1.0,) * 4)
-    mine, by_gaps = reported().select(given, 2), reported(resolution=0.0).select(given, 2)
+    mine, by_gaps = (reported(linearity=0.0, **more).select(given, 2) for more in ({}, {"resolution": 0.0}))
     theirs = InformationGain().select(replace(given, fresh_starts=True), 2)
     assert max(mine.diagnostics[f"gap/{name}"] for name in NAMES) < 0.05
     assert mine.picks == theirs.picks != by_gaps.picks
@@ -64,7 +64,7 @@ def test_where_nothing_is_seen_to_be_left_information_chooses_and_says_it_in_uni
     assert mine.starts == theirs.starts and mine.diagnostics.items() >= by_gaps.diagnostics.items()
     # One task in which something is seen to be left is enough, and then nothing is different.
     seen = replace(given, scores=(1.0, 1.0, 0.5, 1.0))
-    assert reported().select(seen, 2) == reported(resolution=0.0).select(seen, 2)
+    assert reported(linearity=0.0).select(seen, 2) == reported(linearity=0.0, resolution=0.0).select(seen, 2)
 
 
 def test_it_asks_for_the_largest_gap_and_for_it_less_the_more_it_was_shown() -> None:
@@ -203,14 +203,14 @@ def test_tasks_are_linear_where_the_gaps_of_the_first_policy_say_so_and_where_th
     assert word not in said(reported(information=plain), statistics=None)
 
 
-def test_tasks_are_linear_while_the_gaps_of_all_policies_say_so_too() -> None:
+def test_tasks_are_linear_until_what_was_not_shown_turns_out_not_to_be_done() -> None:
     """Two demonstrations of the farthest task have come."""
     near, never, unseen = (0.1, 0.3, 0.4, 0.6), (0.0, 1.0, 1.0, 1.0), (math.nan,) * 4
     for first, now, are_linear in (
-        (near, (0.1, 0.2, 0.2, 0.2), True),
-        (near, (0.1, 1.0, 1.0, 0.0), False),  # what was shown alone was learned
-        (never, (0.1, 0.2, 0.2, 0.2), False),
-        (unseen, (0.1, 0.2, 0.2, 0.2), False),
+        (near, (0.1, 0.1, 0.1, 0.2), True),
+        (near, (0.1, 0.9, 0.9, 0.0), False),  # what was shown alone was learned
+        (never, (0.1, 0.1, 0.1, 0.2), False),
+        (unseen, (0.1, 0.1, 0.1, 0.2), False),
     ):
         given = context(
             [3, 3],
@@ -223,6 +223,25 @@ def test_tasks_are_linear_while_the_gaps_of_all_policies_say_so_too() -> None:
         free, never_linear = (reported(**options).select(given, 1) for options in ({}, {"linearity": 0.0}))
         assert ("tasks_are_linear" in free.diagnostics) == are_linear
         assert (free.scores != never_linear.scores) == are_linear
+
+
+def test_where_tasks_are_linear_the_expert_is_what_others_tell_of_it() -> None:
+    """The gap of a task that nobody was shown is not larger for it, once something else was shown."""
+    selector, plain = GapReduction(), GapReduction(linearity=0.0)
+    shown = context([], statistics=statistics_of(POLICY, SUITE, demonstrate(SUITE, [0, 0, 0])))
+    later = context(
+        [3, 3],
+        round=1,
+        told=(told(0.1, 0.3, 0.4, 0.6),),
+        asked=((3, 3),),
+        statistics=statistics_of(POLICY, SUITE, demonstrate(SUITE, [0, 0, 0])),
+    )
+    for given, alike in ((shown, True), (later, False)):
+        gaps = [
+            [each.select(given, 1).diagnostics[f"measured_gap/{name}"] for name in NAMES] for each in (selector, plain)
+        ]
+        assert (gaps[0] == gaps[1]) == alike and all(a <= b for a, b in zip(*gaps, strict=True))
+        assert gaps[0][3] == pytest.approx(gaps[1][3], abs=1e-3)
 
 
 def test_gaps_are_in_the_unit_interval_and_the_same_again() -> None:

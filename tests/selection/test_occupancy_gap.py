@@ -24,7 +24,7 @@ def summaries(tasks: list[int], seed: int, spread: float = 0.2, length: float = 
     return EpisodeSummaries(CONTEXTS[of] * torch.arange(1.0, 7.0, dtype=torch.float64) + noise, lengths, of)
 
 
-def written_out(shown: EpisodeSummaries, rolled: EpisodeSummaries) -> list[float]:
+def written_out(shown: EpisodeSummaries, rolled: EpisodeSummaries, share: float = 1.0) -> list[float]:
     """The definition in `occupancy_gaps`, with loops and numpy."""
     psi, length, of = shown.entries.numpy(), shown.lengths.numpy(), shown.tasks.tolist()
     known = sorted(set(of))
@@ -64,7 +64,7 @@ def written_out(shown: EpisodeSummaries, rolled: EpisodeSummaries) -> list[float
     ground = float(np.mean(own)) if own else 0.0
     gaps: dict[int, list[float]] = {}
     for entries, steps, c in zip(rolled.entries.numpy(), rolled.lengths.tolist(), rolled.tasks.tolist(), strict=True):
-        d = max(distance(entries, m[c, :-1]) - ground, 0.0) + unknown[c]
+        d = max(distance(entries, m[c, :-1]) - ground, 0.0) + share * unknown[c]
         h = min(abs(steps - m[c, -1]) / max(m[c, -1], 0.05), 1.0)
         gaps.setdefault(c, []).append(1 - (1 - d / (d + 3)) * (1 - h))
     return [float(np.mean(gaps[c])) for c in sorted(gaps)]
@@ -74,6 +74,8 @@ def written_out(shown: EpisodeSummaries, rolled: EpisodeSummaries) -> list[float
 def test_it_is_what_is_written(shown: list[int]) -> None:
     there, rolled = summaries(shown, 0), summaries([0, 0, 1, 1, 2, 2, 3, 3], 1, length=0.8)
     assert occupancy_gaps(there, rolled, CONTEXTS).tolist() == pytest.approx(written_out(there, rolled))
+    inferred = occupancy_gaps(there, rolled, CONTEXTS, unknown=False)
+    assert inferred.tolist() == pytest.approx(written_out(there, rolled, 0.0))
 
 
 def test_whoever_goes_where_the_expert_goes_has_hardly_a_gap_and_whoever_falls_has_one() -> None:
