@@ -26,9 +26,16 @@ class Measured:
     """[K] float64 in [0, 1]."""
     environment_steps: int = 0
     """Taken beyond the `policy_rollouts` of the context."""
-    if_inferred: Tensor | None = None
+    inferred: Tensor | None = None
     """The gaps if what the expert does in tasks that nobody was shown is what it is inferred to be from others, [K];
     None: those above."""
+
+
+def said_earlier(context: SelectionContext, kind: str) -> Tensor:
+    """The diagnostics `<kind>/<task>` of the rounds before this one, [R, K] float64; NaN where nothing was said."""
+    names = [f"{kind}/{task.name}" for task in context.suite.tasks]
+    rows = [[diagnostics.get(name, math.nan) for name in names] for diagnostics in context.told]
+    return torch.tensor(rows, dtype=torch.float64).view(-1, len(names))
 
 
 class Evidence(Part, ABC):
@@ -46,9 +53,7 @@ class Evidence(Part, ABC):
     def earlier(self, context: SelectionContext) -> Tensor:
         """Gaps before each of the rounds before this one, [R, K]; NaN where nothing was seen, e.g. in rounds that
         another selector chose."""
-        names = [f"measured_gap/{task.name}" for task in context.suite.tasks]
-        rows = [[diagnostics.get(name, math.nan) for name in names] for diagnostics in context.told]
-        return torch.tensor(rows, dtype=torch.float64).view(-1, len(names))
+        return said_earlier(context, "measured_gap")
 
 
 class OccupancyGap(Evidence):

@@ -11,7 +11,7 @@ from torch import Tensor
 from amf_lightning.errors import InputError
 from amf_lightning.needs import Part, union
 from amf_lightning.selection.context import Selection, SelectionContext, Selector, argmax_keyed
-from amf_lightning.selection.evidence import Evidence, Measured, OccupancyGap, PrequentialError
+from amf_lightning.selection.evidence import Evidence, Measured, OccupancyGap, PrequentialError, said_earlier
 from amf_lightning.selection.greedy import level_ties
 from amf_lightning.selection.informed import InformationGain
 from amf_lightning.selection.learning_curves import LearningCurves
@@ -113,7 +113,7 @@ class GapReduction(Selector):
         seen = seen_needs(torch.cat([self.evidence.earlier(context), measured.gaps[None]]), self.evidence.error)
         # What was last seen before a training says little of the policy after it; then the gap stands for the need.
         needs = torch.where(measured.gaps.isfinite(), seen, curves.gaps)
-        about = _diagnostics(context.suite, curves, belief, measured.gaps, needs)
+        about = _diagnostics(context.suite, curves, belief, measured, needs)
         _, untrained = _history(context)
         gaps = curves.gaps
         if belief is not None:
@@ -156,19 +156,32 @@ class GapReduction(Selector):
         assert self.evidence is not None
         context = replace(context, fresh_starts=True)
         measured, earlier = self.evidence.measure(context), self.evidence.earlier(context)
-        linear = self._begins_linear(context, earlier[0] if len(earlier) else measured.gaps)
-        if linear and len(earlier) and measured.if_inferred is not None:
-            measured = replace(measured, gaps=measured.if_inferred)
-        seen = torch.cat([earlier, measured.gaps[None]])
+        linear = self._begin_linear(context, earlier[0] if len(earlier) else measured.gaps)
+        if not linear:
+            measured = replace(measured, inferred=None)
+        elif len(earlier):
+            linear = self._still_linear(context, measured, earlier)
+            if linear and measured.inferred is not None:
+                measured = replace(measured, gaps=measured.inferred)
         belief = self._belief(context)
+        seen = torch.cat([earlier, measured.gaps[None]])
         return context, measured, belief, self._curves(context, belief, seen, linear, remembers)
 
-    def _begins_linear(self, context: SelectionContext, gaps: Tensor) -> bool:
+    def _begin_linear(self, context: SelectionContext, gaps: Tensor) -> bool:
         """Whether the gaps of π0, [K], say that tasks are linear; the same in every round."""
         if not self.transfer or self.trust or context.suite.language is not None:
             return False
         contexts = context.suite.contexts.to(torch.float64)
         return foretells_linear(contexts, _effective_start(context), gaps, self.linearity)
+
+    def _still_linear(self, context: SelectionContext, measured: Measured, earlier: Tensor) -> bool:
+        """Whether nothing that came after the first of the `earlier` gaps, [R, K], speaks against it."""
+        inferred = said_earlier(context, "inferred_gap")
+        before = torch.where(inferred.isfinite(), inferred, earlier)
+        now = measured.gaps if measured.inferred is None else measured.inferred
+        gaps = torch.cat([before, now[None]])[1:]
+        (counts, _), errors = _history(context), PrequentialError().earlier(context)
+        return still_linear(_effective_start(context), counts, gaps, errors, self.resolution)
 
     def _belief(self, context: SelectionContext) -> TaskBelief | None:
         """What the belief about the expert says; None where it is not asked, or no states are expected."""
@@ -181,7 +194,7 @@ class GapReduction(Selector):
     def _curves(
         self, context: SelectionContext, belief: TaskBelief | None, seen: Tensor, linear: bool, remembers: bool
     ) -> LearningCurves:
-        """The belief about gaps after all that were seen, [R + 1, K], of tasks that began linear or did not."""
+        """The belief about gaps after all that were seen, [R + 1, K]."""
         assert self.evidence is not None
         count = len(context.suite.tasks)
         use = belief if self.transfer else None
@@ -193,7 +206,7 @@ class GapReduction(Selector):
         if belief is not None and belief.of_rounds is not None:
             variances = belief.of_rounds
             kinds = [(own, 1 - self.trust), (BelievedTasks(belief.of_rounds[0], self.drift), self.trust)]
-        elif linear and still_linear(start, counts, seen[1:], PrequentialError().earlier(context), self.resolution):
+        elif linear:
             contexts = context.suite.contexts.to(torch.float64)
             kinds = [(LinearTasks(contexts, start, self.drift, self.worlds), 1.0)]
         curves = LearningCurves(kinds, remembers)
@@ -220,13 +233,15 @@ def _in_units_of_gaps(chosen: Selection, most: float, about: dict[str, float]) -
 
 
 def _diagnostics(
-    suite: TaskSuite, curves: LearningCurves, belief: TaskBelief | None, measured: Tensor, needs: Tensor
+    suite: TaskSuite, curves: LearningCurves, belief: TaskBelief | None, measured: Measured, needs: Tensor
 ) -> dict[str, float]:
     """Numbers about the gaps before the first pick."""
     names = [task.name for task in suite.tasks]
     shares = curves.teaches(None if belief is None else belief.shares)
     taught = suite.distribution.to(torch.float64) @ shares
-    by_kind = {"measured_gap": measured, "gap": curves.gaps, "need": needs, "teaches": taught}
+    by_kind = {"measured_gap": measured.gaps, "gap": curves.gaps, "need": needs, "teaches": taught}
+    if measured.inferred is not None:
+        by_kind["inferred_gap"] = measured.inferred
     if belief is not None and belief.variances is not None:
         by_kind["variance"] = belief.variances
     rows = {

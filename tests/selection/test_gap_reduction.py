@@ -13,7 +13,7 @@ from selection_world import context_of, demonstrate, mlp, statistics_of
 from amf_lightning.errors import InputError
 from amf_lightning.needs import Need
 from amf_lightning.selection.context import SelectionContext
-from amf_lightning.selection.evidence import OccupancyGap, PrequentialError, ReportedOutcomes
+from amf_lightning.selection.evidence import Evidence, Measured, OccupancyGap, PrequentialError, ReportedOutcomes
 from amf_lightning.selection.gap_reduction import GapReduction
 from amf_lightning.selection.informed import InformationGain
 from amf_lightning.selection.occupancies import Demonstrated
@@ -225,23 +225,30 @@ def test_tasks_are_linear_until_what_was_not_shown_turns_out_not_to_be_done() ->
         assert (free.scores != never_linear.scores) == are_linear
 
 
-def test_where_tasks_are_linear_the_expert_is_what_others_tell_of_it() -> None:
+class Inferring(Evidence):
+    """Sees gaps that are larger where nobody was shown anything, and says what they would be if they were not."""
+
+    needs, error = (), 0.25
+
+    def measure(self, context: SelectionContext) -> Measured:
+        return Measured(torch.tensor([0.1, 0.4, 0.4, 0.1]).double(), 0, torch.tensor([0.1, 0.1, 0.1, 0.1]).double())
+
+
+def test_while_tasks_are_linear_the_expert_is_what_others_tell_of_it() -> None:
     """The gap of a task that nobody was shown is not larger for it, once something else was shown."""
-    selector, plain = GapReduction(), GapReduction(linearity=0.0)
-    shown = context([], statistics=statistics_of(POLICY, SUITE, demonstrate(SUITE, [0, 0, 0])))
-    later = context(
-        [3, 3],
-        round=1,
-        told=(told(0.1, 0.3, 0.4, 0.6),),
-        asked=((3, 3),),
-        statistics=statistics_of(POLICY, SUITE, demonstrate(SUITE, [0, 0, 0])),
-    )
-    for given, alike in ((shown, True), (later, False)):
-        gaps = [
-            [each.select(given, 1).diagnostics[f"measured_gap/{name}"] for name in NAMES] for each in (selector, plain)
-        ]
-        assert (gaps[0] == gaps[1]) == alike and all(a <= b for a, b in zip(*gaps, strict=True))
-        assert gaps[0][3] == pytest.approx(gaps[1][3], abs=1e-3)
+    known = statistics_of(POLICY, SUITE, demonstrate(SUITE, [0, 0, 0]))
+    first, names = told(0.1, 0.3, 0.4, 0.6), [f"inferred_gap/{name}" for name in NAMES]
+    two = {"round": 2, "asked": ((3,), (3,)), "statistics": known}
+    for told_so_far, linear in (
+        ((first, told(0.9, 0.9, 0.9, 0.1) | dict.fromkeys(names, 0.1)), True),
+        ((first, told(0.1, 0.1, 0.1, 0.1) | dict.fromkeys(names, 0.9)), False),
+        ((first, told(0.9, 0.9, 0.9, 0.1)), False),  # where nothing else was said, what was measured counts
+        ((told(0.0, 1.0, 1.0, 1.0), told(0.1, 0.1, 0.1, 0.1)), False),
+    ):
+        said = GapReduction(Inferring()).select(context([3, 3], told=told_so_far, **two), 1).diagnostics
+        assert ("tasks_are_linear" in said) == linear
+        assert said["measured_gap/goal=0.5"] == pytest.approx(0.1 if linear else 0.4)
+        assert said.get("inferred_gap/goal=0.5") == (pytest.approx(0.1) if told_so_far[0] is first else None)
 
 
 def test_gaps_are_in_the_unit_interval_and_the_same_again() -> None:
