@@ -68,7 +68,7 @@ class GapReduction(Selector):
         drift: float = 0.2,
         worlds: int = 1024,
         trust: float = 0.0,
-        linearity: float = 0.5,
+        linearity: float = 0.25,
         deploy_margin: float | None = None,
         resolution: float = 0.05,
     ) -> None:
