@@ -36,8 +36,8 @@ class GapReduction(Selector):
     may be true of these shares (`LearningCurves`), and the gaps of all rounds tell which of it is: that they follow
     what the belief about the expert does not know (`BelievedTasks`), or that every task is learned at a pace of its
     own, while tasks tell of each other at most what that belief says (`CorrelatedTasks`). Where π0 does tasks that it
-    was not shown the better the nearer they are to those that it was, all tasks are one function of the numbers that
-    policies are told (`LinearTasks`). Where the evidence sees nothing left to close in any task, or there is no
+    was not shown the better the nearer they are to those that it was, tasks are taken for one linear function of the
+    numbers that policies are told (`LinearTasks`). Where the evidence sees nothing left to close in any task, or there is no
     evidence, the choice is that of `information`.
 
     Args:

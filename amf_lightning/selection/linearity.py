@@ -35,7 +35,7 @@ def foretells_linear(contexts: Tensor, before: Tensor, gaps: Tensor, probability
 
 
 def still_linear(before: Tensor, counts: Tensor, gaps: Tensor, errors: Tensor, resolution: float) -> bool:
-    """Whether nothing that came since speaks against it.
+    """Whether tasks that began as linear are still to be taken for it: nothing that came since speaks against it.
 
     If tasks are linear, what nobody was shown is done once enough was shown of others. So it does speak against it if
     the gaps of the tasks that nobody was ever shown are large, in the mean over them and over the policies after π0; or
