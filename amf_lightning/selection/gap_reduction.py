@@ -37,8 +37,8 @@ class GapReduction(Selector):
     what the belief about the expert does not know (`BelievedTasks`), or that every task is learned at a pace of its
     own, while tasks tell of each other at most what that belief says (`CorrelatedTasks`). Where π0 does tasks that it
     was not shown the better the nearer they are to those that it was, tasks are taken for one linear function of the
-    numbers that policies are told (`LinearTasks`). Where the evidence sees nothing left to close in any task, or there is no
-    evidence, the choice is that of `information`.
+    numbers that policies are told (`LinearTasks`). Where the evidence sees nothing left to close in any task, or there
+    is no evidence, the choice is that of `information`.
 
     Args:
         evidence: what is seen of the policy; None: nothing.
